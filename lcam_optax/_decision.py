@@ -1,0 +1,56 @@
+"""One loss decides: which of two values is in force from here on."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lcam_optax._phase import Phase, PhaseState
+from lcam_optax._scalars import at_step
+
+
+def as_loss(value: Any, axis_name: Any, caller: str) -> jax.Array:
+    """Check what the user passed as `value=` and bring it to the scalar dtype of the state."""
+    if value is None:
+        raise TypeError(
+            f"{caller} needs the loss of this step: call update(grads, state, params, value=loss). If you do pass it, "
+            "a wrapper around this transformation drops it: optax.lookahead, optax.contrib.sam and "
+            "optax.contrib.split_real_and_imaginary do, optax.MultiSteps does inside optax.chain (use "
+            "lcam_optax.accumulate as the outermost wrapper), and so does Linen's TrainState.apply_gradients (call "
+            "tx.update yourself)."
+        )
+    loss = jnp.asarray(value)
+    if loss.ndim != 0 or not jnp.issubdtype(loss.dtype, jnp.floating):
+        raise ValueError(
+            f"{caller} needs one real floating-point loss, the mean over the batch, got value of shape {loss.shape} "
+            f"and dtype {loss.dtype}."
+        )
+    loss = loss.astype(float)
+    return loss if axis_name is None else jax.lax.pmean(loss, axis_name)
+
+
+def pick(
+    phase: Phase,
+    when_below: Any,
+    when_above: Any,
+    *,
+    loss: jax.Array,
+    step: jax.Array,
+    current: jax.Array,
+    below: jax.Array,
+    phase_state: PhaseState,
+) -> tuple[jax.Array, jax.Array, PhaseState]:
+    """Let one loss pick between two values (or schedules, read at `step`).
+
+    Returns:
+      The value in force from here on, the side on which the loss fell, and the phase's new state. A loss that is not
+      finite decides nothing: the first two stay as they were.
+    """
+    fell_below, phase_state = phase.update(loss, phase_state)
+    finite = jnp.isfinite(loss)
+    chosen = jnp.where(fell_below, at_step(when_below, step), at_step(when_above, step))
+    return (
+        jnp.where(finite, chosen, current),
+        jnp.where(finite, fell_below, below),
+        phase_state,
+    )

@@ -1,0 +1,113 @@
+"""The phase as an Optax schedule: any hyper-parameter of any Optax optimizer can follow the loss."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lcam_optax._decision import as_loss, pick
+from lcam_optax._phase import Phase, PhaseState
+from lcam_optax._scalars import at_step, counter, incremented
+
+ScalarOrSchedule = jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.ArrayLike]
+
+
+class LossControlledState(NamedTuple):
+    """State of `loss_controlled`."""
+
+    controlled_value: jax.Array  # shape=(), float32; with delay the next update's, else the last's
+    below: jax.Array  # shape=(), bool; whether the last finite loss fell below
+    controlled_step: jax.Array  # shape=(), int32; updates made
+    phase_state: PhaseState  # the phase's own scalars
+
+
+class _LossControlled:
+    """An `optax.schedules.StatefulSchedule`; built by `loss_controlled`."""
+
+    def __init__(
+        self,
+        phase: Phase,
+        below: ScalarOrSchedule,
+        above: ScalarOrSchedule,
+        initial: jax.typing.ArrayLike,
+        delay: bool,
+        axis_name: Any | None,
+    ):
+        self._phase, self._below, self._above = phase, below, above
+        self._initial, self._delay, self._axis_name = initial, delay, axis_name
+
+    def init(self) -> LossControlledState:
+        return LossControlledState(
+            controlled_value=at_step(self._initial, counter()),
+            below=jnp.zeros((), bool),
+            controlled_step=counter(),
+            phase_state=self._phase.init(),
+        )
+
+    def update(self, state: LossControlledState, **extra_args: Any) -> LossControlledState:
+        next_step = incremented(state.controlled_step)
+        controlled, below, phase_state = pick(
+            self._phase,
+            self._below,
+            self._above,
+            loss=as_loss(extra_args.get("value"), self._axis_name, "loss_controlled"),
+            step=next_step if self._delay else state.controlled_step,
+            current=state.controlled_value,
+            below=state.below,
+            phase_state=state.phase_state,
+        )
+        return LossControlledState(controlled, below, next_step, phase_state)
+
+    def __call__(self, state: LossControlledState, **extra_args: Any) -> jax.Array:
+        # `inject_hyperparams` also calls this in `init`, where there is no loss yet.
+        if self._delay or not extra_args:
+            return state.controlled_value
+        return self.update(state, **extra_args).controlled_value
+
+
+def loss_controlled(
+    phase: Phase,
+    below: ScalarOrSchedule,
+    above: ScalarOrSchedule,
+    *,
+    initial: jax.typing.ArrayLike,
+    delay: bool = True,
+    axis_name: Any | None = None,
+) -> optax.schedules.StatefulSchedule:
+    """Let the loss pick a hyper-parameter of any Optax optimizer, as LCAM picks SGD's momentum.
+
+    The result goes where `optax.inject_hyperparams` takes a schedule: Adam's `b1`, Lion's `b1`, a learning rate.
+
+    Args:
+      phase: What a loss is compared with, such as `epoch_mean(steps_per_epoch)`.
+      below: Value after a loss below the mean: a float, a scalar array, or a schedule of the step (from 0) at which
+        the value acts.
+      above: Likewise, after a loss at or above the mean.
+      initial: Value in force until a finite loss has been seen, and with delay that of the first step.
+      delay: Whether a loss picks the value of the NEXT step, as in the authors' code, or acts at once.
+      axis_name: Name of the `pmap` or `shard_map` axis to average the loss over; see `scale_by_lcam`.
+
+    Returns:
+      An `optax.schedules.StatefulSchedule`. The optimizer's `update` needs `value=loss`, under the same terms as LCAM's.
+
+    Raises:
+      TypeError: From `update`, if there is no `value`.
+      ValueError: From `update`, if `value` is no real floating scalar.
+
+    Examples:
+      >>> import jax.numpy as jnp, lcam_optax, optax
+      >>> b1 = lcam_optax.loss_controlled(lcam_optax.epoch_mean(10), 0.9, 0.95, initial=0.9)
+      >>> tx = optax.inject_hyperparams(optax.adam)(learning_rate=1e-3, b1=b1)
+      >>> params = jnp.ones(3)
+      >>> state = tx.init(params)
+      >>> for loss in (2.0, 1.0, 3.0):
+      ...     updates, state = tx.update(jnp.ones(3), state, params, value=loss)
+      ...     params = optax.apply_updates(params, updates)
+      ...     print(f"{state.hyperparams['b1']:.2f}")
+      0.90
+      0.95
+      0.90
+    """
+    return _LossControlled(phase, below, above, initial, delay, axis_name)

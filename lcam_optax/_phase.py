@@ -1,0 +1,239 @@
+"""The phase: on which side of a running average of the losses the last loss fell.
+
+A phase is a pair of pure functions over scalars. It knows nothing of parameters or momenta, so that the optimizer, the
+hyper-parameter schedule and the controls share it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lcam_optax._scalars import (
+    at_step,
+    counter,
+    incremented,
+    is_number,
+    require_unit_interval,
+    require_whole,
+    scalar,
+)
+
+PhaseState = Any
+
+
+class Phase(NamedTuple):
+    """A rule that puts each loss below or above a reference, such as a running mean.
+
+    Attributes:
+      init: `init() -> state`.
+      update: `update(loss, state) -> (below, state)`. `loss` is a float scalar of shape (), `below` a
+        boolean scalar of shape (). A loss that is not finite has to leave the reference as it was; what
+        `below` says of it is not used.
+    """
+
+    init: Callable[[], PhaseState]
+    update: Callable[[jax.Array, PhaseState], tuple[jax.Array, PhaseState]]
+
+
+class EpochMeanState(NamedTuple):
+    """State of `epoch_mean`."""
+
+    loss_mean: jax.Array  # shape=(), float32; mean of the finite losses of this epoch so far
+    loss_count: jax.Array  # shape=(), int32; how many losses that mean holds
+    epoch_step: jax.Array  # shape=(), int32; steps of this epoch taken, 0 when a new one begins
+
+
+class EmaState(NamedTuple):
+    """State of `ema`."""
+
+    loss_mean: jax.Array  # shape=(), float32; bias-corrected exponential average
+    loss_count: jax.Array  # shape=(), int32; how many losses it holds
+
+
+class WindowState(NamedTuple):
+    """State of `window`."""
+
+    loss_mean: jax.Array  # shape=(), float32; mean of the last losses
+    loss_count: jax.Array  # shape=(), int32; how many losses were seen
+    recent_losses: jax.Array  # shape=(size,), float32; ring buffer, empty places hold zero
+
+
+class RandomPhaseState(NamedTuple):
+    """State of `random_phase`."""
+
+    random_seed: jax.Array  # shape=(), uint32
+    random_step: jax.Array  # shape=(), int32; draws made
+
+
+def epoch_mean(steps_per_epoch: jax.typing.ArrayLike) -> Phase:
+    r"""The mean of this epoch's losses, the current one included: the phase of the LCAM paper.
+
+    .. math::
+
+      \bar\ell_i = \frac{1}{i + 1} \sum_{j=0}^{i} \ell_j, \qquad
+      \text{below}_i = [\ell_i < \bar\ell_i]
+
+    with :math:`i` counted from 0 in each epoch. The first loss of an epoch equals its mean, so it is never below.
+    The mean is kept in incremental form, which makes equal losses tie exactly in float32 too.
+
+    Args:
+      steps_per_epoch: Optimizer steps in an epoch (a short last batch counts as one); the mean starts anew after as
+        many. An int of at least 1.
+
+    Returns:
+      A `Phase`.
+
+    Raises:
+      ValueError: If `steps_per_epoch` is a Python number other than a whole number of at least 1.
+
+    Examples:
+      >>> import jax.numpy as jnp, lcam_optax
+      >>> phase = lcam_optax.epoch_mean(steps_per_epoch=3)
+      >>> state = phase.init()
+      >>> for loss in (2.0, 1.5, 1.8, 7.0):
+      ...     below, state = phase.update(jnp.float32(loss), state)
+      ...     print(f"{loss} below {float(state.loss_mean):.4f}: {bool(below)}")
+      2.0 below 2.0000: False
+      1.5 below 1.7500: True
+      1.8 below 1.7667: False
+      7.0 below 7.0000: False
+
+    References:
+      arXiv 2309.02130; the authors' scripts at github hakumaicc/Asymmetric-Momentum-LCAM.
+    """
+    require_whole("steps_per_epoch", steps_per_epoch)
+
+    def init() -> EpochMeanState:
+        return EpochMeanState(scalar(0.0), counter(), counter())
+
+    def update(loss: jax.Array, state: EpochMeanState) -> tuple[jax.Array, EpochMeanState]:
+        finite = jnp.isfinite(loss)
+        held = jnp.where(state.epoch_step == 0, 0, state.loss_count)
+        mean = _moved(state.loss_mean, loss, held, (held + 1).astype(loss.dtype))
+        new_state = EpochMeanState(
+            loss_mean=jnp.where(finite, mean, state.loss_mean),
+            loss_count=held + finite.astype(held.dtype),
+            # A step counts as one of the epoch's whether its loss is finite or not.
+            epoch_step=(state.epoch_step + 1) % jnp.asarray(steps_per_epoch, jnp.int32),
+        )
+        return loss < mean, new_state
+
+    return Phase(init, update)
+
+
+def ema(decay: jax.typing.ArrayLike) -> Phase:
+    r"""A bias-corrected exponential moving average of the losses, never reset.
+
+    .. math::
+
+      \bar\ell_t = \bar\ell_{t-1} + \frac{1 - d}{1 - d^t} (\ell_t - \bar\ell_{t-1})
+
+    the current loss included, which is what averaging with decay :math:`d` from zero and dividing by
+    :math:`1 - d^t` gives.
+
+    Args:
+      decay: Decay rate of the average, in [0, 1).
+
+    Returns:
+      A `Phase`. The first loss equals the average, so it is not below.
+
+    Raises:
+      ValueError: If `decay` is a Python number outside [0, 1).
+    """
+    require_unit_interval("decay", decay)
+
+    def init() -> EmaState:
+        return EmaState(scalar(0.0), counter())
+
+    def update(loss: jax.Array, state: EmaState) -> tuple[jax.Array, EmaState]:
+        finite = jnp.isfinite(loss)
+        d = jnp.asarray(decay, loss.dtype)
+        divisor = (1 - d ** (state.loss_count + 1).astype(loss.dtype)) / (1 - d)
+        mean = _moved(state.loss_mean, loss, state.loss_count, divisor)
+        new_state = EmaState(
+            loss_mean=jnp.where(finite, mean, state.loss_mean),
+            loss_count=_counted(state.loss_count, finite),
+        )
+        return loss < mean, new_state
+
+    return Phase(init, update)
+
+
+def window(size: int) -> Phase:
+    """The mean of the last `size` losses, the current one included, never reset.
+
+    Args:
+      size: How many losses the mean holds, at least 1; of fewer losses than that, it is the mean of all. The
+        state holds that many float32 values.
+
+    Returns:
+      A `Phase`. The first loss equals the mean, so it is not below.
+
+    Raises:
+      ValueError: If `size` is not a whole number of at least 1.
+    """
+    require_whole("size", size)
+
+    def init() -> WindowState:
+        return WindowState(scalar(0.0), counter(), jnp.zeros((size,), float))
+
+    def update(loss: jax.Array, state: WindowState) -> tuple[jax.Array, WindowState]:
+        finite = jnp.isfinite(loss)
+        recent = state.recent_losses.at[state.loss_count % size].set(loss)
+        held = jnp.minimum(state.loss_count + 1, size)
+        # Summing the distances to the current loss lets equal losses tie exactly.
+        distances = jnp.where(jnp.arange(size) < held, recent - loss, 0)
+        mean = loss + distances.sum() / held.astype(loss.dtype)
+        new_state = WindowState(
+            loss_mean=jnp.where(finite, mean, state.loss_mean),
+            loss_count=_counted(state.loss_count, finite),
+            recent_losses=jnp.where(finite, recent, state.recent_losses),
+        )
+        return loss < mean, new_state
+
+    return Phase(init, update)
+
+
+def random_phase(
+    probability: jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.ArrayLike],
+    seed: jax.typing.ArrayLike,
+) -> Phase:
+    """A coin in place of the loss: the control that tells whether the loss phase matters.
+
+    Args:
+      probability: Chance that a step is called below, in [0, 1], or a schedule that gives it for a step (an int32
+        scalar counted from 0), such as the share of steps below that an LCAM run showed in each epoch.
+      seed: An int; the draw of step `t` comes from `(seed, t)` alone. May be traced, so that a `vmap` over seeds
+        draws differently in each.
+
+    Returns:
+      A `Phase` that keeps no loss mean. It looks at a loss only to see whether it is finite.
+
+    Raises:
+      ValueError: If `probability` is a Python number outside [0, 1].
+    """
+    if is_number(probability) and not 0 <= probability <= 1:  # type: ignore[operator]
+        raise ValueError(f"probability must be in [0, 1], got {probability}.")
+
+    def init() -> RandomPhaseState:
+        return RandomPhaseState(jnp.asarray(seed).astype(jnp.uint32), counter())
+
+    def update(loss: jax.Array, state: RandomPhaseState) -> tuple[jax.Array, RandomPhaseState]:
+        del loss
+        key = jax.random.fold_in(jax.random.key(state.random_seed), state.random_step)
+        chance = at_step(probability, state.random_step)
+        below = jax.random.uniform(key, dtype=chance.dtype) < chance
+        return below, RandomPhaseState(state.random_seed, incremented(state.random_step))
+
+    return Phase(init, update)
+
+
+def _counted(count: jax.Array, finite: jax.Array) -> jax.Array:
+    return jnp.where(finite, incremented(count), count)
+
+
+def _moved(mean: jax.Array, loss: jax.Array, held: jax.Array, divisor: jax.Array) -> jax.Array:
+    """Move a mean towards a loss; with nothing held yet, the loss itself."""
+    return jnp.where(held == 0, loss, mean + (loss - mean) / divisor)

@@ -1,0 +1,5 @@
+"""Flax networks to train: the Wide ResNet."""
+
+from models._wide_resnet import WideResNet
+
+__all__ = ["WideResNet"]

@@ -1,0 +1,187 @@
+"""The pre-activation Wide ResNet of the LCAM runs, in Flax NNX."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models._conv import conv_general_dilated
+
+# `nnx.BatchNorm` keeps the biased variance in its running statistics, PyTorch the unbiased one: with 128 images of
+# 8x8 pixels and more, as here, a relative difference below 1.3e-4 in evaluation and none in training.
+_BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
+_CONV_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class Block(nnx.Module):
+    """Two 3x3 convolutions, each after batch norm and ReLU, around a shortcut."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        *,
+        dropout: float,
+        dtype: Any,
+        rngs: nnx.Rngs,
+    ):
+        norm = functools.partial(nnx.BatchNorm, **_BATCH_NORM, dtype=dtype, rngs=rngs)
+        self.norm1 = norm(in_channels)
+        self.conv1 = _conv(in_channels, channels, 3, stride, dtype, rngs)
+        self.norm2 = norm(channels)
+        self.conv2 = _conv(channels, channels, 3, 1, dtype, rngs)
+        widens = stride != 1 or in_channels != channels
+        self.shortcut = _conv(in_channels, channels, 1, stride, dtype, rngs) if widens else None
+        self.dropout = nnx.Dropout(dropout) if dropout else None
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None, key: jax.Array | None) -> jax.Array:
+        """Map [N, H, W, C] to [N, H / stride, W / stride, channels]."""
+        y = nnx.relu(self.norm1(x, mask=mask))
+        # Where the width changes, batch norm and ReLU come before both branches.
+        shortcut = x if self.shortcut is None else self.shortcut(y)
+        y = nnx.relu(self.norm2(self.conv1(y), mask=mask))
+        if self.dropout is not None:
+            y = self.dropout(y, rngs=key)
+        return shortcut + self.conv2(y)
+
+
+class WideResNet(nnx.Module):
+    """WRN-depth-width of the LCAM paper's runs.
+
+    A 3x3 stem of 16 channels, three groups of `(depth - 4) / 6` pre-activation blocks with 16, 32 and 64 times `width`
+    channels and strides 1, 2 and 2, batch norm, ReLU, global average pooling and a linear layer. Convolutions start
+    from Kaiming's normal distribution (fan out, gain of ReLU) and have no bias; the linear layer from
+    uniform(+-1/sqrt(fan in)) and a bias of zero.
+
+    State is `nnx.Param` and `nnx.BatchStat` alone, dropout included: its key is an argument.
+
+    Args:
+      depth: 6n + 4 with n >= 1, such as 10, 16, 28.
+      width: Factor on the channels, at least 1.
+      num_classes: At least 2.
+      in_channels: Channels of the images.
+      dropout: Rate between the two convolutions of a block, in [0, 1).
+      dtype: Of activations and matrix products; parameters, batch statistics and logits are float32.
+      rngs: Source of the initial parameters (stream `params`).
+
+    Raises:
+      ValueError: If an argument is not as said above.
+
+    References:
+      Zagoruyko and Komodakis 2016, arXiv 1605.07146; parameters and details as in the LCAM authors' scripts.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        width: int,
+        num_classes: int,
+        *,
+        in_channels: int = 3,
+        dropout: float = 0.0,
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        _check(depth, width, num_classes, in_channels, dropout)
+        self.dtype = dtype
+        self.stem = _conv(in_channels, 16, 3, 1, dtype, rngs)
+        blocks = []
+        channels = 16
+        for group, stride in enumerate((1, 2, 2)):
+            for index in range((depth - 4) // 6):
+                wider = 16 * 2**group * width
+                step = stride if index == 0 else 1
+                blocks.append(Block(channels, wider, step, dropout=dropout, dtype=dtype, rngs=rngs))
+                channels = wider
+        self.blocks = nnx.List(blocks)
+        self.norm = nnx.BatchNorm(channels, **_BATCH_NORM, dtype=dtype, rngs=rngs)
+        self.linear = nnx.Linear(
+            channels,
+            num_classes,
+            kernel_init=_uniform(channels**-0.5),
+            bias_init=nnx.initializers.zeros,
+            dtype=jnp.float32,
+            rngs=rngs,
+        )
+
+    def __call__(
+        self,
+        images: jax.Array,
+        *,
+        mask: jax.Array | None = None,
+        dropout_key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Compute logits.
+
+        Args:
+          images: Floating, [N, H, W, C]; H and W at least 4.
+          mask: Boolean, [N]: False marks padding, which then has no part in the batch statistics. None is all True.
+          dropout_key: A PRNG key; needed in training if the network has dropout.
+
+        Returns:
+          float32, [N, num_classes].
+        """
+        if mask is not None:
+            mask = mask[:, None, None, None]  # batch norm broadcasts it against [N, H, W, C]
+        keys = [None] * len(self.blocks) if dropout_key is None else jax.random.split(dropout_key, len(self.blocks))
+        x = self.stem(images.astype(self.dtype))
+        for block, key in zip(self.blocks, keys, strict=True):
+            x = block(x, mask, key)
+        x = nnx.relu(self.norm(x, mask=mask))
+        # The mean over many pixels is taken in float32: bfloat16 has eight bits to add them up in.
+        return self.linear(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
+
+
+def flops_per_image(model: WideResNet, height: int, width: int) -> int:
+    """Count the floating-point operations of one image's forward pass in convolutions and the linear layer.
+
+    A multiplication and an addition are two. A training step takes three times as many: each product has two gradients.
+    The stem's image gradient, which nobody needs, is counted too, as is usual.
+    """
+    pixels = height * width
+    total = 2 * pixels * model.stem.kernel.size
+    for block in model.blocks:
+        pixels //= block.conv1.strides[0] ** 2 if block.conv1.strides[0] > 1 else 1
+        layers = [block.conv1, block.conv2, *([block.shortcut] if block.shortcut is not None else [])]
+        total += sum(2 * pixels * layer.kernel.size for layer in layers)
+    return total + 2 * model.linear.kernel.size
+
+
+def _conv(in_channels: int, channels: int, kernel: int, stride: int, dtype: Any, rngs: nnx.Rngs) -> nnx.Conv:
+    return nnx.Conv(
+        in_channels,
+        channels,
+        (kernel, kernel),
+        strides=(stride, stride),
+        padding=kernel // 2,
+        use_bias=False,
+        kernel_init=_CONV_INIT,
+        dtype=dtype,
+        conv_general_dilated=conv_general_dilated,
+        rngs=rngs,
+    )
+
+
+def _uniform(bound: float) -> Callable[..., jax.Array]:
+    def init(key: jax.Array, shape: Any, dtype: Any = jnp.float32, **kwargs: Any) -> jax.Array:
+        del kwargs
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def _check(depth: int, width: int, num_classes: int, in_channels: int, dropout: float) -> None:
+    if depth < 10 or (depth - 4) % 6:
+        raise ValueError(f"depth must be 6n + 4 with n >= 1, such as 10, 16, 22 or 28; got {depth}.")
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}.")
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}.")
+    if in_channels < 1:
+        raise ValueError(f"in_channels must be at least 1, got {in_channels}.")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}.")

@@ -1,0 +1,1 @@
+"""The training program: data, state, epochs, records, report. Run it with `python -m train`."""

@@ -1,0 +1,129 @@
+"""Reads the official CIFAR binary archives, packed or unpacked, and believes nothing in them.
+
+Members of an archive are read by name and never extracted; nothing is ever unpickled.
+"""
+
+import gzip
+import tarfile
+import zlib
+from pathlib import Path, PurePath, PurePosixPath
+
+from train import cifar_records
+from train.cifar_records import Layout, Records
+from train.dataset import DataError
+
+
+def binary_folder(folder: Path) -> tuple[Layout, Path] | None:
+    """Which unpacked official archive a folder is or holds, or None if it is none.
+
+    Raises:
+      DataError: if it holds several.
+    """
+    found = [(layout, folder) for layout in cifar_records.LAYOUTS if folder.resolve().name == layout.folder]
+    found = found or [
+        (layout, folder / layout.folder) for layout in cifar_records.LAYOUTS if (folder / layout.folder).is_dir()
+    ]
+    if len(found) > 1:
+        names = " and ".join(path.name for _, path in found)
+        raise DataError(f"{folder}: holds {names}; expected one data set. Name one of the two.")
+    return found[0] if found else None
+
+
+def read_folder(layout: Layout, folder: Path) -> Records:
+    """Reads an unpacked official archive.
+
+    Raises:
+      DataError: if a file is missing, has another size, or holds impossible labels.
+    """
+    contents = {}
+    for file in layout.files:
+        path = folder / file
+        try:
+            if not path.is_file():
+                raise DataError(f"{path}: no such file; expected {', '.join(layout.files)}. {layout.advice}")
+            layout.check_size(file, path.stat().st_size, str(path))
+            contents[file] = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error}. {layout.advice}") from error
+    return cifar_records.parse(layout, contents, str(folder))
+
+
+def read_archive(path: Path) -> Records:
+    """Reads an official archive (.tar.gz), wherever it is from and whatever it is called.
+
+    Raises:
+      DataError: if it is no such archive, damaged, incomplete, or holds impossible labels.
+    """
+    refuse_pickle(path)
+    try:
+        with gzip.open(path) as stream:
+            layout, contents = _read_members(path, stream)
+            # The archive's checksum comes last: only reading to the end compares it.
+            while stream.read(1 << 20):
+                pass
+    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path}: not a whole .tar.gz archive: {error}. Expected {_official_archives()}; fetch it again."
+        ) from error
+    return cifar_records.parse(layout, contents, str(path))
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raises DataError if a file is pickled data, going by its name and its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(2)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}.") from error
+    protocol_mark = len(head) == 2 and head[0] == 0x80 and 2 <= head[1] <= 5
+    if protocol_mark or _has_pickle_name(path):
+        raise _pickle_error(str(path))
+
+
+def _has_pickle_name(path: PurePath) -> bool:
+    return (
+        path.suffix in (".pkl", ".pickle")
+        or path.name in ("cifar-10-python.tar.gz", "cifar-100-python.tar.gz")
+        or not {*path.parts}.isdisjoint(("cifar-10-batches-py", "cifar-100-python"))
+    )
+
+
+def _pickle_error(where: str) -> DataError:
+    return DataError(
+        f"{where}: pickled data; expected the binary version. Unpickling a foreign file runs "
+        f"whatever code is in it, so it is not read. Fetch {_official_archives()} instead."
+    )
+
+
+def _official_archives() -> str:
+    return " or ".join(layout.url for layout in cifar_records.LAYOUTS)
+
+
+def _read_members(path: Path, stream: gzip.GzipFile) -> tuple[Layout, dict[str, bytes]]:
+    """The layout of the archive and its needed members by file name, read in one pass."""
+    wanted = {f"{layout.folder}/{file}": layout for layout in cifar_records.LAYOUTS for file in layout.files}
+    found: dict[str, bytes] = {}
+    layouts = set()
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
+        for member in archive:
+            where = f"{path}/{member.name}"
+            if _has_pickle_name(PurePosixPath(member.name)):
+                raise _pickle_error(where)
+            name = member.name.removeprefix("./")
+            if name not in wanted:
+                continue
+            layout, file = wanted[name], PurePosixPath(name).name
+            if not member.isreg() or file in found:
+                raise DataError(f"{where}: a link, a device or a second copy; expected one plain file. {layout.advice}")
+            layouts.add(layout)
+            layout.check_size(file, member.size, where)
+            data = archive.extractfile(member)
+            found[file] = b"" if data is None else data.read()
+    if len(layouts) != 1:
+        raise DataError(
+            f"{path}: {'two data sets' if layouts else 'no known data set'} in the archive; "
+            f"expected {_official_archives()}."
+        )
+    return layouts.pop(), found

@@ -1,0 +1,265 @@
+"""What is kept of a run: its record as JSON, every step as arrays, TensorBoard events.
+
+A run lies in a folder of its own, `<root>/<arm>/seed-<n>/`:
+
+* `result.json`, strict JSON: the settings, versions, device and history of the run;
+* `steps.npz`: loss, momentum and phase of every step;
+* `events.out.tfevents.lcam`: the history for TensorBoard, written anew each time.
+
+Each file is replaced whole, so that a killed run leaves the old one or the new one.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import io
+import math
+import platform
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train import files, schema
+from train.schema import HISTORY_FIELDS, RecordError
+
+RESULT = "result.json"
+STEPS = "steps.npz"
+# TensorBoard recognises "tfevents" in a name; one fixed name cannot be duplicated by a resumed run.
+EVENTS = "events.out.tfevents.lcam"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Steps:
+    """Every training step of a run, in order.
+
+    Attributes:
+      loss: mean cross-entropy of each step's batch, float32 `[steps]`.
+      momentum: the momentum that each step used, float32 `[steps]`.
+      below: whether each step's loss fell below the mean, bool `[steps]`.
+    """
+
+    loss: np.ndarray
+    momentum: np.ndarray
+    below: np.ndarray
+
+    def __post_init__(self) -> None:
+        shapes = {np.shape(self.loss), np.shape(self.momentum), np.shape(self.below)}
+        if len(shapes) != 1 or len(shapes.pop()) != 1:
+            raise ValueError(
+                "loss, momentum and below must be vectors of one length, got shapes "
+                f"{np.shape(self.loss)}, {np.shape(self.momentum)}, {np.shape(self.below)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """One run of one arm with one seed.
+
+    Attributes:
+      name: the arm, `group/arm` in general.
+      group: the arms that this one is compared with.
+      seed: the seed that all randomness of the run comes from.
+      config: every field of the experiment, as JSON values; `epochs` among them.
+      versions: of Python and of the packages that decide the numbers.
+      device: `platform`, `kind`, `count` and `process_count`.
+      command: the command line that repeats the run.
+      history: for each epoch `epoch` (from 0) and the `HISTORY_FIELDS`: losses in nats,
+        `test_error` in percent, `below_fraction` between 0 and 1, `seconds` of wall time. Numbers
+        that are not finite come back from disk as nan.
+      folder: where the record was read from; None for one that was not read.
+    """
+
+    name: str
+    group: str
+    seed: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+    device: dict[str, Any]
+    command: str
+    history: list[dict[str, Any]]
+    folder: Path | None = dataclasses.field(default=None, compare=False)
+
+    @property
+    def final_test_error(self) -> float:
+        """Test error after the last epoch, in percent."""
+        return self.history[-1]["test_error"]
+
+    @property
+    def best_test_error(self) -> float:
+        """Lowest test error of any epoch, in percent: selected on the test set, so optimistic."""
+        errors = (epoch["test_error"] for epoch in self.history)
+        return min((error for error in errors if math.isfinite(error)), default=math.nan)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs that the settings ask for were run."""
+        return len(self.history) == self.config["epochs"]
+
+    @functools.cached_property
+    def steps(self) -> Steps:
+        """Every step of the run, read from disk when first asked for.
+
+        Raises:
+          RecordError: if the file is missing or is not the one that was written with the record.
+        """
+        if self.folder is None:
+            raise RecordError(f"{self.name}, seed {self.seed}: read a written record for its steps")
+        path = self.folder / STEPS
+        data = _read_bytes(path)
+        result = schema.parse(_read_bytes(self.folder / RESULT), self.folder / RESULT)
+        if hashlib.sha256(data).hexdigest() != result["steps_sha256"]:
+            raise RecordError(f"{path}: does not belong to {RESULT} beside it; run the arm again")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return Steps(**arrays)
+
+
+def run_dir(root: Path, name: str, seed: int) -> Path:
+    """The folder of one run.
+
+    Raises:
+      ValueError: if the name could leave the root or the seed is negative.
+    """
+    if not schema.NAME.fullmatch(name):
+        raise ValueError(f"arm name {name!r}: expected words of A-Za-z0-9_.+=- joined by slashes")
+    if seed < 0:
+        raise ValueError(f"seed {seed}: expected zero or more")
+    return root / name / f"seed-{seed}"
+
+
+def environment() -> dict[str, dict[str, Any]]:
+    """The `versions` and the `device` of this process, named as in `Record`."""
+    import jax
+
+    import lcam_optax
+
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+    device = jax.devices()[0]
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{package: metadata.version(package) for package in packages},
+            "lcam_optax": lcam_optax.__version__,
+        },
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": jax.device_count(),
+            "process_count": jax.process_count(),
+        },
+    }
+
+
+def write(root: Path, record: Record, steps: Steps) -> Path:
+    """Writes the record of a run, its steps and its TensorBoard events in place of earlier ones.
+
+    Args:
+      root: folder of all runs.
+      record: the run so far; numbers in the history may be nan or infinite.
+      steps: all its steps, equally many for each epoch of the history.
+
+    Returns:
+      The path of `result.json`.
+
+    Raises:
+      RecordError: if the record could not be read back, before anything is written.
+    """
+    path = run_dir(root, record.name, record.seed) / RESULT
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        loss=np.asarray(steps.loss, np.float32),
+        momentum=np.asarray(steps.momentum, np.float32),
+        below=np.asarray(steps.below, np.bool_),
+    )
+    if not record.history or len(steps.loss) % len(record.history):
+        raise RecordError(
+            f"{path}: {len(steps.loss)} steps in {len(record.history)} epochs, expected equally many in each"
+        )
+    text = files.dumps(
+        {
+            "schema": schema.VERSION,
+            **{key: getattr(record, key) for key in schema.FIELDS},
+            "final_test_error": record.final_test_error,
+            "best_test_error": record.best_test_error,
+            "steps_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+        }
+    )
+    _decode(text.encode(), path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The record comes after the steps that it vouches for.
+    files.write_atomically(path.parent / STEPS, buffer.getvalue())
+    files.write_atomically(path, text.encode())
+    files.write_atomically(path.parent / EVENTS, _events(record))
+    return path
+
+
+def read(path: Path) -> Record:
+    """Reads one `result.json`.
+
+    Raises:
+      RecordError: naming the file and the field, if the file is damaged or foreign.
+    """
+    return _decode(_read_bytes(path), path)
+
+
+def read_all(root: Path, pattern: str = "**", *, damaged: list[RecordError] | None = None) -> list[Record]:
+    """Reads all records under a folder, ordered by arm and seed.
+
+    Args:
+      root: folder of runs, or of some of them.
+      pattern: which run folders within it, as a glob: `fig3/*/seed-*`.
+      damaged: takes the error of each record that cannot be used; without it the first is raised.
+
+    Raises:
+      RecordError: if there is no record at all, or one is damaged and `damaged` is None.
+    """
+    records: dict[tuple[str, int], Record] = {}
+    paths = sorted(root.glob(f"{pattern}/{RESULT}"))
+    if not paths:
+        raise RecordError(f"{root}: no {pattern}/{RESULT} in it; train an arm or name another folder")
+    for path in paths:
+        try:
+            record = read(path)
+            earlier = records.setdefault((record.name, record.seed), record)
+            if earlier is not record:
+                raise RecordError(f"{path}: the same arm and seed as {earlier.folder}; keep one")
+        except RecordError as error:
+            if damaged is None:
+                raise
+            damaged.append(error)
+    return [records[key] for key in sorted(records)]
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _decode(data: bytes, path: Path) -> Record:
+    """The record that a file's bytes hold."""
+    result = schema.parse(data, path)
+    record = Record(**{key: result[key] for key in schema.FIELDS}, folder=path.parent)
+    for key in ("final_test_error", "best_test_error"):
+        if not np.array_equal(result[key], getattr(record, key), equal_nan=True):
+            raise RecordError(f"{path}: `{key}` is {result[key]}, but the history gives {getattr(record, key)}")
+    return record
+
+
+def _events(record: Record) -> bytes:
+    """The whole history as one TensorBoard event file."""
+    import tensorboardX
+
+    with tempfile.TemporaryDirectory() as folder:
+        with tensorboardX.SummaryWriter(folder) as writer:
+            for epoch in record.history:
+                for key in HISTORY_FIELDS:
+                    # TensorBoard shows a missing point as a gap; nan would only fill the log.
+                    if math.isfinite(epoch[key]):
+                        writer.add_scalar(key, epoch[key], epoch["epoch"])
+        (path,) = Path(folder).iterdir()
+        return path.read_bytes()

@@ -1,0 +1,92 @@
+"""What a record may hold: every field of `result.json` checked, with errors that name it."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from train import files
+
+VERSION = 1
+FIELDS = {
+    "name": str,
+    "group": str,
+    "seed": int,
+    "config": dict,
+    "versions": dict,
+    "device": dict,
+    "command": str,
+    "history": list,
+}
+HISTORY_FIELDS = (
+    "train_loss",
+    "test_error",
+    "test_loss",
+    "learning_rate",
+    "below_fraction",
+    "mean_momentum",
+    "seconds",
+)
+# Names become folders and file names: no part may be empty or climb out of the root.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*(/[A-Za-z0-9][A-Za-z0-9_.+=-]*)*")
+
+
+class RecordError(ValueError):
+    """A record that is missing, damaged, or written by something else."""
+
+
+def parse(data: bytes, path: Path) -> dict[str, Any]:
+    """The checked content of a record's file.
+
+    Args:
+      data: the bytes of the file.
+      path: where they are from, for the errors.
+
+    Returns:
+      The object of the file, with nan for each null that stands where a number belongs.
+
+    Raises:
+      RecordError: naming the file and the field, if anything is not as `records.write` writes it.
+    """
+    try:
+        result = files.loads(data)
+    except ValueError as error:
+        raise RecordError(f"{path}: damaged, not strict JSON: {error}") from error
+    if not isinstance(result, dict) or result.get("schema") != VERSION:
+        raise RecordError(f"{path}: not a record of schema {VERSION}, but another program's file")
+    for key, kind in {**FIELDS, "steps_sha256": str}.items():
+        if type(result.get(key)) is not kind:
+            raise RecordError(f"{path}: `{key}` is {result.get(key)!r:.80}, expected {kind.__name__}")
+    for key in ("name", "group"):
+        if not NAME.fullmatch(result[key]):
+            raise RecordError(f"{path}: `{key}` is {result[key]!r:.80}, expected words and slashes")
+    if type(result["config"].get("epochs")) is not int:
+        raise RecordError(f"{path}: `config` has no whole number of `epochs`")
+    if not result["history"]:
+        raise RecordError(f"{path}: `history` is empty, expected an entry for each epoch")
+    for key in ("final_test_error", "best_test_error"):
+        result[key] = _number(result, key, path)
+    result["history"] = [_epoch(*entry, path) for entry in enumerate(result["history"])]
+    return result
+
+
+def _epoch(index: int, epoch: Any, path: Path) -> dict[str, Any]:
+    """One checked entry of the history."""
+    if not isinstance(epoch, dict) or epoch.get("epoch") != index:
+        raise RecordError(f"{path}: `history[{index}]` is {epoch!r:.80}, expected an object of epoch {index}")
+    keys = dict.fromkeys((*HISTORY_FIELDS, *epoch))
+    numbers = {key: _number(epoch, key, path, f"history[{index}].") for key in keys}
+    return {**numbers, "epoch": index}
+
+
+def _number(holder: dict[str, Any], key: str, path: Path, prefix: str = "") -> float:
+    """A float, with nan for null and for what no float can hold."""
+    value = holder.get(key, "missing")
+    if value is None:
+        return math.nan
+    if type(value) not in (int, float):
+        raise RecordError(f"{path}: `{prefix}{key}` is {value!r:.80}, expected a number or null")
+    try:
+        return value + 0.0 if math.isfinite(value) else math.nan
+    except OverflowError:
+        return math.nan

@@ -1,0 +1,203 @@
+"""The tables of a report, the same ones for the terminal and for Markdown."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import rich.box
+import rich.table
+import rich.text
+from rich.console import Group as Lines
+
+from train.records import Record
+from train.statistics import Arm, Estimate, Group
+
+NONE = "n/a"
+SETTINGS = (
+    "dataset",
+    "depth",
+    "width",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "momentum_below",
+    "momentum_above",
+    "phase",
+    "nesterov",
+    "delay",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """Cells of text under a title, the arm in the first column."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str
+
+    def markdown(self) -> str:
+        """The table in GitHub's Markdown, its title a heading of the third level."""
+        rules = [":--", *["--:"] * (len(self.columns) - 1)]
+        lines = [f"| {' | '.join(cells)} |" for cells in (self.columns, rules, *self.rows)]
+        return "\n".join([f"### {self.title}", "", *lines, "", self.note, ""])
+
+    def __rich__(self) -> Lines:
+        table = rich.table.Table(title=self.title, title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
+        table.add_column(self.columns[0], overflow="fold")
+        for index, column in enumerate(self.columns[1:], 1):
+            # On a narrow terminal headings and names may be broken, numbers may not.
+            width = max((len(row[index]) for row in self.rows), default=0)
+            table.add_column(column, justify="right", min_width=width)
+        for row in self.rows:
+            table.add_row(*(rich.text.Text(cell) for cell in row))
+        return Lines(table, rich.text.Text(self.note, style="dim"), "")
+
+
+def final_errors(group: Group) -> Table:
+    """Test errors after the last epoch: the result."""
+    note = "After the last epoch. Interval: of the mean, by Student's t over seeds."
+    return _errors(group, "final test error (%)", [arm.final for arm in group.arms], note)
+
+
+def best_errors(group: Group) -> Table:
+    """Lowest test errors of any epoch, labelled as selected."""
+    note = (
+        "Selected on the test set and therefore optimistic: only for comparison with published "
+        "best errors, never with final errors."
+    )
+    return _errors(group, "best test error of any epoch (%)", [arm.best for arm in group.arms], note)
+
+
+def common_settings(records: Iterable[Record]) -> dict[str, Any]:
+    """Those of the `SETTINGS` that all these runs share; of no run, all of them."""
+    configs = [record.config for record in records]
+    first = configs[0] if configs else {}
+    return {key: first.get(key) for key in SETTINGS if all(config.get(key) == first.get(key) for config in configs)}
+
+
+def _errors(group: Group, title: str, estimates: Sequence[Estimate], note: str) -> Table:
+    return Table(
+        title=f"{group.name}: {title}",
+        columns=("Arm", "Runs", "Mean", "Standard deviation", "95 % interval"),
+        rows=[
+            (
+                group.short(arm.name),
+                str(len(estimate.values)),
+                _number(estimate.mean),
+                _number(estimate.deviation),
+                _interval(estimate),
+            )
+            for arm, estimate in zip(group.arms, estimates, strict=True)
+        ],
+        note=note,
+    )
+
+
+def differences(group: Group) -> Table:
+    """Final errors of the arms against the baseline's, paired by seed, with tests."""
+    baseline = group.arms[0]
+    test_count = sum(math.isfinite(comparison.p_value) for comparison in group.comparisons)
+    note = (
+        "Mean of arm minus baseline, paired by seed; negative: the arm is better. p: two-sided "
+        f"paired t-test; by Holm: corrected for the {test_count} tests of this table."
+    )
+    for arm, comparison in zip(group.arms[1:], group.comparisons, strict=True):
+        pairs = len(comparison.seeds)
+        if not pairs == len(arm.records) == len(baseline.records):
+            note += (
+                f" {group.short(arm.name)}: {len(arm.records)} runs against the baseline's "
+                f"{len(baseline.records)}, {pairs} of them with the same seed."
+            )
+        if pairs > 1 and math.isnan(comparison.p_value):
+            note += f" {group.short(arm.name)}: all differences are equal or one is not a number; no interval, no test."
+    return Table(
+        title=f"{group.name}: final test error against {group.short(baseline.name)} (percentage points)",
+        columns=("Arm", "Pairs", "Difference", "95 % interval", "p", "p by Holm"),
+        rows=[
+            (
+                group.short(comparison.name),
+                str(len(comparison.seeds)),
+                _number(comparison.difference.mean, "+.2f"),
+                _interval(comparison.difference, "+.2f"),
+                _probability(comparison.p_value),
+                _probability(comparison.p_holm),
+            )
+            for comparison in group.comparisons
+        ],
+        note=note,
+    )
+
+
+def epochs(group: Group) -> Table:
+    """How soon the runs of each arm got to the baseline's final error."""
+    baseline = group.arms[0]
+    return Table(
+        title=f"{group.name}: epochs to the final test error of {group.short(baseline.name)} "
+        f"({_number(baseline.final.mean)} %)",
+        columns=("Arm", "Runs that got there", "Median epochs", "Epochs of each run"),
+        rows=[
+            (
+                group.short(arm.name),
+                f"{sum(epoch is not None for epoch in arm.reached)} of {len(arm.reached)}",
+                _median_epochs(arm),
+                ", ".join(
+                    f"never in {len(record.history)}" if epoch is None else str(epoch)
+                    for record, epoch in zip(arm.records, arm.reached, strict=True)
+                ),
+            )
+            for arm in group.arms
+        ],
+        note="Epochs until the test error of a run was first at or below the baseline's mean final "
+        "error. Runs that never got there are censored at their last epoch and count as later than "
+        "all others in the median.",
+    )
+
+
+def _median_epochs(arm: Arm) -> str:
+    if math.isfinite(arm.median_reached):
+        return f"{arm.median_reached:g}"
+    return f"more than {max(len(record.history) for record in arm.records)}"
+
+
+def settings(group: Group) -> Table:
+    """What the arms have in common, what they differ in, and how long they took."""
+    shared = common_settings(record for arm in group.arms for record in arm.records)
+    differing = [key for key in SETTINGS if key not in shared]
+    rows = []
+    for arm in group.arms:
+        seconds = [epoch["seconds"] for record in arm.records for epoch in record.history]
+        config = arm.records[0].config
+        rows.append(
+            (
+                group.short(arm.name),
+                *(str(config.get(key)) for key in differing),
+                _number(sum(seconds) / len(arm.records) / 60),
+            )
+        )
+    return Table(
+        title=f"{group.name}: settings",
+        columns=("Arm", *(key.replace("_", " ") for key in differing), "minutes a run"),
+        rows=rows,
+        note="All arms: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shared.items()) + ".",
+    )
+
+
+def _number(value: float, form: str = ".2f") -> str:
+    return format(value, form) if math.isfinite(value) else NONE
+
+
+def _interval(estimate: Estimate, form: str = ".2f") -> str:
+    low, high = estimate.interval
+    return f"{low:{form}} to {high:{form}}" if math.isfinite(low) else NONE
+
+
+def _probability(p_value: float) -> str:
+    """A p-value to three places."""
+    if not math.isfinite(p_value):
+        return NONE
+    return f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
