@@ -1,0 +1,193 @@
+"""The command line: run, list, report, data."""
+
+import dataclasses
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import docstring_parser
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from train import experiments
+from train.dataset import DataError
+from train.experiments import ConfigError, Experiment
+from train.schema import RecordError
+
+_LISTED = (
+    "name",
+    "dataset",
+    "depth",
+    "width",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "momentum_below",
+    "momentum_above",
+    "phase",
+)
+
+
+def _overrides() -> type:
+    """A dataclass of all fields of `Experiment` that a command may change, None where it does not."""
+    helps = {p.arg_name: p.description for p in docstring_parser.parse(Experiment.__doc__ or "").params}
+    fields = [
+        (
+            field.name,
+            Annotated[field.type | None, tyro.conf.arg(help=helps[field.name])],  # type: ignore[operator]
+            dataclasses.field(default=None),
+        )
+        for field in dataclasses.fields(Experiment)
+        if field.name not in ("name", "seeds")
+    ]
+    return dataclasses.make_dataclass("Overrides", fields, frozen=True, kw_only=True)
+
+
+Overrides = _overrides()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """Train an arm or a group, resume what was begun, and report.
+
+    Attributes:
+      name: An arm (`fig3/sgd-0.9`) or a group (`fig3`); `python -m train list` shows them.
+      seeds: Whole numbers; by default those of the experiment.
+      runs: Folder of the records.
+      data_dir: Where TensorFlow Datasets keeps its data; by default where it always does.
+      fresh: Train anew what has a finished record.
+      overrides: Fields of the experiment, in all arms named.
+    """
+
+    name: tyro.conf.Positional[str] = "quickstart"
+    seeds: tuple[int, ...] | None = None
+    runs: Path = Path("runs")
+    data_dir: Path | None = None
+    fresh: tyro.conf.FlagCreatePairsOff[bool] = False
+    overrides: tyro.conf.OmitArgPrefixes[Overrides] = dataclasses.field(default_factory=Overrides)  # type: ignore[valid-type]
+
+    def __call__(self, console: Console) -> None:
+        """Carry the command out."""
+        changed = {k: v for k, v in dataclasses.asdict(self.overrides).items() if v is not None}
+        if self.seeds is not None:
+            changed["seeds"] = self.seeds
+        arms = [dataclasses.replace(arm, **changed) for arm in experiments.find(self.name)]
+        from train import loop
+        from train.report import report
+
+        for arm in arms:
+            loop.run(
+                arm,
+                seeds=arm.seeds,
+                root=self.runs,
+                data_dir=self.data_dir,
+                command=shlex.join(["python", "-m", "train", *sys.argv[1:]]),
+                fresh=self.fresh,
+            )
+        report(self.runs / arms[0].group, baseline=_baseline(arms)).show(console)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class List:
+    """Show all arms.
+
+    Attributes:
+      json: Print JSON, with more fields.
+    """
+
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+
+    def __call__(self, console: Console) -> None:
+        """Carry the command out."""
+        arms = [{key: getattr(arm, key) for key in _LISTED} for arm in experiments.EXPERIMENTS.values()]
+        if self.json:
+            print(json.dumps(arms, indent=2))
+            return
+        table = Table("arm", "data", "network", "epochs", "schedule", "below", "above", "phase")
+        for arm in arms:
+            network = f"WRN-{arm['depth']}-{arm['width']}"
+            row = [arm["name"], arm["dataset"], network, arm["epochs"], arm["schedule"]]
+            table.add_row(*map(str, [*row, arm["momentum_below"], arm["momentum_above"], arm["phase"]]))
+        console.print(table)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Make tables and figures from records.
+
+    Attributes:
+      runs: Folder of records, or of some of them, such as `runs/fig3`.
+      out: Where to write; by default `report` in that folder.
+      baseline: The arm, without its group, that the others are compared with.
+    """
+
+    runs: tyro.conf.Positional[Path] = Path("runs")
+    out: Path | None = None
+    baseline: str = "sgd-0.9"
+
+    def __call__(self, console: Console) -> None:
+        """Carry the command out."""
+        from train.report import report
+
+        report(self.runs, self.out, baseline=self.baseline).show(console)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """Prepare a local archive or folder of images for training without network.
+
+    Attributes:
+      source: `cifar-10-binary.tar.gz`, `cifar-100-binary.tar.gz`, one of them unpacked, or a folder of class/image
+        files.
+      data_dir: Where TensorFlow Datasets keeps its data; by default where it always does.
+      name: What to call a folder of images; by default as the folder.
+    """
+
+    source: tyro.conf.Positional[Path]
+    data_dir: Path | None = None
+    name: str | None = None
+
+    def __call__(self, console: Console) -> None:
+        """Carry the command out."""
+        from train import data
+
+        name = data.prepare(self.source, self.data_dir, name=self.name)
+        console.print(f"Prepared. Train on it with --dataset {name}.", highlight=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the command line and carry it out.
+
+    Args:
+      arguments: The words after the program's name; None is the process's own.
+
+    Returns:
+      The exit status: 0, or 2 after an error that was told on standard error. Words that cannot be parsed end in
+      SystemExit(2).
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command: Any = tyro.extras.subcommand_cli_from_dict(
+        {"run": Run, "list": List, "report": Report, "data": Data},
+        prog="python -m train",
+        description="Train Wide ResNets with LCAM and with SGD, and say which did better.",
+        args=arguments or ["run"],
+    )
+    from train.loop import RunError
+
+    try:
+        command(Console())
+    except (ConfigError, DataError, RecordError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _baseline(arms: list[Experiment]) -> str:
+    """SGD at 0.9 where it was run, else the first arm."""
+    names = [arm.name.partition("/")[2] for arm in arms]
+    return "sgd-0.9" if "sgd-0.9" in names else names[0]

@@ -1,0 +1,165 @@
+"""The programs of a run: a slice of an epoch as one jitted, donated scan, and the evaluation.
+
+A program takes the state and the data, both on the device already, and hands back the state and what each step saw.
+Nothing goes to the host in between.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+import lcam_optax
+from train import mesh as meshes
+from train.augment import crop_and_flip, normalize
+from train.optimizer import make_optimizer, momentum_used
+from train.state import Setup, TrainState, stream
+
+
+class Images(NamedTuple):
+    """One split of a data set on the device."""
+
+    images: jax.Array  # [N, H, W, C], uint8
+    labels: jax.Array  # [N], int32
+
+
+class StepMetrics(NamedTuple):
+    """What each step saw; [steps], or [seeds, steps]."""
+
+    loss: jax.Array  # float32, mean cross-entropy of the batch in nats
+    momentum: jax.Array  # float32, the momentum that the step used
+    below: jax.Array  # bool, whether the loss fell below the mean of its epoch so far
+
+
+class Evaluation(NamedTuple):
+    """Sums over a whole split; shape=() or [seeds]."""
+
+    wrong: jax.Array  # int32, images whose class was not found
+    loss: jax.Array  # float32, sum of the cross-entropies in nats
+
+
+def slice_program(setup: Setup, mesh: Mesh, steps: int, batch: int) -> Callable:
+    """Make the function (state, data) -> (state, StepMetrics) that takes the next `steps` steps of `batch` images."""
+
+    def run(state: TrainState, data: Images) -> tuple[TrainState, StepMetrics]:
+        order = _epoch_order(setup, state)
+
+        def step(state: TrainState, _: None) -> tuple[TrainState, StepMetrics]:
+            images, labels, mask = _next_batch(setup, mesh, state, data, order, batch)
+            return _train_step(setup, state, images, labels, mask)
+
+        return jax.lax.scan(step, state, None, length=steps)
+
+    return run
+
+
+def evaluation_program(setup: Setup, mesh: Mesh, batch: int) -> Callable:
+    """Make the function (state, data) -> Evaluation over a whole split, every image counted once."""
+
+    def run(state: TrainState, data: Images) -> Evaluation:
+        model = nnx.merge(setup.graphdef, state.params, state.batch_stats, copy=True)
+        model.eval()
+        size = len(data.labels)
+
+        def step(total: Evaluation, start: jax.Array) -> tuple[Evaluation, None]:
+            index = start + jnp.arange(batch)
+            counted = index < size
+            # The rows after the end repeat the last image and are not counted.
+            images, labels = _take(mesh, data, jnp.minimum(index, size - 1))
+            logits = model(normalize(images, setup.experiment.mean, setup.experiment.std))
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return Evaluation(
+                total.wrong + jnp.sum(counted & (logits.argmax(-1) != labels), dtype=jnp.int32),
+                total.loss + jnp.sum(jnp.where(counted, losses, 0)),
+            ), None
+
+        zero = Evaluation(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
+        return jax.lax.scan(step, zero, jnp.arange(0, size, batch))[0]
+
+    return run
+
+
+def compiled(program: Callable, mesh: Mesh, seeds: int, *, donate: bool) -> Callable:
+    """Jit a program over (state, data) for a state with a leading axis of seeds, replicated over the mesh."""
+    if seeds == 1:
+        # A single network is spared the vmap, whose convolutions take both sides batched.
+        def over_seeds(state: TrainState, data: Images) -> object:
+            return jax.tree.map(lambda x: x[None], program(jax.tree.map(lambda x: x[0], state), data))
+    else:
+        over_seeds = jax.vmap(program, in_axes=(0, None))
+    return jax.jit(over_seeds, donate_argnums=(0,) if donate else (), out_shardings=meshes.replicated(mesh))
+
+
+def _epoch_order(setup: Setup, state: TrainState) -> jax.Array:
+    """The permutation of the training set in the epoch that the next step belongs to; [N], int32."""
+    key = jax.random.fold_in(stream(state.seed, "order"), state.step // setup.steps_per_epoch)
+    return jax.random.permutation(key, setup.train_size)
+
+
+def _next_batch(
+    setup: Setup, mesh: Mesh, state: TrainState, data: Images, order: jax.Array, batch: int
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Gather and augment the batch of the next step, padded to divide evenly over the devices.
+
+    Returns:
+      Images, uint8 [padded, H, W, C]; labels; and the mask of the real rows, None if all are.
+    """
+    first = state.step % setup.steps_per_epoch * setup.experiment.batch_size
+    padded = meshes.padded_size(batch, mesh)
+    index = jax.lax.dynamic_slice(order, (first,), (batch,))
+    index = jnp.pad(index, (0, padded - batch))
+    images, labels = _take(mesh, data, index)
+    key = jax.random.fold_in(stream(state.seed, "augment"), state.step)
+    images = crop_and_flip(key, images, setup.experiment.crop_padding, setup.experiment.flip)
+    return images, labels, None if padded == batch else jnp.arange(padded) < batch
+
+
+def _take(mesh: Mesh, data: Images, index: jax.Array) -> tuple[jax.Array, jax.Array]:
+    index = jax.lax.with_sharding_constraint(index, meshes.split_batch(mesh))
+    return data.images[index], data.labels[index]
+
+
+def _train_step(
+    setup: Setup, state: TrainState, images: jax.Array, labels: jax.Array, mask: jax.Array | None
+) -> tuple[TrainState, StepMetrics]:
+    """One step of the optimizer, from augmented uint8 images."""
+    loss_fn = functools.partial(_loss, setup, state, images, labels, mask)
+    (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    # The seed entered the optimizer state in `init_state`; `update` reads it there.
+    optimizer = make_optimizer(setup.experiment, setup.steps_per_epoch)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
+    below, observed = lcam_optax.epoch_mean(setup.steps_per_epoch).update(loss, state.observed)
+    metrics = StepMetrics(loss, momentum_used(setup.experiment, state.opt_state, opt_state), below)
+    new_state = TrainState(
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        observed=observed,
+        step=state.step + 1,
+        seed=state.seed,
+    )
+    return new_state, metrics
+
+
+def _loss(
+    setup: Setup,
+    state: TrainState,
+    images: jax.Array,
+    labels: jax.Array,
+    mask: jax.Array | None,
+    params: nnx.State,
+) -> tuple[jax.Array, nnx.State]:
+    """The mean cross-entropy of the real rows, and the new batch statistics."""
+    # NNX modules may be changed only at the trace level they were made at: merged inside the gradient.
+    model = nnx.merge(setup.graphdef, params, state.batch_stats, copy=True)
+    model.train()
+    key = jax.random.fold_in(stream(state.seed, "dropout"), state.step) if setup.experiment.dropout else None
+    logits = model(normalize(images, setup.experiment.mean, setup.experiment.std), mask=mask, dropout_key=key)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    loss = losses.mean() if mask is None else jnp.sum(losses, where=mask) / jnp.sum(mask, dtype=jnp.float32)
+    return loss, nnx.state(model, nnx.BatchStat)

@@ -1,0 +1,52 @@
+"""Learning rates over the steps of a run, as in the authors' scripts, stretched to any number of epochs.
+
+The authors train for 150 epochs of 391 steps. With `E` epochs every boundary `b` lies at `round(b E / 150)`, and the
+smooth decay has the same value at the end.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from train.experiments import Experiment
+
+_AUTHORS_EPOCHS = 150
+_DROPS = (31, 61, 91)  # epochs, counted from 0, at whose start the rate falls to a fifth
+_HELD = 31  # epochs before the smooth decay
+_SMOOTH_FACTOR = 0.99985
+_SMOOTH_STEPS = 46_529  # (150 - 31) * 391
+
+
+def learning_rate(experiment: Experiment, steps_per_epoch: int) -> optax.Schedule:
+    """Build the schedule of an experiment.
+
+    `step`: 0.1, 0.02, 0.004, 0.0008 from epochs 0, 31, 61, 91 (times `learning_rate` / 0.1). `smooth`: held for 31
+    epochs, then multiplied by 0.99985 before every step. `cosine`: half a period from `learning_rate` to 0, without
+    restarts. `constant`: as it says.
+
+    Args:
+      experiment: Its `schedule`, `learning_rate` and `epochs` count.
+      steps_per_epoch: Optimizer steps in an epoch.
+
+    Returns:
+      A function from the step, an int32 scalar counted from 0, to the float32 learning rate of that step.
+    """
+    rate, epochs = experiment.learning_rate, experiment.epochs
+    if experiment.schedule == "step":
+        drops = [_stretched(epoch, epochs) * steps_per_epoch for epoch in _DROPS]
+        return lambda step: rate * 0.2 ** sum((step >= drop).astype(jnp.float32) for drop in drops)
+    if experiment.schedule == "smooth":
+        held = _stretched(_HELD, epochs) * steps_per_epoch
+        factor = _SMOOTH_FACTOR ** (_SMOOTH_STEPS / max(epochs * steps_per_epoch - held, 1))
+
+        def smooth(step: jax.Array) -> jax.Array:
+            return rate * factor ** jnp.maximum(step - held + 1, 0).astype(jnp.float32)
+
+        return smooth
+    if experiment.schedule == "cosine":
+        return optax.cosine_decay_schedule(rate, epochs * steps_per_epoch)
+    return lambda step: jnp.full_like(step, rate, dtype=jnp.float32)
+
+
+def _stretched(epoch: int, epochs: int) -> int:
+    return round(epoch * epochs / _AUTHORS_EPOCHS)

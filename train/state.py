@@ -1,0 +1,81 @@
+"""The state of a run: plain arrays, so that it can be jitted, vmapped, sharded, donated and saved as it is."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+import lcam_optax
+from models import WideResNet
+from train.experiments import Experiment
+from train.optimizer import make_optimizer
+
+
+class TrainState(NamedTuple):
+    """Everything that changes while a run goes on; with a leading axis where several seeds run together."""
+
+    params: nnx.State  # float32
+    batch_stats: nnx.State  # float32
+    opt_state: optax.OptState
+    observed: lcam_optax.EpochMeanState  # where the losses lie, for the record: kept for SGD as well
+    step: jax.Array  # shape=(), int32; steps made
+    seed: jax.Array  # shape=(), uint32
+
+
+class Setup(NamedTuple):
+    """What stays the same in all epochs of an experiment."""
+
+    experiment: Experiment
+    graphdef: nnx.GraphDef
+    train_size: int
+    image_shape: tuple[int, int, int]
+
+    @property
+    def full_batches(self) -> int:
+        """Batches of the full size in an epoch."""
+        return self.train_size // self.experiment.batch_size
+
+    @property
+    def last_batch(self) -> int:
+        """Images in the short last batch; 0 if there is none or it is dropped."""
+        return 0 if self.experiment.drop_last else self.train_size % self.experiment.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch."""
+        return self.full_batches + bool(self.last_batch)
+
+
+def make_model(experiment: Experiment, num_classes: int, channels: int, key: jax.Array) -> WideResNet:
+    """Build the network of an experiment."""
+    return WideResNet(
+        experiment.depth,
+        experiment.width,
+        num_classes,
+        in_channels=channels,
+        dropout=experiment.dropout,
+        dtype=jnp.dtype(experiment.dtype),
+        rngs=nnx.Rngs(params=key),
+    )
+
+
+def init_state(setup: Setup, num_classes: int, seed: jax.Array) -> TrainState:
+    """Make the state before the first step; all of it follows from the seed."""
+    model = make_model(setup.experiment, num_classes, setup.image_shape[-1], stream(seed, "init"))
+    _, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    optimizer = make_optimizer(setup.experiment, setup.steps_per_epoch, seed)
+    return TrainState(
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
+        observed=lcam_optax.epoch_mean(setup.steps_per_epoch).init(),
+        step=jnp.zeros((), jnp.int32),
+        seed=seed.astype(jnp.uint32),
+    )
+
+
+def stream(seed: jax.Array, purpose: str) -> jax.Array:
+    """A PRNG key for one purpose; the purposes are independent of each other."""
+    return jax.random.fold_in(jax.random.key(seed), ("init", "order", "augment", "dropout").index(purpose))
