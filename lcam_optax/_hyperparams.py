@@ -90,7 +90,7 @@ def loss_controlled(
       axis_name: Name of the `pmap` or `shard_map` axis to average the loss over; see `scale_by_lcam`.
 
     Returns:
-      An `optax.schedules.StatefulSchedule`. The optimizer's `update` needs `value=loss`, under the same terms as LCAM's.
+      An `optax.schedules.StatefulSchedule`. The optimizer's `update` needs `value=loss`, on the terms of LCAM's.
 
     Raises:
       TypeError: From `update`, if there is no `value`.

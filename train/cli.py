@@ -108,11 +108,13 @@ class List:
         if self.json:
             print(json.dumps(arms, indent=2))
             return
-        table = Table("arm", "data", "network", "epochs", "schedule", "below", "above", "phase")
+        table = Table("arm", "data", "network", "epochs", "schedule", "momentum", box=None)
+        table.columns[0].no_wrap = True
         for arm in arms:
+            below, above = arm["momentum_below"], arm["momentum_above"]
+            momentum = f"{below:g}" if arm["phase"] == "none" else f"{below:g} below, {above:g} above"
             network = f"WRN-{arm['depth']}-{arm['width']}"
-            row = [arm["name"], arm["dataset"], network, arm["epochs"], arm["schedule"]]
-            table.add_row(*map(str, [*row, arm["momentum_below"], arm["momentum_above"], arm["phase"]]))
+            table.add_row(arm["name"], arm["dataset"], network, str(arm["epochs"]), arm["schedule"], momentum)
         console.print(table)
 
 

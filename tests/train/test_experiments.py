@@ -1,0 +1,65 @@
+"""The authors' twelve arms, and what a setting may be."""
+
+import dataclasses
+
+import pytest
+
+from train.experiments import EXPERIMENTS, ConfigError, find
+
+ARM = EXPERIMENTS["fig3/lcam-0.9-0.95"]
+AUTHORS = {
+    ("fig3", "cifar10", "step"): {(0.9, 0.9), (0.95, 0.95), (0.95, 0.9), (0.9, 0.95)},
+    ("fig4", "cifar100", "step"): {(0.9, 0.9), (0.95, 0.95), (0.95, 0.9), (0.9, 0.95)},
+    ("fig5-cifar10", "cifar10", "smooth"): {(0.9, 0.9), (0.9, 0.95)},
+    ("fig5-cifar100", "cifar100", "smooth"): {(0.9, 0.9), (0.93, 0.9)},
+}
+
+
+@pytest.mark.parametrize("key", AUTHORS, ids=str)
+def test_authors_arms(key):
+    group, dataset, schedule = key
+    arms = find(group)
+    assert {(arm.momentum_below, arm.momentum_above) for arm in arms} == AUTHORS[key]
+    for arm in arms:
+        assert (arm.dataset, arm.schedule, arm.depth, arm.width) == (dataset, schedule, 28, 10)
+        assert (arm.epochs, arm.batch_size, arm.learning_rate, arm.weight_decay) == (150, 128, 0.1, 5e-4)
+        assert (arm.dropout, arm.nesterov, arm.delay, arm.drop_last) == (0.0, False, True, False)
+        assert (arm.phase == "none") == (arm.momentum_below == arm.momentum_above)
+
+
+def test_names_say_the_momenta():
+    assert [arm.name for arm in find("fig5-cifar100")] == ["fig5-cifar100/sgd-0.9", "fig5-cifar100/lcam-0.93-0.9"]
+    assert len(find("quickstart")) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("fig3/sgd0.9", "fig3/sgd-0.9"), ("quikstart", "quickstart"), ("fg4", "fig4")]
+)
+def test_mistyped_name_answers_with_the_nearest(name, near):
+    with pytest.raises(ConfigError, match=near):
+        find(name)
+
+
+BAD = [
+    ("depth", 17), ("depth", 4), ("width", 0), ("epochs", 0), ("batch_size", 0), ("window_size", 0),
+    ("dropout", 1.0), ("dropout", -0.1), ("momentum_below", 1.0), ("momentum_above", -0.5), ("ema_decay", 1.5),
+    ("random_probability", 1.1), ("learning_rate", 0.0), ("learning_rate", float("nan")), ("learning_rate", -1.0),
+    ("weight_decay", -1e-4), ("weight_decay", float("inf")), ("crop_padding", -1), ("std", (0.0, 1.0, 1.0)),
+    ("mean", (0.5,)), ("seeds", ()), ("seeds", (-1,)), ("seeds", (1, 1)), ("seeds", (2**31,)),
+    ("dtype", "float16"), ("schedule", "linear"), ("phase", "lunar"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), BAD, ids=str)
+def test_bad_value_is_named_with_what_is_allowed(field, value):
+    with pytest.raises(ConfigError) as error:
+        dataclasses.replace(ARM, **{field: value})
+    assert ARM.name in str(error.value)
+    assert field in str(error.value)
+    assert repr(value) in str(error.value)
+    assert "allowed" in str(error.value)
+
+
+def test_sgd_has_one_momentum():
+    with pytest.raises(ConfigError, match="momentum_above"):
+        dataclasses.replace(EXPERIMENTS["fig3/sgd-0.9"], momentum_below=0.8)
