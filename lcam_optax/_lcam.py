@@ -264,7 +264,8 @@ def _decay_and_add(momentum: jax.Array, trace: optax.Updates, updates: optax.Upd
     def leaf(update: jax.Array | None, held: jax.Array) -> jax.Array | None:
         if update is None:
             return None
-        dtype = jnp.promote_types(update.dtype, held.dtype)
+        with jax.numpy_dtype_promotion("standard"):  # asked for here, so right under "strict" too
+            dtype = jnp.promote_types(update.dtype, held.dtype)
         return update.astype(dtype) + momentum.astype(dtype) * held.astype(dtype)
 
     return jax.tree.map(leaf, updates, trace, is_leaf=lambda x: x is None)

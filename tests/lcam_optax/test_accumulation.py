@@ -1,0 +1,79 @@
+"""`accumulate`: micro-batches decide as the whole batch does."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lcam_optax
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+    """Optax itself relies on implicit promotion here."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def inner():
+    return lcam_optax.lcam(0.1, lcam_optax.epoch_mean(4), 0.5, 0.9, weight_decay=0.01)
+
+
+LOSSES = np.float32([[2, 4], [1, 3], [4, 1], [1, 1.5]])
+GRADS = np.random.default_rng(0).normal(size=(4, 2, 3)).astype(np.float32)
+
+
+def accumulated(tx):
+    params = jnp.ones(3)
+    state = tx.init(params)
+    for losses, grads in zip(LOSSES, GRADS, strict=True):
+        for loss, grad in zip(losses, grads, strict=True):
+            updates, state = tx.update(jnp.asarray(grad), state, params, value=loss)
+            params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def test_equals_the_whole_batch_with_the_mean_loss():
+    tx, params = inner(), jnp.ones(3)
+    state = tx.init(params)
+    for losses, grads in zip(LOSSES, GRADS, strict=True):
+        updates, state = tx.update(jnp.asarray(grads.mean(0)), state, params, value=losses.mean())
+        params = optax.apply_updates(params, updates)
+    small, small_state = accumulated(lcam_optax.accumulate(inner(), 2))
+    np.testing.assert_allclose(params, small, rtol=1e-5)
+    chex.assert_trees_all_close(lcam_optax.phase(state), lcam_optax.phase(small_state))
+
+
+def test_multi_steps_alone_decides_by_the_last_micro_batch():
+    _, ours = accumulated(lcam_optax.accumulate(inner(), 2))
+    _, theirs = accumulated(optax.MultiSteps(inner(), 2))
+    assert lcam_optax.phase(ours).loss_mean == LOSSES.mean()
+    assert lcam_optax.phase(theirs).loss_mean == LOSSES[:, 1].mean()
+
+
+def test_every_k_may_be_a_schedule():
+    tx = lcam_optax.accumulate(inner(), lambda step: jnp.where(step < 1, 1, 3))
+    params = jnp.ones(1)
+    state, moved = tx.init(params), []
+    for loss in (8.0, 1.0, 2.0, 6.0):
+        updates, state = tx.update(params, state, params, value=loss)
+        moved.append(bool(updates[0] != 0))
+    assert moved == [True, False, False, True]
+    assert lcam_optax.phase(state).loss_mean == (8 + 3) / 2
+
+
+def test_a_skipped_micro_batch_leaves_the_loss_mean_alone():
+    tx = lcam_optax.accumulate(inner(), 2, should_skip_update_fn=optax.skip_not_finite)
+    params = jnp.ones(1)
+    state = tx.init(params)
+    for grad, loss in ((1.0, 2.0), (np.nan, 50.0), (1.0, 4.0)):
+        _, state = tx.update(params * grad, state, params, value=loss)
+    assert lcam_optax.phase(state).loss_mean == 3.0
+
+
+def test_missing_value():
+    tx = lcam_optax.accumulate(inner(), 2)
+    with pytest.raises(TypeError, match="accumulate needs the loss"):
+        tx.update(jnp.ones(1), tx.init(jnp.ones(1)), jnp.ones(1))

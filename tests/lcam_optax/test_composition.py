@@ -1,0 +1,141 @@
+"""LCAM inside Optax's wrappers, Flax's optimizer and JAX's transformations."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+import lcam_optax
+
+LOSSES = np.float32([2.0, 1.5, 1.8, 1.7, 1.2, 2.2, 0.5])
+PARAMS = {"a": jnp.arange(3.0), "b": jnp.ones(())}
+
+
+def bare(**settings):
+    return lcam_optax.scale_by_lcam(lcam_optax.epoch_mean(3), 0.5, 0.9, **settings)
+
+
+def follow(tx, losses=LOSSES):
+    state, seen = tx.init(PARAMS), []
+    for loss in losses:
+        updates, state = tx.update(PARAMS, state, PARAMS, value=loss)
+        seen.append(updates)
+    return jax.tree.map(lambda *x: np.stack(x), *seen), state
+
+
+EXPECTED = follow(bare())[0]
+WRAPPED = {
+    "chain": lambda: optax.chain(optax.identity(), bare()),
+    "named_chain": lambda: optax.named_chain(("one", optax.identity()), ("lcam", bare())),
+    "masked": lambda: optax.masked(bare(), {"a": True, "b": True}),
+    "partition": lambda: optax.partition({"x": bare()}, {"a": "x", "b": "x"}),
+    "flatten": lambda: optax.flatten(bare()),
+    "apply_if_finite": lambda: optax.apply_if_finite(bare(), 3),
+    "conditionally_mask": lambda: optax.conditionally_mask(bare(), lambda step, **_: jnp.asarray(True)),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_wrappers_change_nothing(name):
+    updates, state = follow(WRAPPED[name]())
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), updates, EXPECTED)
+    assert lcam_optax.phase(state).loss_mean == 0.5
+
+
+def test_masked_leaves_pass_through():
+    updates, _ = follow(optax.masked(bare(), {"a": True, "b": False}))
+    np.testing.assert_array_equal(updates["b"], 1)
+    np.testing.assert_allclose(updates["a"], EXPECTED["a"])
+
+
+def test_schedule_free_hands_the_loss_on():
+    tx = optax.contrib.schedule_free(bare(), learning_rate=0.1, b1=0.9)
+    with jax.numpy_dtype_promotion("standard"):
+        _, state = follow(tx)
+    assert lcam_optax.phase(state).loss_mean == 0.5
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda tx: optax.contrib.sam(tx, optax.sgd(0.1)), lambda tx: optax.lookahead(tx, 2, 0.5)]
+)
+def test_wrappers_that_drop_the_loss_end_in_an_error(wrap):
+    tx = wrap(bare())
+    params = optax.LookaheadParams.init_synced(PARAMS) if tx.init.__qualname__.startswith("lookahead") else PARAMS
+    with pytest.raises(TypeError, match="value"):
+        tx.update(PARAMS, tx.init(params), params, value=jnp.float32(1))
+
+
+def test_nnx_optimizer():
+    model = nnx.Linear(3, 1, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.chain(bare(), optax.scale(-0.01)), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer, x):
+        loss, grads = nnx.value_and_grad(lambda m: jnp.mean((m(x) - 1) ** 2))(model)
+        optimizer.update(model, grads, value=loss)
+        return loss
+
+    losses = [step(model, optimizer, jnp.eye(3)) for _ in range(30)]
+    assert losses[-1] < losses[0] / 10
+    reading = lcam_optax.phase(optimizer.opt_state)
+    assert float(reading.momentum[...]) in (0.5, np.float32(0.9))
+
+
+def test_vmap_over_seeds_decides_for_each():
+    tx = bare()
+    losses = jnp.stack([LOSSES, LOSSES[::-1]])
+
+    def run(losses):
+        def step(state, loss):
+            _, state = tx.update(PARAMS, state, value=loss)
+            return state, state.momentum
+
+        return jax.lax.scan(step, tx.init(PARAMS), losses)[1]
+
+    both = jax.jit(jax.vmap(run))(losses)
+    for i in range(2):
+        np.testing.assert_array_equal(both[i], run(losses[i]))
+    assert not np.array_equal(both[0], both[1])
+
+
+def replica_step(tx, state, loss, grad):
+    updates, state = tx.update({"a": grad, "b": jnp.ones(())}, state, value=loss)
+    return updates, state
+
+
+def test_pmap_averages_the_loss_over_replicas():
+    losses = jnp.asarray([[4.0, 2.0], [1.0, 2.0], [9.0, 1.0]])  # means 3, 1.5, 5 in an epoch of 3
+    tx, single = bare(axis_name="replicas"), bare()
+    state = jax.tree.map(lambda x: jnp.stack([x, x]), tx.init(PARAMS))
+    step = jax.pmap(functools.partial(replica_step, tx), axis_name="replicas", devices=jax.devices()[:2])
+    one = single.init(PARAMS)
+    for loss in losses:
+        updates, state = step(state, loss, jnp.ones((2, 3)))
+        expected, one = replica_step(single, one, loss.mean(), jnp.ones(3))
+        for i in range(2):
+            np.testing.assert_allclose(updates["a"][i], expected["a"], rtol=1e-6)
+            assert state.momentum[i] == one.momentum
+
+
+def test_shard_map_averages_the_loss_over_replicas():
+    mesh = Mesh(np.asarray(jax.devices()[:4]), ("data",), axis_types=(AxisType.Auto,))
+    tx, single = bare(axis_name="data"), bare()
+
+    @jax.jit
+    @functools.partial(
+        jax.shard_map, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec("data")), out_specs=PartitionSpec()
+    )
+    def step(state, losses):
+        return tx.update(PARAMS, state, value=losses[0])
+
+    state, one = tx.init(PARAMS), single.init(PARAMS)
+    for losses in np.float32([[4, 2, 3, 3], [1, 2, 1, 2], [9, 1, 5, 5], [1, 1, 1, 1]]):
+        updates, state = step(state, losses)
+        expected, one = single.update(PARAMS, one, value=losses.mean())
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), updates, expected)
+    assert state.momentum == one.momentum

@@ -1,0 +1,29 @@
+"""CIFAR-10 for real, where it is prepared."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from train import data, records
+from train.dataset import DataError
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_wrn_16_1_with_lcam_learns_cifar10_on_cpu(tmp_path):
+    if "CIFAR10_DATA_DIR" not in os.environ:
+        pytest.skip("CIFAR10_DATA_DIR does not say where CIFAR-10 is prepared (`python -m train data ... --data-dir`)")
+    folder = os.environ["CIFAR10_DATA_DIR"]
+    try:
+        dataset = data.load("cifar10", folder)
+    except DataError as error:
+        pytest.fail(f"CIFAR10_DATA_DIR holds no CIFAR-10: {error}")
+    assert dataset.train_images.shape == (50_000, 32, 32, 3)
+    words = "run fig3/lcam-0.9-0.95 --depth 16 --width 1 --dtype float32 --epochs 2 --schedule cosine --seeds 0"
+    command = [sys.executable, "-m", "train", *words.split(), "--data-dir", folder, "--runs", tmp_path]
+    subprocess.run(command, check=True, env=os.environ | {"XLA_FLAGS": ""})
+    (record,) = records.read_all(tmp_path)
+    assert len(record.steps.loss) == 2 * 391
+    assert record.final_test_error < 48
