@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -21,26 +22,29 @@ from train.optimizer import make_optimizer, momentum_used
 from train.state import Setup, TrainState, stream
 
 
+Array = jax.Array | np.ndarray  # on the device, or read from it
+
+
 class Images(NamedTuple):
     """One split of a data set on the device."""
 
-    images: jax.Array  # [N, H, W, C], uint8
-    labels: jax.Array  # [N], int32
+    images: Array  # [N, H, W, C], uint8
+    labels: Array  # [N], int32
 
 
 class StepMetrics(NamedTuple):
     """What each step saw; [steps], or [seeds, steps]."""
 
-    loss: jax.Array  # float32, mean cross-entropy of the batch in nats
-    momentum: jax.Array  # float32, the momentum that the step used
-    below: jax.Array  # bool, whether the loss fell below the mean of its epoch so far
+    loss: Array  # float32, mean cross-entropy of the batch in nats
+    momentum: Array  # float32, the momentum that the step used
+    below: Array  # bool, whether the loss fell below the mean of its epoch so far
 
 
 class Evaluation(NamedTuple):
     """Sums over a whole split; shape=() or [seeds]."""
 
-    wrong: jax.Array  # int32, images whose class was not found
-    loss: jax.Array  # float32, sum of the cross-entropies in nats
+    wrong: Array  # int32, images whose class was not found
+    loss: Array  # float32, sum of the cross-entropies in nats
 
 
 def slice_program(setup: Setup, mesh: Mesh, steps: int, batch: int) -> Callable:

@@ -1,7 +1,7 @@
 """What a person sees while a run goes on: a live bar on a terminal, a line an epoch elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -35,7 +35,7 @@ class RunProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        blank = {"loss": float("nan"), "momentum": float("nan"), "below": 0.0, "speed": 0.0}
+        blank: dict[str, Any] = {"loss": float("nan"), "momentum": float("nan"), "below": 0.0, "speed": 0.0}
         self._task = self._bar.add_task(title, total=total_steps, completed=done_steps, **blank)
         self._last = time.perf_counter()
 
@@ -48,7 +48,7 @@ class RunProgress:
     ) -> None:
         self._bar.stop()
 
-    def steps(self, loss: np.ndarray, momentum: np.ndarray, below: np.ndarray) -> None:
+    def steps(self, loss: Any, momentum: Any, below: Any) -> None:
         """Show a slice of steps; arrays [seeds, steps]."""
         now = time.perf_counter()
         seeds, number = loss.shape
@@ -62,7 +62,7 @@ class RunProgress:
         )
         self._last = now
 
-    def epoch(self, epochs: int, rows: list[Mapping[str, Any]]) -> None:
+    def epoch(self, epochs: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Show the end of an epoch, from the history row of each seed."""
         mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         self._console.print(

@@ -64,7 +64,7 @@ def make_model(experiment: Experiment, num_classes: int, channels: int, key: jax
 def init_state(setup: Setup, num_classes: int, seed: jax.Array) -> TrainState:
     """Make the state before the first step; all of it follows from the seed."""
     model = make_model(setup.experiment, num_classes, setup.image_shape[-1], stream(seed, "init"))
-    _, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    _, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
     optimizer = make_optimizer(setup.experiment, setup.steps_per_epoch, seed)
     return TrainState(
         params=params,
