@@ -21,7 +21,6 @@ from train.augment import crop_and_flip, normalize
 from train.optimizer import make_optimizer, momentum_used
 from train.state import Setup, TrainState, stream
 
-
 Array = jax.Array | np.ndarray  # on the device, or read from it
 
 
