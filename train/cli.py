@@ -60,7 +60,9 @@ class Run:
       seeds: Whole numbers; by default those of the experiment.
       runs: Folder of the records.
       data_dir: Where TensorFlow Datasets keeps its data; by default where it always does.
-      fresh: Train anew what has a finished record.
+      fresh: Train anew what is finished or begun.
+      checkpoint_epochs: Save after as many epochs,
+      checkpoint_minutes: or after as many minutes, whichever comes first.
       overrides: Fields of the experiment, in all arms named.
     """
 
@@ -69,6 +71,8 @@ class Run:
     runs: Path = Path("runs")
     data_dir: Path | None = None
     fresh: tyro.conf.FlagCreatePairsOff[bool] = False
+    checkpoint_epochs: int = 10
+    checkpoint_minutes: float = 5.0
     overrides: tyro.conf.OmitArgPrefixes[Overrides] = dataclasses.field(default_factory=Overrides)  # type: ignore[valid-type]
 
     def __call__(self, console: Console) -> None:
@@ -78,6 +82,8 @@ class Run:
             changed["seeds"] = self.seeds
         arms = [dataclasses.replace(arm, **changed) for arm in experiments.find(self.name)]
         from train import loop
+
+        policy = loop.SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         from train.report import report
 
         for arm in arms:
@@ -88,6 +94,7 @@ class Run:
                 data_dir=self.data_dir,
                 command=shlex.join(["python", "-m", "train", *sys.argv[1:]]),
                 fresh=self.fresh,
+                policy=policy,
             )
         report(self.runs / arms[0].group, baseline=_baseline(arms)).show(console)
 
@@ -169,7 +176,8 @@ def main(arguments: list[str] | None = None) -> int:
       arguments: The words after the program's name; None is the process's own.
 
     Returns:
-      The exit status: 0, or 2 after an error that was told on standard error. Words that cannot be parsed end in
+      The exit status: 0; 2 after an error that was told on standard error; 128 + signal after a run that was asked to
+      stop and saved. Words that cannot be parsed end in
       SystemExit(2).
     """
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -179,13 +187,18 @@ def main(arguments: list[str] | None = None) -> int:
         description="Train Wide ResNets with LCAM and with SGD, and say which did better.",
         args=arguments or ["run"],
     )
-    from train.loop import RunError
+    from train.checkpoints import CheckpointError
+    from train.cohort import RunError
+    from train.interrupt import Stopped
 
     try:
         command(Console())
-    except (ConfigError, DataError, RecordError, RunError) as error:
+    except (ConfigError, DataError, RecordError, RunError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.signum
     return 0
 
 

@@ -138,8 +138,16 @@ def _train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
     below, observed = lcam_optax.epoch_mean(setup.steps_per_epoch).update(loss, state.observed)
     metrics = StepMetrics(loss, momentum_used(setup.experiment, state.opt_state, opt_state), below)
+    params = optax.apply_updates(state.params, updates)
+    if setup.experiment.nonfinite == "skip":
+        keep = functools.partial(jax.tree.map, functools.partial(jnp.where, jnp.isfinite(loss)))
+        params, batch_stats = keep(params, state.params), keep(batch_stats, state.batch_stats)
+        # The momentum buffer stays; the counters, which are scalars, go on, for a step was made.
+        opt_state = jax.tree.map(
+            lambda new, old: jnp.where(jnp.isfinite(loss), new, old) if new.ndim else new, opt_state, state.opt_state
+        )
     new_state = TrainState(
-        params=optax.apply_updates(state.params, updates),
+        params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
         observed=observed,

@@ -42,6 +42,7 @@ class Experiment:
       random_probability: For `random`, the chance of below, in [0, 1].
       delay: Whether a loss picks the momentum of the next step, as in the authors' code.
       nesterov: Whether to use Nesterov momentum.
+      nonfinite: What to do at a loss that is not finite: `stop` the run, or `skip` the update of that step.
       crop_padding: Black pixels around an image before the random crop; 0 leaves it whole.
       flip: Whether to mirror half of the images, at random.
       mean: Subtracted from the pixels in [0, 1], one number a channel.
@@ -70,6 +71,7 @@ class Experiment:
     random_probability: float = 0.5
     delay: bool = True
     nesterov: bool = False
+    nonfinite: Literal["stop", "skip"] = "stop"
     crop_padding: int = 4
     flip: bool = True
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -92,7 +94,7 @@ class Experiment:
         self._require("seeds", bool(self.seeds), "at least one seed")
         self._require("seeds", all(0 <= s < 2**31 for s in self.seeds), "whole numbers from 0 to 2147483647")
         self._require("seeds", len(set(self.seeds)) == len(self.seeds), "seeds that differ from each other")
-        for field in ("dtype", "schedule", "phase"):
+        for field in _CHOICES:
             allowed = _CHOICES[field]
             self._require(field, getattr(self, field) in allowed, "one of " + ", ".join(allowed))
         if self.phase == "none":
@@ -113,6 +115,7 @@ class Experiment:
 
 
 _CHOICES = {
+    "nonfinite": ("stop", "skip"),
     "dtype": ("bfloat16", "float32"),
     "schedule": ("step", "smooth", "cosine", "constant"),
     "phase": ("none", "epoch_mean", "ema", "window", "random"),

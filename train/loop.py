@@ -1,9 +1,9 @@
-"""Run one experiment: set up, train epoch by epoch, evaluate, record."""
+"""Run one experiment: set up or resume, train epoch by epoch, evaluate, save, record."""
 
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +14,33 @@ from rich.console import Console
 
 from train import data, records
 from train import mesh as meshes
+from train.checkpoints import Checkpoints, Snapshot, begun_cohorts, cohort_dir
+from train.cohort import Cohort
 from train.dataset import Dataset
-from train.epoch import Images, StepMetrics, compiled, evaluation_program, slice_program
+from train.epoch import Images
 from train.experiments import ConfigError, Experiment
+from train.interrupt import Stopped, StopSignals
 from train.progress import RunProgress
-from train.schedules import learning_rate
 from train.state import Setup, TrainState, init_state, make_model
 
-# Steps in one program: few enough for a person to see progress, enough to hide the dispatch.
-_SLICE_STEPS = 30
-_EVALUATION_BATCH = 500
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SavePolicy:
+    """When a run saves on its own: at whichever comes first since the last time.
 
-class RunError(RuntimeError):
-    """A run that cannot go on: the message says where it stood and what to do."""
+    Attributes:
+      epochs: After as many epochs.
+      minutes: After as many minutes, at the next slice.
+    """
 
+    epochs: int = 10
+    minutes: float = 5.0
 
-@dataclasses.dataclass(kw_only=True)
-class History:
-    """What a set of seeds that run together has shown so far; one list an epoch, one entry a seed."""
-
-    rows: list[list[dict[str, Any]]] = dataclasses.field(default_factory=list)
-    steps: list[StepMetrics] = dataclasses.field(default_factory=list)  # NumPy [seeds, steps of the epoch]
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ConfigError(f"checkpoint-epochs is {self.epochs}, allowed: a whole number of at least 1.")
+        if not self.minutes > 0:
+            raise ConfigError(f"checkpoint-minutes is {self.minutes}, allowed: a number above 0.")
 
 
 def run(
@@ -46,10 +51,11 @@ def run(
     data_dir: Path | None = None,
     command: str = "",
     fresh: bool = False,
+    policy: SavePolicy | None = None,
     devices: int | None = None,
     console: Console | None = None,
 ) -> list[Path]:
-    """Train an experiment with each seed that has no finished record yet.
+    """Train an experiment with each seed that has no finished record yet, from its checkpoint where there is one.
 
     Args:
       experiment: The arm.
@@ -57,7 +63,8 @@ def run(
       root: Folder of all runs; a record is `root/<arm>/seed-<n>/result.json`.
       data_dir: Where TensorFlow Datasets keeps its data; None is its own default.
       command: Kept in the record.
-      fresh: Whether to train anew what has a finished record.
+      fresh: Whether to train anew what is finished or begun.
+      policy: When to save.
       devices: How many devices to use; None is all.
       console: Where to show progress; None is standard error.
 
@@ -65,18 +72,20 @@ def run(
       The paths of the records, in the order of the seeds.
 
     Raises:
-      ConfigError: If a setting does not fit the data, or an earlier record was made with other settings.
+      ConfigError: If a setting does not fit the data, or what is there was made with other settings.
       DataError: If the data set cannot be had.
+      CheckpointError: If a checkpoint cannot be written.
       RunError: If a loss is not finite.
+      Stopped: After SIGTERM or SIGINT, when all is saved.
     """
     console = console or Console(stderr=True)
+    policy = policy or SavePolicy()
     config = config_of(experiment)
     missing = [s for s in seeds if fresh or not _is_finished(root, experiment.name, s, config)]
     if missing:
         dataset = data.load(experiment.dataset, data_dir)
-        cohorts = [missing] if experiment.vmap_seeds else [[seed] for seed in missing]
-        for cohort in cohorts:
-            _run_together(experiment, cohort, dataset, root, command, devices, console)
+        for cohort in _cohorts(experiment, missing, root):
+            _run_together(experiment, cohort, dataset, root, command, fresh, policy, devices, console)
     return [records.run_dir(root, experiment.name, seed) / records.RESULT for seed in seeds]
 
 
@@ -92,13 +101,30 @@ def _is_finished(root: Path, name: str, seed: int, config: dict[str, Any]) -> bo
     if not path.exists():
         return False
     record = records.read(path)
-    differ = [key for key in config if record.config.get(key) != config[key]]
+    _refuse_other_settings(path, record.config, config)
+    return record.finished
+
+
+def _refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
+    differ = [key for key in now if there.get(key) != now[key]]
     if differ:
-        fields = ", ".join(f"{key} ({record.config.get(key)!r} there, {config[key]!r} now)" for key in differ)
+        fields = ", ".join(f"{key} ({there.get(key)!r} there, {now[key]!r} now)" for key in differ)
         raise ConfigError(
             f"{path} was made with other settings: {fields}. Choose another --runs folder, or replace it with --fresh."
         )
-    return record.finished
+
+
+def _cohorts(experiment: Experiment, missing: list[int], root: Path) -> list[list[int]]:
+    """Which seeds run together: those that began so, then all others, or each alone."""
+    begun = [seeds for seeds in begun_cohorts(root, experiment.name) if set(seeds) <= set(missing)]
+    if not experiment.vmap_seeds:
+        return [[seed] for seed in missing]
+    cohorts: list[list[int]] = []
+    for seeds in sorted(begun, key=len, reverse=True):
+        if not any(set(seeds) & set(cohort) for cohort in cohorts):
+            cohorts.append(seeds)
+    rest = [seed for seed in missing if not any(seed in cohort for cohort in cohorts)]
+    return [*cohorts, rest] if rest else cohorts
 
 
 def _run_together(
@@ -107,22 +133,30 @@ def _run_together(
     dataset: Dataset,
     root: Path,
     command: str,
+    fresh: bool,
+    policy: SavePolicy,
     devices: int | None,
     console: Console,
 ) -> None:
     mesh = meshes.make_mesh(devices)
     setup = make_setup(experiment, dataset)
-    train = _on_device(Images(dataset.train_images, dataset.train_labels), mesh)
-    test = _on_device(Images(dataset.test_images, dataset.test_labels), mesh)
-    programs = _Programs(setup, mesh, len(seeds), len(dataset.test_labels))
-    state = _initial_state(setup, dataset.num_classes, seeds, mesh)
-    history = History()
+    train, test = (
+        jax.device_put(Images(images, labels), meshes.replicated(mesh))
+        for images, labels in (
+            (dataset.train_images, dataset.train_labels),
+            (dataset.test_images, dataset.test_labels),
+        )
+    )
+    cohort = Cohort(setup, mesh, seeds, train, test, _initial_state(setup, dataset.num_classes, seeds, mesh))
+    checkpoints = Checkpoints(cohort_dir(root, experiment.name, seeds))
     title = f"{experiment.name} seed{'s' if len(seeds) > 1 else ''} {' '.join(map(str, seeds))}"
-    total = experiment.epochs * setup.steps_per_epoch
-    with RunProgress(title, total, experiment.batch_size, 0, console) as progress:
-        for epoch in range(experiment.epochs):
-            state = _epoch(setup, programs, state, train, test, epoch, history, progress)
-            _write(experiment, seeds, history, dataset, root, command)
+    try:
+        _resume(cohort, checkpoints, fresh, title, console)
+        with RunProgress(title, setup.total_steps, experiment.batch_size, cohort.step, console) as progress:
+            _train(cohort, checkpoints, policy, progress)
+        _write_records(cohort, dataset, root, command)
+    finally:
+        checkpoints.close()
 
 
 def make_setup(experiment: Experiment, dataset: Dataset) -> Setup:
@@ -147,24 +181,6 @@ def make_setup(experiment: Experiment, dataset: Dataset) -> Setup:
     return Setup(experiment, graphdef, len(dataset.train_labels), dataset.image_shape)
 
 
-class _Programs:
-    """The jitted programs of a run; each compiles at its first call."""
-
-    def __init__(self, setup: Setup, mesh: meshes.Mesh, seeds: int, test_size: int):
-        def program(steps: int, batch: int) -> Callable[[TrainState, Images], Any]:
-            return compiled(slice_program(setup, mesh, steps, batch), mesh, seeds, donate=True)
-
-        length = min(_SLICE_STEPS, setup.full_batches)
-        number, rest = divmod(setup.full_batches, length)
-        self.slices = [program(length, setup.experiment.batch_size)] * number
-        if rest:
-            self.slices.append(program(rest, setup.experiment.batch_size))
-        if setup.last_batch:
-            self.slices.append(program(1, setup.last_batch))
-        batch = meshes.padded_size(min(_EVALUATION_BATCH, test_size), mesh)
-        self.evaluate = compiled(evaluation_program(setup, mesh, batch), mesh, seeds, donate=False)
-
-
 def _initial_state(setup: Setup, num_classes: int, seeds: list[int], mesh: meshes.Mesh) -> TrainState:
     def make(seed: jax.Array) -> TrainState:
         return init_state(setup, num_classes, seed)
@@ -172,90 +188,60 @@ def _initial_state(setup: Setup, num_classes: int, seeds: list[int], mesh: meshe
     return jax.jit(jax.vmap(make), out_shardings=meshes.replicated(mesh))(np.asarray(seeds, np.uint32))
 
 
-def _on_device(images: Images, mesh: meshes.Mesh) -> Images:
-    return jax.device_put(images, meshes.replicated(mesh))
+def _resume(cohort: Cohort, checkpoints: Checkpoints, fresh: bool, title: str, console: Console) -> None:
+    """Bring a cohort to its newest checkpoint, if there is one."""
+
+    def report(sentence: str) -> None:
+        console.print(sentence, highlight=False, soft_wrap=True)
+
+    if fresh:
+        checkpoints.clear()
+        return
+    snapshot = checkpoints.restore(cohort.state, report)
+    if snapshot is not None:
+        _refuse_other_settings(checkpoints.folder, snapshot.config, config_of(cohort.setup.experiment))
+        cohort.resume(snapshot.state, snapshot.steps, snapshot.rows)
+        report(f"{title}  resumed at step {cohort.step} of {cohort.setup.total_steps}")
 
 
-def _epoch(
-    setup: Setup,
-    programs: _Programs,
-    state: TrainState,
-    train: Images,
-    test: Images,
-    epoch: int,
-    history: History,
-    progress: RunProgress,
-) -> TrainState:
-    """Train one epoch and evaluate; appends to the history."""
-    started = time.perf_counter()
-    seen = []
+def _train(cohort: Cohort, checkpoints: Checkpoints, policy: SavePolicy, progress: RunProgress) -> None:
+    """Take a cohort to its last step, saving on the way.
 
-    def train_slices() -> Iterator[StepMetrics]:
-        nonlocal state
-        for train_slice in programs.slices:
-            with jax.transfer_guard("disallow"):
-                state, metrics = train_slice(state, train)
-            yield metrics
+    Raises:
+      Stopped: If a signal asked for it, when the checkpoint is on disk.
+    """
+    saved_at, saved_epochs = time.monotonic(), len(cohort.rows)
 
-    for metrics in _one_late(train_slices()):
-        read = jax.device_get(metrics)
-        seen.append(read)
-        _stop_if_not_finite(setup, read, epoch, sum(m.loss.shape[1] for m in seen[:-1]))
-        progress.steps(*read)
-    evaluation = jax.device_get(programs.evaluate(state, test))
-    steps = StepMetrics(*(np.concatenate(arrays, axis=1) for arrays in zip(*seen, strict=True)))
-    history.steps.append(steps)
-    rate = float(
-        learning_rate(setup.experiment, setup.steps_per_epoch)(np.int32((epoch + 1) * setup.steps_per_epoch - 1))
-    )
-    size = len(test.labels)
-    history.rows.append(
-        [
-            {
-                "epoch": epoch,
-                "train_loss": float(steps.loss[i].mean()),
-                "test_error": 100 * int(evaluation.wrong[i]) / size,
-                "test_loss": float(evaluation.loss[i]) / size,
-                "learning_rate": rate,
-                "below_fraction": float(steps.below[i].mean()),
-                "mean_momentum": float(steps.momentum[i].mean()),
-                "seconds": time.perf_counter() - started,
-            }
-            for i in range(len(steps.loss))
-        ]
-    )
-    progress.epoch(setup.experiment.epochs, history.rows[-1])
-    return state
+    def save() -> None:
+        nonlocal saved_at, saved_epochs
+        if checkpoints.latest() != cohort.step:
+            checkpoints.save(Snapshot(cohort.state, cohort.steps(), cohort.rows, config_of(cohort.setup.experiment)))
+        saved_at, saved_epochs = time.monotonic(), len(cohort.rows)
+
+    with StopSignals() as signals:
+        for _ in cohort.advance(progress, checkpoints.folder):
+            if signals.received is not None:
+                cohort.read_all(progress)
+                save()
+                checkpoints.wait()
+                raise Stopped(
+                    signals.received,
+                    f"Stopped at step {cohort.step} of {cohort.setup.total_steps}, saved in {checkpoints.folder}. "
+                    "The same command resumes.",
+                )
+            epochs_done = len(cohort.rows) - saved_epochs >= policy.epochs
+            if epochs_done or time.monotonic() - saved_at >= 60 * policy.minutes or cohort.finished:
+                cohort.read_all(progress)
+                save()
+        checkpoints.wait()
 
 
-def _one_late(items: Iterator[Any]) -> Iterator[Any]:
-    """Hand each item on only when the next one has been asked for: reading a slice then waits for no device."""
-    held = None
-    for item in items:
-        if held is not None:
-            yield held
-        held = item
-    yield held
-
-
-def _stop_if_not_finite(setup: Setup, steps: StepMetrics, epoch: int, first: int) -> None:
-    bad = np.argwhere(~np.isfinite(steps.loss).T)
-    if bad.size:
-        step, which = bad[0]
-        at = epoch * setup.steps_per_epoch + first + int(step)
-        rate = float(learning_rate(setup.experiment, setup.steps_per_epoch)(np.int32(at)))
-        raise RunError(
-            f"{setup.experiment.name}: the loss of step {at} (epoch {epoch}) is {steps.loss[which, step]}, at learning "
-            f"rate {rate:.3g} and momentum {steps.momentum[which, step]:.3g}. Try a smaller --learning-rate."
-        )
-
-
-def _write(
-    experiment: Experiment, seeds: list[int], history: History, dataset: Dataset, root: Path, command: str
-) -> None:
+def _write_records(cohort: Cohort, dataset: Dataset, root: Path, command: str) -> None:
+    experiment = cohort.setup.experiment
     environment = records.environment()
     environment["versions"]["dataset"] = dataset.name
-    for i, seed in enumerate(seeds):
+    steps = cohort.steps()
+    for i, seed in enumerate(cohort.seeds):
         record = records.Record(
             name=experiment.name,
             group=experiment.group,
@@ -264,12 +250,7 @@ def _write(
             versions=environment["versions"],
             device=environment["device"],
             command=command,
-            history=[rows[i] for rows in history.rows],
+            history=[rows[i] for rows in cohort.rows],
         )
-        steps = records.Steps(
-            **{
-                field: np.concatenate([getattr(epoch, field)[i] for epoch in history.steps])
-                for field in StepMetrics._fields
-            }
-        )
-        records.write(root, record, steps)
+        own = records.Steps(**{field: values[i] for field, values in steps._asdict().items()})
+        records.write(root, record, own)

@@ -47,6 +47,11 @@ class Setup(NamedTuple):
         """Optimizer steps in an epoch."""
         return self.full_batches + bool(self.last_batch)
 
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of a whole run."""
+        return self.experiment.epochs * self.steps_per_epoch
+
 
 def make_model(experiment: Experiment, num_classes: int, channels: int, key: jax.Array) -> WideResNet:
     """Build the network of an experiment."""

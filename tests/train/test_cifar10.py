@@ -1,6 +1,7 @@
 """CIFAR-10 for real, where it is prepared."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from train.dataset import DataError
 def test_wrn_16_1_with_lcam_learns_cifar10_on_cpu(tmp_path):
     if "CIFAR10_DATA_DIR" not in os.environ:
         pytest.skip("CIFAR10_DATA_DIR does not say where CIFAR-10 is prepared (`python -m train data ... --data-dir`)")
-    folder = os.environ["CIFAR10_DATA_DIR"]
+    folder = pathlib.Path(os.environ["CIFAR10_DATA_DIR"])
     try:
         dataset = data.load("cifar10", folder)
     except DataError as error:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tests.train import tiny_run
 from train import data, loop, records
+from train.cohort import RunError
 from train.experiments import ConfigError
 
 
@@ -81,7 +82,7 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    with pytest.raises(loop.RunError, match=r"step \d+ \(epoch 0\).*learning rate.*momentum") as error:
+    with pytest.raises(RunError, match=r"step \d+ \(epoch 0\).*learning rate.*momentum") as error:
         run(tmp_path, learning_rate=1e30)
     assert "quickstart/lcam-0.9-0.95" in str(error.value)
 

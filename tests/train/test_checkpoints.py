@@ -1,0 +1,169 @@
+"""Nothing is lost: a run that was stopped, killed or damaged goes on as if nothing had happened."""
+
+import io
+import signal
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from rich.console import Console
+
+from tests.train import tiny_run
+from train import checkpoints, cohort, data, loop, records
+from train.checkpoints import CheckpointError, Checkpoints
+from train.experiments import ConfigError
+from train.interrupt import Stopped
+from train.progress import RunProgress
+
+SEEDS = (0, 4)
+
+
+class Crash(BaseException):
+    """Stands for anything that ends the process; nothing catches it."""
+
+
+def run(root, text=None, fresh=False, policy=None, seeds=SEEDS, **changes):
+    console = Console(file=text or io.StringIO(), width=200)
+    settings = {"epochs": 3, "phase": "random"} | changes  # the phase with the most state
+    paths = loop.run(
+        tiny_run.experiment(**settings), seeds=seeds, root=root, console=console, fresh=fresh, policy=policy
+    )
+    return [records.read(path) for path in paths]
+
+
+@pytest.fixture(autouse=True)
+def short_slices(monkeypatch):
+    monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
+    monkeypatch.setattr(cohort, "_SLICE_STEPS", 2)  # slices of 2, 1 and the short batch
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
+        patch.setattr(cohort, "_SLICE_STEPS", 2)
+        root = tmp_path_factory.mktemp("whole")
+        return root, run(root)
+
+
+def interrupt_at(monkeypatch, calls, action):
+    """Do something when the run shows its n-th slice."""
+    original, left = RunProgress.steps, [calls]
+
+    def steps(self, *arrays):
+        original(self, *arrays)
+        left[0] -= 1
+        if left[0] == 0:
+            action()
+
+    monkeypatch.setattr(RunProgress, "steps", steps)
+
+
+def crash():
+    raise Crash
+
+
+def final_arrays(root, seeds=SEEDS):
+    folder = checkpoints.cohort_dir(root, "quickstart/lcam-0.9-0.95", seeds)
+    saved = Checkpoints(folder)
+    arrays = saved._manager.restore(saved.latest(), args=ocp.args.Composite(arrays=ocp.args.StandardRestore()))[
+        "arrays"
+    ]
+    saved.close()
+    return jax.tree.map(np.asarray, arrays)
+
+
+def without_seconds(history):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+def assert_same(root, got, uninterrupted):
+    whole_root, expected = uninterrupted
+    for left, right in zip(got, expected, strict=True):
+        assert without_seconds(left.history) == without_seconds(right.history)
+        for name in ("loss", "momentum", "below"):
+            np.testing.assert_array_equal(getattr(left.steps, name), getattr(right.steps, name))
+    jax.tree.map(np.testing.assert_array_equal, final_arrays(root), final_arrays(whole_root))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Orbax: no sharding named when it restores as saved
+@pytest.mark.parametrize("calls", [2, 5])
+def test_a_crash_loses_at_most_the_work_since_the_last_checkpoint(tmp_path, monkeypatch, uninterrupted, calls):
+    policy = loop.SavePolicy(epochs=1, minutes=1e-9)  # at every slice
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, calls, crash)
+        with pytest.raises(Crash):
+            run(tmp_path, policy=policy)
+    text = io.StringIO()
+    assert_same(tmp_path, run(tmp_path, text), uninterrupted)
+    assert "resumed at step" in text.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_resumes(tmp_path, monkeypatch, uninterrupted, signum):
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4, lambda: signal.raise_signal(signum))
+        with pytest.raises(Stopped, match=r"Stopped at step \d+ of 12, saved in .*The same command resumes") as stop:
+            run(tmp_path)
+    assert stop.value.signum == signum
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+    assert_same(tmp_path, run(tmp_path), uninterrupted)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(tmp_path, monkeypatch, uninterrupted):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5, crash)
+        with pytest.raises(Crash):
+            run(tmp_path, policy=loop.SavePolicy(epochs=1, minutes=1e-9))
+    folder = checkpoints.cohort_dir(tmp_path, "quickstart/lcam-0.9-0.95", SEEDS)
+    older, newest = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+    for path in (folder / str(newest) / "arrays").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    text = io.StringIO()
+    assert_same(tmp_path, run(tmp_path, text), uninterrupted)
+    assert f"{newest} is damaged and was removed" in text.getvalue()
+    assert f"resumed at step {older} of 12" in text.getvalue()
+
+
+def test_other_settings_are_refused_and_fresh_begins_anew(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            run(tmp_path)
+    with pytest.raises(ConfigError, match=r"learning_rate \(0.05 there, 0.01 now\)"):
+        run(tmp_path, learning_rate=0.01)
+    text = io.StringIO()
+    run(tmp_path, text, fresh=True, learning_rate=0.01)
+    assert "resumed" not in text.getvalue()
+
+
+def test_a_folder_that_cannot_be_written_ends_in_a_clear_error(tmp_path):
+    (tmp_path / "quickstart").write_text("a file where a folder should be")
+    with pytest.raises(CheckpointError, match=r"cannot be written .*there is no checkpoint yet"):
+        run(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(cohort.RunError, match=r"Last good checkpoint: none yet"):
+        run(tmp_path, learning_rate=1e30, phase="epoch_mean")
+
+
+def test_skipping_steps_whose_loss_is_not_finite(tmp_path):
+    (record,) = run(tmp_path, seeds=(0,), learning_rate=1e30, nonfinite="skip", epochs=1)
+    bad = ~np.isfinite(record.steps.loss)
+    assert bad.any()
+    assert len(record.steps.loss) == 4
+
+
+def test_which_seeds_run_together(tmp_path):
+    arm = tiny_run.experiment()
+    assert loop._cohorts(arm, [0, 1, 2], tmp_path) == [[0, 1, 2]]
+    checkpoints.cohort_dir(tmp_path, arm.name, [0, 2]).mkdir(parents=True)
+    assert loop._cohorts(arm, [0, 1, 2, 3], tmp_path) == [[0, 2], [1, 3]]
+    assert loop._cohorts(arm, [0, 1], tmp_path) == [[0, 1]]
+    assert loop._cohorts(tiny_run.experiment(vmap_seeds=False), [0, 1], tmp_path) == [[0], [1]]

@@ -1,0 +1,165 @@
+"""Seeds that run together as one program: their state, what they have seen, and how they go on."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from train import mesh as meshes
+from train.epoch import Images, StepMetrics, compiled, evaluation_program, slice_program
+from train.progress import RunProgress
+from train.schedules import learning_rate
+from train.state import Setup, TrainState
+
+# Steps in one program: few enough for a person to see progress, enough to hide the dispatch.
+_SLICE_STEPS = 30
+_EVALUATION_BATCH = 500
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on: the message says where it stood and what to do."""
+
+
+class Cohort:
+    """One or several seeds of an experiment.
+
+    Attributes:
+      setup: What does not change.
+      seeds: In the order of the leading axis of all arrays.
+      state: After the last step; owned, as each slice donates it.
+      rows: The history: epochs, in each the row of every seed.
+    """
+
+    def __init__(
+        self, setup: Setup, mesh: meshes.Mesh, seeds: list[int], train: Images, test: Images, state: TrainState
+    ):
+        self.setup, self.seeds, self.state = setup, seeds, state
+        self.rows: list[list[dict[str, Any]]] = []
+        self._train, self._test = train, test
+        self._seen: list[StepMetrics] = []  # NumPy, [seeds, steps], one slice each
+        self._unread: list[StepMetrics] = []  # on the device
+        self._step = 0
+        self._slices = _cut(setup)
+        self._programs: dict[tuple[int, int], Callable[[TrainState, Images], Any]] = {
+            (steps, batch): compiled(slice_program(setup, mesh, steps, batch), mesh, len(seeds), donate=True)
+            for steps, batch in set(self._slices)
+        }
+        batch = meshes.padded_size(min(_EVALUATION_BATCH, len(test.labels)), mesh)
+        self._evaluate = compiled(evaluation_program(setup, mesh, batch), mesh, len(seeds), donate=False)
+
+    @property
+    def step(self) -> int:
+        """Steps made."""
+        return self._step
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return len(self.rows) == self.setup.experiment.epochs
+
+    def resume(self, state: TrainState, steps: StepMetrics, rows: list[list[dict[str, Any]]]) -> None:
+        """Go on from a state and what was seen until then."""
+        self.state, self._seen, self.rows = state, [steps], rows
+        self._step = steps.loss.shape[1]
+
+    def steps(self) -> StepMetrics:
+        """All steps that have been read; NumPy, [seeds, steps]."""
+        return StepMetrics(*(np.concatenate(parts, axis=1) for parts in zip(*self._seen, strict=True)))
+
+    def advance(self, progress: RunProgress, saved_in: Path) -> Iterator[None]:
+        """Train to the end, handing back control after each slice; the last slice of an epoch is evaluated first.
+
+        Args:
+          progress: Is shown everything.
+          saved_in: Where the checkpoints are, for messages.
+
+        Raises:
+          RunError: If a loss is not finite.
+        """
+        self._saved_in = saved_in
+        ends = list(itertools.accumulate(steps for steps, _ in self._slices))
+        while not self.finished:
+            started = time.perf_counter()
+            done = self._step - len(self.rows) * self.setup.steps_per_epoch
+            for key in self._slices[sum(end <= done for end in ends) :]:
+                self._take(key)
+                # The slice before is read while this one runs, so that reading waits for nothing.
+                self._read(progress, keep=1)
+                if self._step % self.setup.steps_per_epoch:
+                    yield
+            self.read_all(progress)
+            self._end_epoch(time.perf_counter() - started, progress)
+            yield
+
+    def read_all(self, progress: RunProgress) -> None:
+        """Wait for every step made and read what it saw."""
+        self._read(progress, keep=0)
+
+    def _take(self, key: tuple[int, int]) -> None:
+        with jax.transfer_guard("disallow"):
+            self.state, metrics = self._programs[key](self.state, self._train)
+        self._unread.append(metrics)
+        self._step += key[0]
+
+    def _read(self, progress: RunProgress, keep: int) -> None:
+        while len(self._unread) > keep:
+            metrics = jax.device_get(self._unread.pop(0))
+            self._stop_if_not_finite(metrics)
+            self._seen.append(metrics)
+            progress.steps(*metrics)
+
+    def _stop_if_not_finite(self, metrics: StepMetrics) -> None:
+        bad = np.argwhere(~np.isfinite(metrics.loss).T)
+        if not bad.size or self.setup.experiment.nonfinite == "skip":
+            return
+        step, which = bad[0]
+        at = sum(part.loss.shape[1] for part in self._seen) + int(step)
+        kept = sorted(int(path.name) for path in self._saved_in.glob("*") if path.name.isdigit())
+        where = f"{self._saved_in / str(kept[-1])}" if kept else "none yet"
+        raise RunError(
+            f"{self.setup.experiment.name}, seed {self.seeds[which]}: the loss of step {at} (epoch "
+            f"{at // self.setup.steps_per_epoch}) is {metrics.loss[which, step]}, at learning rate {self._rate(at):.3g}"
+            f" and momentum {metrics.momentum[which, step]:.3g}. Last good checkpoint: {where}. Try a smaller "
+            "--learning-rate, or --nonfinite skip to leave such steps out."
+        )
+
+    def _rate(self, step: int) -> float:
+        return float(learning_rate(self.setup.experiment, self.setup.steps_per_epoch)(np.int32(step)))
+
+    def _end_epoch(self, seconds: float, progress: RunProgress) -> None:
+        evaluation = jax.device_get(self._evaluate(self.state, self._test))
+        number = self.setup.steps_per_epoch
+        steps = StepMetrics(*(values[:, -number:] for values in self.steps()))
+        size = len(self._test.labels)
+        self.rows.append(
+            [
+                {
+                    "epoch": len(self.rows),
+                    "train_loss": float(steps.loss[i].mean()),
+                    "test_error": 100 * int(evaluation.wrong[i]) / size,
+                    "test_loss": float(evaluation.loss[i]) / size,
+                    "learning_rate": self._rate(self._step - 1),
+                    "below_fraction": float(steps.below[i].mean()),
+                    "mean_momentum": float(steps.momentum[i].mean()),
+                    "seconds": seconds,
+                }
+                for i in range(len(self.seeds))
+            ]
+        )
+        progress.epoch(self.setup.experiment.epochs, self.rows[-1])
+
+
+def _cut(setup: Setup) -> list[tuple[int, int]]:
+    """The slices of an epoch as (steps, batch size); the same in every epoch, so that a resumed run cuts alike."""
+    length = min(_SLICE_STEPS, setup.full_batches)
+    number, rest = divmod(setup.full_batches, length)
+    slices = [(length, setup.experiment.batch_size)] * number
+    if rest:
+        slices.append((rest, setup.experiment.batch_size))
+    if setup.last_batch:
+        slices.append((1, setup.last_batch))
+    return slices
