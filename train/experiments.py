@@ -141,6 +141,7 @@ def _four_arms(base: Experiment) -> list[Experiment]:
 def _build() -> dict[str, Experiment]:
     fig3 = Experiment(name="fig3", dataset="cifar10")
     fig4 = Experiment(name="fig4", dataset="cifar100")
+    controls = Experiment(name="controls", dataset="cifar10")
     fig5_cifar10 = Experiment(name="fig5-cifar10", dataset="cifar10", schedule="smooth")
     fig5_cifar100 = Experiment(name="fig5-cifar100", dataset="cifar100", schedule="smooth")
     # Reproduces nothing: three small runs of the same kind, on bundled data, in a minute or two on two CPU cores.
@@ -161,6 +162,7 @@ def _build() -> dict[str, Experiment]:
     arms = [
         *_four_arms(fig3),
         *_four_arms(fig4),
+        *_four_arms(controls),
         sgd(fig5_cifar10, 0.9),
         lcam(fig5_cifar10, 0.9, 0.95),
         sgd(fig5_cifar100, 0.9),
