@@ -1,0 +1,116 @@
+"""Extragradient: step with the gradient found where a first step leads."""
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+
+def extragradient(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    r"""Extragradient, with two gradients a step.
+
+    .. math::
+
+      w'_t &= w_t - \eta g(w_t) \\
+      w_{t+1} &= w_t - \eta g(w'_t)
+
+    for `optax.sgd`; any other optimizer makes both half-steps likewise. Its state (momentum, step counts) is advanced
+    in BOTH, as in the extragradient code of Gidel et al., so a schedule in it counts two steps for one. Each half-step
+    is shown the parameters that its gradient was taken at, which makes coupled weight decay a part of :math:`g`.
+
+    "SGD with extrapolation" (Xu et al., 2019) names this step too, but its exact recursion, step sizes and stages could
+    not be found: that this is theirs is our reading. For one gradient a step see `extrapolation_from_the_past`.
+
+    Args:
+      optimizer: The optimizer of both half-steps, learning rate included.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`, the outermost of its chain, whose state is that of `optimizer`.
+      `update(grads, state, params, grad_fn=grad_fn)` takes the gradients at `params` and a function that gives those
+      at other parameters, `grad_fn(params)`; it may hold the same batch or a fresh one. Other extra arguments, such as
+      `value`, are handed to both half-steps.
+
+    Raises:
+      TypeError: From `update`, if there is no `grad_fn`.
+      ValueError: From `update`, if there are no `params`.
+
+    Examples:
+      >>> import jax.numpy as jnp, optax
+      >>> from lcam_optax import contrib
+      >>> grad_fn = lambda w: jnp.array([w[1], -w[0]])  # a bilinear game: gradient descent spirals out
+      >>> tx = contrib.extragradient(optax.sgd(0.5))
+      >>> params = jnp.array([1.0, 1.0])
+      >>> state = tx.init(params)
+      >>> for _ in range(50):
+      ...     updates, state = tx.update(grad_fn(params), state, params, grad_fn=grad_fn)
+      ...     params = optax.apply_updates(params, updates)
+      >>> print(f"{optax.tree.norm(params):.3f}")
+      0.008
+
+    References:
+      Korpelevich, The extragradient method for finding saddle points and other problems, 1976; Gidel et al., A
+      Variational Inequality Perspective on GANs, 2019, arXiv 1802.10551; Xu et al., Stochastic gradient descent with
+      extrapolation, IJCAI 2019, arXiv 1901.10682.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def update_fn(
+        updates: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
+        *,
+        grad_fn: Callable[[optax.Params], optax.Updates] | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, optax.OptState]:
+        if grad_fn is None:
+            raise TypeError(
+                "extragradient takes a second gradient in each step and was given no grad_fn: call "
+                "update(grads, state, params, grad_fn=grad_fn), where grad_fn(params) gives the gradients there. "
+                "A wrapper that drops extra arguments has to go inside extragradient, not around it."
+            )
+        if params is None:
+            raise ValueError("extragradient moves the parameters and was given none: call update(grads, state, params)")
+        extrapolation, state = optimizer.update(updates, state, params, **extra_args)
+        ahead = optax.apply_updates(params, extrapolation)
+        return optimizer.update(grad_fn(ahead), state, ahead, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update_fn)
+
+
+def extrapolation_from_the_past(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformationExtraArgs:
+    r"""Extragradient with one gradient a step: the last one stands in for the first of the two.
+
+    .. math::
+
+      w'_t &= w_t - \eta g(w'_{t-1}), \qquad w'_{-1} = w_0 \\
+      w_{t+1} &= w_t - \eta g(w'_t)
+
+    Written on :math:`w'` alone this is
+    :math:`w'_{t+1} = w'_t - 2 \eta g(w'_t) + \eta g(w'_{t-1})`, which Optax has as
+    `optax.optimistic_gradient_descent` with `alpha = beta = 1`: this function only gives it its name here. The
+    parameters that you hold are :math:`w'`, one short step :math:`\eta g(w'_{t-1})` from :math:`w`. With a schedule,
+    both gradients of a step take the rate of that step.
+
+    Args:
+      learning_rate: A float or an Optax schedule of the step.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`; its state holds the last gradient. It needs no `grad_fn`.
+
+    Examples:
+      >>> import jax.numpy as jnp, optax
+      >>> from lcam_optax import contrib
+      >>> tx = contrib.extrapolation_from_the_past(0.5)
+      >>> params = jnp.array([1.0, 1.0])
+      >>> state = tx.init(params)
+      >>> for _ in range(50):
+      ...     updates, state = tx.update(jnp.array([params[1], -params[0]]), state, params)
+      ...     params = optax.apply_updates(params, updates)
+      >>> print(f"{optax.tree.norm(params):.3f}")
+      0.000
+
+    References:
+      Popov, A modification of the Arrow-Hurwicz method for search of saddle points, 1980; Gidel et al., A Variational
+      Inequality Perspective on GANs, 2019, arXiv 1802.10551.
+    """
+    return optax.with_extra_args_support(optax.optimistic_gradient_descent(learning_rate, alpha=1.0, beta=1.0))

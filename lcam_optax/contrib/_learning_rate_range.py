@@ -1,0 +1,55 @@
+"""Bounds of the learning rate, read off a run in which it grew."""
+
+import jax
+import jax.numpy as jnp
+
+
+def learning_rate_range(
+    learning_rates: jax.typing.ArrayLike, information: jax.typing.ArrayLike, margin: jax.typing.ArrayLike = 0.1
+) -> tuple[jax.Array, jax.Array]:
+    """Read the two bounds of `mutual_information_decay` off a range test.
+
+    The test is a short run whose learning rate grows from far too small to too large, such as by
+    `optax.exponential_decay(1e-5, transition_steps=steps, decay_rate=1e6)`, with the information of output and label
+    noted every so many steps. From its first value to its peak the information rises; the lower bound is the first rate
+    at which it has made the share `margin` of its way, the upper one the last before it falls, after the peak, by as
+    much. A run goes on telling for some steps at a rate that will ruin it, so let the rate grow slowly.
+
+    The paper has a range test for these bounds, but its rule could not be found: this one is ours.
+
+    Args:
+      learning_rates: The rates, growing, shape=(n,).
+      information: What was told at each, such as `label_information` gives, shape=(n,). A value that is not finite,
+        of a run that diverged, counts as nothing told.
+      margin: In (0, 0.5].
+
+    Returns:
+      The lower and the upper bound, float32 scalars of shape ().
+
+    Raises:
+      ValueError: If the two arrays are not of one shape (n,) with n at least 1.
+
+    Examples:
+      >>> from lcam_optax import contrib
+      >>> low, high = contrib.learning_rate_range([1e-3, 1e-2, 1e-1, 1.0, 10.0], [0.1, 0.1, 0.3, 0.8, 0.2])
+      >>> print(f"{low:.2f} {high:.2f}")
+      0.10 1.00
+      >>> tx = contrib.mutual_information_decay(low, high, steps_per_epoch=100, threshold=0.01)
+
+    References:
+      S. Vasudevan, Mutual Information Based Learning Rate Decay for Stochastic Gradient Descent Training of Deep Neural
+      Networks, Entropy 22(5) 560, 2020, has the test as its Algorithm 2; L. N. Smith, Cyclical Learning Rates for
+      Training Neural Networks, 2017, arXiv 1506.01186, is where such tests come from.
+    """
+    rates, told = jnp.asarray(learning_rates).astype(float), jnp.asarray(information).astype(float)
+    if rates.ndim != 1 or rates.shape != told.shape or rates.size == 0:
+        raise ValueError(
+            "learning_rates and information must be of one shape (n,), a rate and what was told at it, "
+            f"got {rates.shape} and {told.shape}."
+        )
+    told = jnp.where(jnp.isfinite(told), told, 0)
+    peak, place = jnp.argmax(told), jnp.arange(told.size)
+    slack = jnp.asarray(margin).astype(float) * (told[peak] - told[0])
+    fallen = (place > peak) & (told < told[peak] - slack)
+    last = jnp.where(fallen.any(), jnp.argmax(fallen) - 1, told.size - 1)
+    return rates[jnp.argmax(told >= told[0] + slack)], rates[last]

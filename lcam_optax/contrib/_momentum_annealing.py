@@ -1,0 +1,123 @@
+"""Momentum and learning rate as schedules tied to each other by the effective step."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lcam_optax._scalars import at_step, is_number, require_unit_interval
+
+ScalarOrSchedule = jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.ArrayLike]
+
+
+def learning_rate_from_momentum(effective_step: ScalarOrSchedule, momentum: ScalarOrSchedule) -> optax.Schedule:
+    r"""The learning rate that gives a momentum schedule the effective step that you want.
+
+    .. math::
+
+      \eta_t = s_t (1 - \mu_t)
+
+    Near a minimum, momentum SGD fluctuates about as widely as plain SGD with the effective step
+    :math:`s = \eta / (1 - \mu)`. Momentum helps to leave saddle points but hurts inside the neighbourhood of an optimum
+    "if without the step size annealing or momentum annealing" (the abstract of Liu et al.). The recipe of that paper
+    could not be found; tying the two through the effective step is our reading:
+
+    - a momentum that falls with :math:`s` held trades momentum for learning rate and leaves the fluctuation as it is;
+    - a momentum held with :math:`s` annealed is step-size annealing, on the scale of plain SGD's learning rate;
+    - for momentum annealing at a held learning rate, pass the momentum alone: :math:`s` then falls to :math:`\eta`.
+
+    `optax.inject_hyperparams(optax.sgd)` takes the two schedules. There, and wherever the rate is multiplied after the
+    momentum, a falling rate shrinks the old velocity at once. The paper's recursion
+    :math:`\theta_{t+1} = \theta_t - \eta_t g_t + \mu_t (\theta_t - \theta_{t-1})` lets it run on; that is
+    `optax.chain(optax.scale_by_learning_rate(rate), optax.inject_hyperparams(optax.trace)(decay=momentum))`. At a
+    constant rate the two are one.
+
+    Args:
+      effective_step: :math:`s`, a positive float or an Optax schedule of the step (an int32 scalar from 0).
+      momentum: :math:`\mu`, in [0, 1), likewise.
+
+    Returns:
+      An `optax.Schedule`: from the step to the learning rate, a float32 scalar of shape ().
+
+    Raises:
+      ValueError: If `effective_step` is a Python number that is not positive, or `momentum` one outside [0, 1).
+
+    Examples:
+      >>> import jax.numpy as jnp, optax
+      >>> from lcam_optax import contrib
+      >>> momentum = optax.linear_schedule(0.9, 0.0, transition_steps=100)
+      >>> rate = contrib.learning_rate_from_momentum(effective_step=1.0, momentum=momentum)
+      >>> print(f"{rate(0):.2f} {rate(50):.2f} {rate(100):.2f}")
+      0.10 0.55 1.00
+      >>> tx = optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=momentum)
+      >>> params = jnp.ones(2)
+      >>> updates, state = tx.update(jnp.ones(2), tx.init(params), params)
+      >>> print(optax.apply_updates(params, updates))
+      [0.9 0.9]
+
+    References:
+      Liu, Chen, Zhou, Zhao, A Diffusion Approximation Theory of Momentum SGD in Nonconvex Optimization, Stochastic
+      Systems 2021, doi 10.1287/stsy.2021.0083, arXiv 1802.05155.
+    """
+    _require_positive("effective_step", effective_step)
+    require_unit_interval("momentum", momentum)
+
+    def schedule(step: jax.typing.ArrayLike) -> jax.Array:
+        step = jnp.asarray(step)
+        return at_step(effective_step, step) * (1 - at_step(momentum, step))
+
+    return schedule
+
+
+def momentum_from_learning_rate(effective_step: ScalarOrSchedule, learning_rate: ScalarOrSchedule) -> optax.Schedule:
+    r"""The momentum that gives a learning-rate schedule the effective step that you want.
+
+    .. math::
+
+      \mu_t = \max(0, 1 - \eta_t / s_t)
+
+    With :math:`s` held, a falling learning rate raises the momentum and a rising one lowers it; with :math:`s` annealed
+    towards the learning rate, the momentum is annealed to zero. Where the learning rate exceeds :math:`s` no momentum
+    would do; it is then zero, and the effective step is the learning rate. See `learning_rate_from_momentum` for what
+    the effective step is, and for how far this is our reading.
+
+    Args:
+      effective_step: :math:`s`, a positive float or an Optax schedule of the step (an int32 scalar from 0).
+      learning_rate: :math:`\eta`, likewise. Keep it positive: at zero the momentum is one, and nothing is forgotten.
+
+    Returns:
+      An `optax.Schedule`: from the step to the momentum, a float32 scalar of shape ().
+
+    Raises:
+      ValueError: If `effective_step` or `learning_rate` is a Python number that is not positive.
+
+    Examples:
+      >>> import jax.numpy as jnp, optax
+      >>> from lcam_optax import contrib
+      >>> effective_step = optax.linear_schedule(1.0, 0.1, transition_steps=100)
+      >>> momentum = contrib.momentum_from_learning_rate(effective_step, learning_rate=0.1)
+      >>> print(f"{momentum(0):.2f} {momentum(50):.2f} {momentum(100):.2f}")
+      0.90 0.82 0.00
+      >>> tx = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=momentum)
+      >>> params = jnp.ones(2)
+      >>> updates, state = tx.update(jnp.ones(2), tx.init(params), params)
+      >>> print(optax.apply_updates(params, updates))
+      [0.9 0.9]
+
+    References:
+      See `learning_rate_from_momentum`.
+    """
+    _require_positive("effective_step", effective_step)
+    _require_positive("learning_rate", learning_rate)
+
+    def schedule(step: jax.typing.ArrayLike) -> jax.Array:
+        step = jnp.asarray(step)
+        return jnp.maximum(0, 1 - at_step(learning_rate, step) / at_step(effective_step, step))
+
+    return schedule
+
+
+def _require_positive(name: str, value: ScalarOrSchedule) -> None:
+    if is_number(value) and not value > 0:  # type: ignore[operator]
+        raise ValueError(f"{name} must be positive, got {value}.")

@@ -1,0 +1,185 @@
+"""A learning rate that falls as the output comes to tell the label."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lcam_optax._scalars import counter, is_number, require_whole
+
+
+class MutualInformationDecayState(NamedTuple):
+    """State of `mutual_information_decay`; with `layers` the first two are dicts with a scalar for each label."""
+
+    current_rate: Any  # shape=(), float32; learning rate of the next update
+    last_information: Any  # shape=(), float32; of the last epoch that told it, NaN before
+    information_step: jax.Array  # shape=(), int32; steps of this epoch made
+
+
+def mutual_information_decay(
+    min_learning_rate: jax.typing.ArrayLike,
+    max_learning_rate: jax.typing.ArrayLike,
+    *,
+    steps_per_epoch: jax.typing.ArrayLike,
+    threshold: jax.typing.ArrayLike,
+    initial_learning_rate: jax.typing.ArrayLike | None = None,
+    layers: Any | Callable[[optax.Params], Any] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Scale by a learning rate that the mutual information of output and label sets, once an epoch.
+
+    With :math:`r_e \in [0, 1]` the share of the label's entropy that the output told in epoch :math:`e`:
+
+    .. math::
+
+      \eta_{e+1} = \begin{cases}
+        \eta_e & \text{if } r_e - r_{e-1} > \tau \, r_{e-1} \\
+        \min\left( \eta_e, \; \eta_\text{min} + (\eta_\text{max} - \eta_\text{min}) (1 - r_e) \right)
+        & \text{otherwise}
+      \end{cases}
+
+    The rate is held while the information keeps growing by more than the threshold, and lowered when it does not, the
+    further the more is told. The first epoch has nothing to compare with and holds.
+
+    This is in the spirit of Vasudevan (2020) and not that algorithm: that mutual information sets the rate once an
+    epoch within bounds, held while its change exceeds a threshold, for the whole network or for each layer, is taken
+    from there; the estimate of the information, the map from it to the rate and the range test could not be found and
+    are ours.
+
+    Args:
+      min_learning_rate: :math:`\eta_\text{min}`, positive. `learning_rate_range` finds both bounds.
+      max_learning_rate: :math:`\eta_\text{max}`, at least that.
+      steps_per_epoch: Updates between two decisions, at least 1.
+      threshold: :math:`\tau`, not negative: the relative growth of the information below which the rate is lowered.
+      initial_learning_rate: Rate of the first epoch, or of all until they tell something; None is `max_learning_rate`.
+      layers: None is one rate for the whole network. Else one rate per layer: a tree of labels with the structure of
+        the parameters (or a prefix of it), or a function of the parameters that returns one.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`, which stands at the end of a chain, in the place of
+      `optax.scale_by_learning_rate`. Its `update` needs `value`, the :math:`r` of `label_information`: a real floating
+      scalar, or with `layers` a dict from each label to one. It is looked at in the last update of each epoch, so a
+      share of the epoch's table so far may be passed in all of them; the new rate acts from the next update on. A
+      value that is not finite changes nothing.
+
+    Raises:
+      ValueError: If a Python number is out of its range; from `update`, if `value` is no real floating scalar or does
+        not have the labels of `layers`.
+      TypeError: From `update`, if there is no `value`.
+
+    Examples:
+      >>> import jax.numpy as jnp, optax
+      >>> from lcam_optax import contrib
+      >>> tx = optax.chain(
+      ...     optax.trace(0.9), contrib.mutual_information_decay(0.01, 0.1, steps_per_epoch=1, threshold=0.1)
+      ... )
+      >>> params = jnp.ones(2)
+      >>> state = tx.init(params)
+      >>> for information in (0.2, 0.5, 0.52, 0.9, 0.9):
+      ...     updates, state = tx.update(jnp.ones(2), state, params, value=information)
+      ...     params = optax.apply_updates(params, updates)
+      ...     print(f"{optax.tree.get(state, 'current_rate'):.4f}")
+      0.1000
+      0.1000
+      0.0532
+      0.0532
+      0.0190
+
+    References:
+      S. Vasudevan, Mutual Information Based Learning Rate Decay for Stochastic Gradient Descent Training of Deep Neural
+      Networks, Entropy 22(5) 560, 2020; the preprint is arXiv 1805.07249.
+    """
+    start = max_learning_rate if initial_learning_rate is None else initial_learning_rate
+    _check_numbers(min_learning_rate, max_learning_rate, start, threshold)
+    require_whole("steps_per_epoch", steps_per_epoch)
+
+    def init_fn(params: optax.Params) -> MutualInformationDecayState:
+        labels = None if layers is None else sorted(set(jax.tree.leaves(_labels(layers, params))))
+
+        def copied(number: jax.typing.ArrayLike) -> jax.Array:
+            return jnp.array(number).astype(float)
+
+        def per_layer(number: jax.typing.ArrayLike) -> Any:
+            # A copy for each layer: one array in two places of the state could not be donated.
+            return copied(number) if labels is None else {label: copied(number) for label in labels}
+
+        return MutualInformationDecayState(per_layer(start), per_layer(jnp.nan), counter())
+
+    def update_fn(
+        updates: optax.Updates,
+        state: MutualInformationDecayState,
+        params: optax.Params | None = None,
+        *,
+        value: Any | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, MutualInformationDecayState]:
+        del params, extra_args
+        information = _as_information(value, state.current_rate)
+        low, high, tau = (jnp.asarray(x).astype(float) for x in (min_learning_rate, max_learning_rate, threshold))
+        step = (state.information_step + 1) % jnp.asarray(steps_per_epoch).astype(jnp.int32)
+        decides = jax.tree.map(lambda now: (step == 0) & jnp.isfinite(now), information)
+
+        def decided(rate: jax.Array, last: jax.Array, now: jax.Array, decides: jax.Array) -> jax.Array:
+            holds = jnp.isnan(last) | (now - last > tau * last)
+            return jnp.where(decides & ~holds, jnp.minimum(rate, low + (high - low) * (1 - now)), rate)
+
+        new_state = MutualInformationDecayState(
+            current_rate=jax.tree.map(decided, state.current_rate, state.last_information, information, decides),
+            last_information=jax.tree.map(jnp.where, decides, information, state.last_information),
+            information_step=step,
+        )
+        return _descend(updates, state.current_rate, layers), new_state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _labels(layers: Any, tree: Any) -> Any:
+    return layers(tree) if callable(layers) else layers
+
+
+def _descend(updates: optax.Updates, rates: Any, layers: Any) -> optax.Updates:
+    """Multiply each leaf by minus the rate of its layer, in its own dtype."""
+
+    def scaled(rate: jax.Array, tree: Any) -> Any:
+        return jax.tree.map(lambda g: -rate.astype(g.dtype) * g, tree)
+
+    if layers is None:
+        return scaled(rates, updates)
+    return jax.tree.map(lambda label, tree: scaled(rates[label], tree), _labels(layers, updates), updates)
+
+
+def _as_information(value: Any, rates: Any) -> Any:
+    """Check what the user passed as `value=` and bring it to the form and dtype of the state."""
+    if value is None:
+        raise TypeError(
+            "mutual_information_decay needs to know how much the output tells of the label: call "
+            "update(grads, state, params, value=label_information(table)). If you do pass it, a wrapper around this "
+            "transformation drops it."
+        )
+    if isinstance(rates, dict):
+        if not isinstance(value, Mapping) or set(value) != set(rates):
+            got = sorted(value, key=str) if isinstance(value, Mapping) else type(value).__name__
+            raise ValueError(
+                f"mutual_information_decay needs one value for each layer: a dict with the keys {sorted(rates)}, "
+                f"got {got}."
+            )
+        return {label: _as_information(value[label], None) for label in rates}
+    information = jnp.asarray(value)
+    if information.ndim != 0 or not jnp.issubdtype(information.dtype, jnp.floating):
+        raise ValueError(
+            "mutual_information_decay needs one real floating-point value in [0, 1], such as label_information gives, "
+            f"got shape {information.shape} and dtype {information.dtype}."
+        )
+    return information.astype(float)
+
+
+def _check_numbers(low: Any, high: Any, start: Any, threshold: Any) -> None:
+    if is_number(low) and not low > 0:
+        raise ValueError(f"min_learning_rate must be positive, got {low}.")
+    if is_number(low) and is_number(high) and not high >= low:
+        raise ValueError(f"max_learning_rate must be at least min_learning_rate = {low}, got {high}.")
+    if all(map(is_number, (low, high, start))) and not low <= start <= high:
+        raise ValueError(f"initial_learning_rate must be in [{low}, {high}], the bounds, got {start}.")
+    if is_number(threshold) and not threshold >= 0:
+        raise ValueError(f"threshold must not be negative, got {threshold}.")

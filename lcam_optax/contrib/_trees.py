@@ -1,0 +1,44 @@
+"""Arithmetic on trees that several methods share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lcam_optax._scalars import scalar
+
+
+def inner_product(left: Any, right: Any) -> jax.Array:
+    """Inner product of two real trees, summed in the scalar dtype of the state: bfloat16 sums lose the sign."""
+    products = jax.tree.map(lambda a, b: jnp.sum(a.astype(float) * b.astype(float)), left, right)
+    return sum(jax.tree.leaves(products), scalar(0.0))
+
+
+def add_scaled(tree: Any, factor: jax.Array, direction: Any) -> Any:
+    """Return tree + factor * direction, leaf by leaf in the dtype of `tree`."""
+    return jax.tree.map(lambda x, d: x + factor.astype(x.dtype) * d.astype(x.dtype), tree, direction)
+
+
+def map_with_states(leaf_fn: Callable[..., tuple[Any, ...]], updates: Any, *states: Any) -> tuple[Any, ...]:
+    """Map `(update, *states) -> (update, *states)` over the leaves of several trees at once.
+
+    Args:
+      leaf_fn: Takes the leaves of all trees at one place; returns as many.
+      updates: Tree of updates. A leaf that is None stays None, and its states stay as they were.
+      *states: Trees that hold something wherever `updates` has a leaf.
+
+    Returns:
+      As many trees as were handed over.
+    """
+    rows = jax.tree.map(
+        lambda *row: _Row(row if row[0] is None else leaf_fn(*row)), updates, *states, is_leaf=lambda x: x is None
+    )
+    return tuple(jax.tree.map(lambda row, i=i: row.values[i], rows) for i in range(1 + len(states)))
+
+
+class _Row:
+    """The new leaves at one place; a leaf itself, because JAX does not know the class."""
+
+    def __init__(self, values: tuple[Any, ...]):
+        self.values = values

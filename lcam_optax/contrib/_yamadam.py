@@ -1,0 +1,127 @@
+"""YamAdam: moment estimation and unit correction without a hyper-parameter to tune."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lcam_optax._scalars import scalar
+from lcam_optax.contrib._trees import map_with_states
+
+
+class ScaleByYamadamState(NamedTuple):
+    """State of `scale_by_yamadam`: four copies of the parameters and one scalar per tensor."""
+
+    mu: optax.Updates  # as the parameters; mean of the gradients
+    nu: optax.Updates  # as the parameters; variance of the gradients
+    update_square: optax.Updates  # as the parameters; mean square of the directions
+    last_update: optax.Updates  # as the parameters; the last direction
+    beta: optax.Updates  # a tree like the parameters of shape=(), float32; decay of the next step
+
+
+def scale_by_yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransformation:
+    r"""The YamAdam direction.
+
+    For each parameter tensor, with all of :math:`m, v, s, h, \beta` zero at first:
+
+    .. math::
+
+      m_{t+1} &= \beta_t m_t + (1 - \beta_t) g_t \\
+      v_{t+1} &= \beta_t v_t + (1 - \beta_t) (g_t - m_t)^2 \\
+      s_{t+1} &= \beta_t s_t + (1 - \beta_t) h_t^2 \\
+      h_{t+1} &= m_{t+1} \sqrt{\frac{s_{t+1} + \epsilon}{v_{t+1} + \epsilon}} \\
+      \beta_{t+1} &= \operatorname{sigmoid}\left( \frac{\|h_t\|_1 + \epsilon}{\|h_{t+1}\|_1 + \epsilon} \right)
+        - \epsilon
+
+    and :math:`h_{t+1}` is the new update. All is element-wise but :math:`\beta`, one scalar per TENSOR of the tree, as
+    in the author's code: how the parameters are cut into tensors matters. The variance :math:`v` is centred on the OLD
+    mean. There is no learning rate: the square root carries the unit of the parameters, and the first steps have the
+    size :math:`\sqrt\epsilon`. Where a gradient stays the same from step to step, :math:`v` vanishes and the direction
+    grows by up to :math:`|g| / \sqrt\epsilon` a step, out of float32's range within some twenty: the method
+    lives on gradients that change. Arithmetic is in float32, whatever the tensors are.
+
+    Args:
+      eps: :math:`\epsilon`; 1e-6 in the author's code.
+
+    Returns:
+      An `optax.GradientTransformation`. It gives the direction to go AGAINST: follow it by `optax.scale(-1.0)`, or take
+      `yamadam`. Real parameters only.
+
+    Examples:
+      >>> import jax.numpy as jnp, optax
+      >>> from lcam_optax import contrib
+      >>> tx = optax.chain(optax.clip_by_global_norm(1.0), contrib.scale_by_yamadam(), optax.scale(-1.0))
+      >>> params = jnp.array([1.0, -2.0])
+      >>> updates, state = tx.update(params, tx.init(params), params)
+      >>> params = optax.apply_updates(params, updates)
+      >>> print(f"{params[0]:.3f} {params[1]:.3f}")
+      0.999 -1.999
+
+    References:
+      K. D. Yamada, Hyperparameter-free optimizer of gradient-descent method incorporating unit correction and moment
+      estimation, 2018, bioRxiv 348557; the author's code at github yamada-kd/YamAdam, which these equations follow.
+    """
+
+    def init_fn(params: optax.Params) -> ScaleByYamadamState:
+        mu, nu, update_square, last_update = (optax.tree.zeros_like(params) for _ in range(4))
+        return ScaleByYamadamState(mu, nu, update_square, last_update, jax.tree.map(lambda _: scalar(0.0), params))
+
+    def update_fn(
+        updates: optax.Updates, state: ScaleByYamadamState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, ScaleByYamadamState]:
+        del params
+        direction, *new_state = map_with_states(lambda *row: _leaf_step(jnp.asarray(eps), *row), updates, *state)
+        return direction, ScaleByYamadamState(*new_state)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransformation:
+    """YamAdam, an optimizer without a learning rate: `scale_by_yamadam` turned downhill.
+
+    Args:
+      eps: See `scale_by_yamadam`.
+
+    Returns:
+      An `optax.GradientTransformation`.
+
+    Examples:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from lcam_optax import contrib
+      >>> tx = contrib.yamadam()
+      >>> params = jnp.array([1.0, -2.0])
+      >>> state = tx.init(params)
+      >>> for _ in range(200):
+      ...     grads = jax.grad(lambda p: jnp.sum(p**2) / 2)(params)
+      ...     updates, state = tx.update(grads, state, params)
+      ...     params = optax.apply_updates(params, updates)
+      >>> print(f"{jnp.sum(params**2) / 2:.3f}")
+      0.000
+
+    References:
+      See `scale_by_yamadam`.
+    """
+    return optax.chain(scale_by_yamadam(eps), optax.scale(-1.0))
+
+
+def _leaf_step(
+    eps: jax.Array,
+    gradient: jax.Array,
+    mu: jax.Array,
+    nu: jax.Array,
+    update_square: jax.Array,
+    last_update: jax.Array,
+    beta: jax.Array,
+) -> tuple[jax.Array, ...]:
+    """One tensor's step; returns the direction and the new state, each in the dtype it came in."""
+    eps, g, m, v, s, h = (x.astype(float) for x in (eps, gradient, mu, nu, update_square, last_update))
+    new_m = beta * m + (1 - beta) * g
+    new_v = beta * v + (1 - beta) * (g - m) ** 2
+    new_s = beta * s + (1 - beta) * h**2
+    new_h = new_m * jnp.sqrt((new_s + eps) / (new_v + eps))
+    shrinkage = (jnp.sum(jnp.abs(h)) + eps) / (jnp.sum(jnp.abs(new_h)) + eps)
+    results = (new_h, new_m, new_v, new_s, new_h)
+    homes = (gradient, mu, nu, update_square, last_update)
+    stored = (x.astype(home.dtype) for x, home in zip(results, homes, strict=True))
+    return *stored, jax.nn.sigmoid(shrinkage) - eps

@@ -1,0 +1,36 @@
+"""Tree arithmetic of the contributed methods."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lcam_optax.contrib import _trees
+
+
+def test_inner_product_sums_in_float32():
+    ones = {"a": jnp.ones(1000, jnp.bfloat16), "b": jnp.ones(())}
+    product = _trees.inner_product(ones, ones)
+    assert product.dtype == jnp.float32
+    assert product == 1001  # 1000 in bfloat16
+
+
+def test_add_scaled_keeps_the_dtypes_of_the_first():
+    tree = {"a": jnp.ones(2, jnp.bfloat16), "b": jnp.ones(2)}
+    result = _trees.add_scaled(tree, jnp.float32(2), {"a": jnp.ones(2), "b": jnp.ones(2)})
+    assert result["a"].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(result["b"], 3)
+
+
+def test_map_with_states_leaves_none_and_masked_places_alone():
+    updates = {"a": jnp.ones(2), "b": None, "c": optax.MaskedNode()}
+    state = {"a": jnp.ones(2), "b": jnp.zeros(3), "c": optax.MaskedNode()}
+    new, held = _trees.map_with_states(lambda u, s: (u + s, u - s), updates, state)
+    np.testing.assert_array_equal(new["a"], 2)
+    np.testing.assert_array_equal(held["a"], 0)
+    assert new["b"] is None
+    assert held["b"] is state["b"]
+    assert new["c"] == held["c"] == optax.MaskedNode()
+
+
+def test_map_with_states_of_an_empty_tree():
+    assert _trees.map_with_states(lambda u, s: (u, s), {}, {}) == ({}, {})
