@@ -1,0 +1,16 @@
+"""PyTorch with one thread: its threads wait for each other actively, for seconds where other tests hold the cores."""
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    try:
+        import torch
+    except ImportError:
+        yield
+        return
+    number = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(number)

@@ -1,0 +1,114 @@
+"""`python -m train bench`."""
+
+import dataclasses
+import importlib
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from rich.console import Console
+
+from train.experiments import ConfigError
+
+Name = Literal["optimizer", "step", "epoch", "seeds", "memory", "startup", "scaling"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Compare programs that take turns on this machine: LCAM and SGD, JAX and PyTorch, one way to train and another.
+
+    What is not given is chosen by the device: the authors' network on a GPU, small ones elsewhere.
+
+    Attributes:
+      names: Which benchmarks, one after the other.
+      json: Write what was found to this file.
+      repeats: Turns.
+      depth: Of the Wide ResNet, 6n + 4.
+      width: Its factor on the channels.
+      batch_size: Images a step.
+      dtype: Of activations.
+      data: Which data set the made-up images are shaped like.
+      steps: Steps in one program, or in an epoch.
+      seeds: Trained together.
+      updates: Updates in one call, for `optimizer`.
+    """
+
+    names: tyro.conf.Positional[tuple[Name, ...]]
+    json: Path | None = None
+    repeats: int | None = None
+    depth: int | None = None
+    width: int | None = None
+    batch_size: int | None = None
+    dtype: Literal["bfloat16", "float32"] | None = None
+    data: Literal["cifar10", "digits"] | None = None
+    steps: int | None = None
+    seeds: int | None = None
+    updates: int | None = None
+
+    def __call__(self, console: Console) -> None:
+        """Carry the command out.
+
+        Raises:
+          ConfigError: If no benchmark is named, one is named twice, or an option is of no use to one.
+        """
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise ConfigError(
+                f"bench: names are {' '.join(self.names) or 'missing'}, allowed: one or more of "
+                "optimizer step epoch seeds memory startup scaling, each once."
+            )
+        modules = [importlib.import_module(f"train.bench.{name}") for name in self.names]
+        # All options are looked at before the first benchmark takes its minutes.
+        runs = [(module.run, self._options(name, module)) for name, module in zip(self.names, modules, strict=True)]
+        self._carry_out(runs, console)
+
+    def _options(self, name: str, module: Any) -> Any:
+        """The options of one benchmark, with those that were given."""
+        given = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("names", "json") and getattr(self, field.name) is not None
+        }
+        taken = [field.name for field in dataclasses.fields(module.Options)]
+        for option in given:
+            if option not in taken:
+                words = ", ".join(f"--{other.replace('_', '-')}" for other in taken)
+                raise ConfigError(f"bench {name}: takes no --{option.replace('_', '-')}. It takes {words}.")
+        return module.Options(**given)
+
+    def _carry_out(self, runs: list[Any], console: Console) -> None:
+        import jax
+
+        from train.bench import result
+        from train.bench.workload import on_gpu
+
+        # Compile times are to be those of the compiler, not of the disk.
+        jax.config.update("jax_enable_compilation_cache", False)
+        results = []
+        for run, options in runs:
+            load = _load()
+            results.append(run(options))
+            results[-1].facts["load average before"] = load
+            results[-1].show(console, absolute=on_gpu())
+            if self.json is not None:
+                # After each benchmark, so that a later failure costs nothing.
+                result.write(self.json, results, shlex.join(["python", "-m", "train", *sys.argv[1:]]))
+        if not on_gpu():
+            console.print(
+                "Ratios of programs that took turns; seconds on a CPU that others may use say little and are only in "
+                "the JSON."
+            )
+        if any((found.facts["load average before"] or 0) > (os.cpu_count() or 1) / 2 for found in results):
+            console.print(
+                "Other programs kept this machine busy. PyTorch's threads suffer more from that than JAX's, as they "
+                "wait for each other: compare the two on an idle machine."
+            )
+        if self.json is not None:
+            console.print(f"Written to {self.json}", highlight=False, soft_wrap=True)
+
+
+def _load() -> float | None:
+    """How many processes wanted to run in the last minute; None where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -1,0 +1,102 @@
+"""A whole epoch: as one program, as a loop of steps, as that loop with every loss fetched, and in PyTorch."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from train.bench.peers import peers
+from train.bench.result import Result
+from train.bench.timing import Donated, alternate, compile_timed, ratio
+from train.bench.workload import Case, Data, Dtype, Training, cases, on_gpu, require_positive
+from train.epoch import Images, epoch_order, slice_program
+from train.state import TrainState
+
+OURS, LOOP, FETCHED = "JAX, one program", "JAX, loop of steps", "JAX, loop that fetches each loss"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """The network, the length of an epoch, and how often the programs take turns.
+
+    Attributes:
+      depth: Of the Wide ResNet; None is 28 on a GPU, 16 elsewhere.
+      width: Its factor on the channels; None is 10 on a GPU, 1 elsewhere.
+      batch_size: Images a step; None is 128.
+      dtype: Of activations; None is bfloat16 on a GPU, float32 elsewhere.
+      data: Which data set the made-up images are shaped like; None is CIFAR.
+      steps: In an epoch, all of the full batch; None is CIFAR's 390 on a GPU, 5 elsewhere.
+      repeats: Turns.
+    """
+
+    depth: int | None = None
+    width: int | None = None
+    batch_size: int | None = None
+    dtype: Dtype | None = None
+    data: Data | None = None
+    steps: int | None = None
+    repeats: int = 20
+
+
+def run(options: Options) -> Result:
+    """Time the three ways to run an epoch in turn with each other and with PyTorch."""
+    require_positive(options)
+    steps = options.steps or (390 if on_gpu() else 5)
+    (case,) = cases(options, on_cpu=(Case(),))
+    result = Result(
+        benchmark="epoch", options=dataclasses.asdict(options) | dataclasses.asdict(case) | {"steps": steps}
+    )
+    training = Training(case, steps)
+    whole, result.compile_seconds[OURS] = training.slice(steps)
+    loop, result.compile_seconds[LOOP] = _loop(training)
+    ours: dict[str, Callable[[], Any]] = {
+        OURS: Donated(whole, training.state(), training.data),
+        LOOP: loop(fetch=False),
+        FETCHED: loop(fetch=True),
+    }
+    with peers(training, steps) as (theirs, facts):
+        seconds = alternate(ours | theirs, options.repeats)
+    result.facts.update(facts)
+    result.facts["images in an epoch"] = steps * case.batch_size
+    for name in seconds:
+        result.seconds[name] = seconds[name].tolist()
+        if name != OURS:
+            result.ratios[f"{OURS} / {name}"] = ratio(seconds[OURS], seconds[name])
+    if on_gpu():
+        for name in seconds:
+            result.facts[f"{name}: images/s"] = steps * case.batch_size / float(np.median(seconds[name]))
+    return result
+
+
+def _loop(training: Training) -> tuple[Callable[..., Callable[[], Any]], float]:
+    """Compile one step and the order of an epoch; returns a maker of epochs, and the seconds it took to compile."""
+    setup, mesh, batch = training.setup, training.mesh, training.experiment.batch_size
+
+    one = slice_program(setup, mesh, 1, batch, streamed=True)
+
+    def step(state: TrainState, data: Images, order: jax.Array) -> tuple[TrainState, jax.Array]:
+        index = jax.lax.dynamic_slice(order, (state.step % setup.steps_per_epoch * batch,), (batch,))
+        state, metrics = one(state, Images(data.images[index][None], data.labels[index][None]))
+        return state, metrics.loss[0]
+
+    def order(state: TrainState) -> jax.Array:
+        return epoch_order(setup, state.seed, state.step // setup.steps_per_epoch)
+
+    first = jax.tree.map(lambda x: x[0], training.state())
+    order_program, order_seconds = compile_timed(jax.jit(order), first)
+    arguments = first, training.data, order_program(first)
+    step_program, step_seconds = compile_timed(jax.jit(step, donate_argnums=0), *arguments)
+
+    def make(*, fetch: bool) -> Callable[[], Any]:
+        def epoch(state: TrainState) -> tuple[TrainState, list[Any]]:
+            shuffled, losses = order_program(state), []
+            for _ in range(setup.steps_per_epoch):
+                state, loss = step_program(state, training.data, shuffled)
+                losses.append(float(loss) if fetch else loss)
+            return state, losses
+
+        return Donated(epoch, jax.tree.map(lambda x: x[0], training.state()))
+
+    return make, order_seconds + step_seconds

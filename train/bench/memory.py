@@ -1,0 +1,67 @@
+"""What training holds in memory, and the proof that the state is not held twice."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from train.bench.result import Result
+from train.bench.timing import Donated
+from train.bench.workload import Case, Data, Dtype, Training, cases, require_positive, tree_bytes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """The network and the sizes of its programs.
+
+    Attributes:
+      depth: Of the Wide ResNet; None is 28 on a GPU, 16 elsewhere.
+      width: Its factor on the channels; None is 10 on a GPU, 1 elsewhere.
+      batch_size: Images a step; None is 128.
+      dtype: Of activations; None is bfloat16 on a GPU, float32 elsewhere.
+      data: Which data set the made-up images are shaped like; None is CIFAR.
+      steps: Of a slice.
+      seeds: Trained together.
+    """
+
+    depth: int | None = None
+    width: int | None = None
+    batch_size: int | None = None
+    dtype: Dtype | None = None
+    data: Data | None = None
+    steps: int = 30
+    seeds: int = 2
+
+
+def run(options: Options) -> Result:
+    """Compile a step, a slice and several seeds, ask the compiler for their memory, and run each once.
+
+    The device's peak covers all that ran before, so the programs come in the order of what they need.
+    """
+    require_positive(options)
+    (case,) = cases(options, on_cpu=(Case(),))
+    training = Training(case, options.steps)
+    result = Result(benchmark="memory", options=dataclasses.asdict(options) | dataclasses.asdict(case))
+    result.facts["bytes of data"] = tree_bytes(training.data)
+    programs = {
+        "a step": (1, 1),
+        f"a slice of {options.steps} steps": (options.steps, 1),
+        f"a slice of {options.seeds} seeds": (options.steps, options.seeds),
+    }
+    for name, (steps, seeds) in programs.items():
+        program, result.compile_seconds[name] = training.slice(steps, seeds)
+        memory: Any = program.memory_analysis()
+        result.facts[f"{name}: bytes of state"] = tree_bytes(training.abstract_state(seeds))
+        result.facts[f"{name}: bytes of state and others updated in place"] = memory.alias_size_in_bytes
+        result.facts[f"{name}: bytes of arguments"] = memory.argument_size_in_bytes
+        result.facts[f"{name}: bytes of outputs"] = memory.output_size_in_bytes
+        result.facts[f"{name}: bytes of temporaries"] = memory.temp_size_in_bytes
+        jax.block_until_ready(Donated(program, training.state(seeds), training.data)())
+        result.facts[f"{name}: peak bytes on the device until then"] = _peak()
+    return result
+
+
+def _peak() -> int | None:
+    """The most bytes that were ever in use on the device; None where it does not count them, as a CPU does not."""
+    statistics = jax.devices()[0].memory_stats()
+    return None if statistics is None else statistics.get("peak_bytes_in_use")

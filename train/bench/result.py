@@ -1,0 +1,108 @@
+"""What a benchmark found: kept as JSON, shown as tables."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from train import files, records
+from train.bench.timing import Ratio
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one benchmark found.
+
+    Attributes:
+      benchmark: Its name.
+      options: What it was run with, defaults filled in.
+      ratios: What was compared to how it came out; of times unless the name says otherwise.
+      seconds: Program to its seconds in each turn, for one unit of its work.
+      compile_seconds: Program to the seconds that its compilation took, which are in no other figure.
+      facts: Everything that is no time.
+    """
+
+    benchmark: str
+    options: dict[str, Any]
+    ratios: dict[str, Ratio] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    compile_seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    facts: dict[str, float | int | str | None] = dataclasses.field(default_factory=dict)
+
+    def add(self, other: "Result", prefix: str) -> None:
+        """Take over the findings of another result under names that begin with a prefix."""
+        for field in ("ratios", "seconds", "compile_seconds", "facts"):
+            getattr(self, field).update({f"{prefix}{key}": value for key, value in getattr(other, field).items()})
+
+    def show(self, console: Console, *, absolute: bool) -> None:
+        """Print the tables.
+
+        Args:
+          console: Where.
+          absolute: Whether to print seconds too.
+        """
+        _print(console, _ratio_table(self))
+        if absolute:
+            _print(console, _seconds_table(self))
+        _print(console, _table("compile seconds", self.compile_seconds))
+        _print(console, _table("fact", self.facts))
+
+
+def write(path: Path, results: list[Result], command: str) -> None:
+    """Write results with the versions and the device that they were found on, replacing the file whole."""
+    document = records.environment() | {"command": command, "results": [dataclasses.asdict(r) for r in results]}
+    files.write_atomically(path, files.dumps(document).encode())
+
+
+def read(path: Path) -> list[Result]:
+    """Read what `write` wrote; numbers that were not finite come back as nan."""
+    results = []
+    for fields in files.loads(path.read_bytes())["results"]:
+        ratios = {name: _ratio(numbers) for name, numbers in fields["ratios"].items()}
+        results.append(Result(**fields | {"ratios": ratios}))
+    return results
+
+
+def _ratio(numbers: dict[str, Any]) -> Ratio:
+    low, high = (math.nan if bound is None else bound for bound in numbers["interval"])
+    return Ratio(**numbers | {"quartiles": tuple(numbers["quartiles"]), "interval": (low, high)})
+
+
+def _print(console: Console, table: Table) -> None:
+    if table.row_count:
+        console.print(table)
+        console.print()
+
+
+def _ratio_table(result: Result) -> Table:
+    table = Table(f"{result.benchmark}: ratio", "median", "middle half", "95 % interval", "turns", box=None)
+    for name, ratio in result.ratios.items():
+        low, high = ratio.quartiles
+        interval = "" if math.isnan(ratio.interval[0]) else "{:.3f} to {:.3f}".format(*ratio.interval)
+        table.add_row(name, f"{ratio.median:.3f}", f"{low:.3f} to {high:.3f}", interval, str(ratio.repeats))
+    return table
+
+
+def _seconds_table(result: Result) -> Table:
+    table = Table(f"{result.benchmark}: milliseconds", "median", "middle half", box=None)
+    for name, seconds in result.seconds.items():
+        low, middle, high = 1000 * np.quantile(seconds, (0.25, 0.5, 0.75))
+        table.add_row(name, f"{middle:.4g}", f"{low:.4g} to {high:.4g}")
+    return table
+
+
+def _table(title: str, values: dict[str, Any]) -> Table:
+    table = Table(title, "", box=None)
+    for name, value in values.items():
+        table.add_row(name, f"{value:,.4g}" if isinstance(value, float) else _whole(value))
+    return table
+
+
+def _whole(value: int | str | None) -> str:
+    if value is None:
+        return "not known here"
+    return f"{value:,}" if isinstance(value, int) else value

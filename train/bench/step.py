@@ -1,0 +1,90 @@
+"""The speed of training steps: against PyTorch doing the same, and against the machine's rate of matrix products."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from models._wide_resnet import flops_per_image
+from train.bench.machine import matrix_rate_program
+from train.bench.peers import peers
+from train.bench.result import Result
+from train.bench.timing import Donated, alternate, ratio
+from train.bench.workload import Case, Data, Dtype, Training, cases, on_gpu, require_positive
+from train.state import make_model
+
+OURS = "JAX, scanned"
+_ON_CPU = (Case(depth=16, width=1), Case(depth=16, width=4))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """The network, its batch, and how often the programs take turns.
+
+    Attributes:
+      depth: Of the Wide ResNet; None is 28 on a GPU, 16 elsewhere.
+      width: Its factor on the channels; None is 10 on a GPU, elsewhere first 1, then 4.
+      batch_size: Images a step; None is 128.
+      dtype: Of activations; None is bfloat16 on a GPU, float32 elsewhere.
+      data: Which data set the made-up images are shaped like; None is CIFAR.
+      steps: In one program; None is 30 on a GPU, as in real runs, and 2 elsewhere.
+      repeats: Turns.
+    """
+
+    depth: int | None = None
+    width: int | None = None
+    batch_size: int | None = None
+    dtype: Dtype | None = None
+    data: Data | None = None
+    steps: int | None = None
+    repeats: int = 20
+
+
+def run(options: Options) -> Result:
+    """Time slices of each network in turn with PyTorch and with matrix products."""
+    require_positive(options)
+    steps = options.steps or (30 if on_gpu() else 2)
+    result = Result(benchmark="step", options=dataclasses.asdict(options) | {"steps": steps})
+    for case in cases(options, _ON_CPU):
+        result.add(_compare(case, steps, options.repeats), f"{case.name}: ")
+    return result
+
+
+def training_flops(training: Training) -> int:
+    """Floating-point operations of one image's forward and backward pass in products."""
+    height, width, channels = training.setup.image_shape
+    classes = training.dataset.num_classes
+    model = nnx.eval_shape(lambda: make_model(training.experiment, classes, channels, jax.random.key(0)))
+    return 3 * flops_per_image(model, height, width)
+
+
+def _compare(case: Case, steps: int, repeats: int) -> Result:
+    training = Training(case, steps)
+    result = Result(benchmark="step", options={})
+    program, result.compile_seconds[OURS] = training.slice(steps)
+    matrix, matrix_flops = matrix_rate_program(jnp.dtype(case.dtype))
+    name = f"{case.dtype} matrix products"
+    with peers(training, steps) as (theirs, facts):
+        programs: dict[str, Callable[[], Any]] = {OURS: Donated(program, training.state(), training.data), name: matrix}
+        seconds = alternate(programs | theirs, repeats, warmup=2)
+    result.facts.update(facts)
+    for peer in theirs:
+        result.ratios[f"{OURS} / {peer}"] = ratio(seconds[OURS], seconds[peer])
+    flops = training_flops(training)
+    images = steps * case.batch_size
+    for key in (OURS, *theirs):
+        # Operations a second of training over operations a second of bare products.
+        result.ratios[f"rate of operations: {key} / {name}"] = ratio(
+            seconds[name] * (images * flops / matrix_flops), seconds[key]
+        )
+        result.seconds[key] = (seconds[key] / steps).tolist()
+    result.facts["GFLOP of training an image"] = flops / 1e9
+    if on_gpu():
+        result.facts[f"{name}: TFLOP/s"] = matrix_flops / float(np.median(seconds[name])) / 1e12
+        for key in (OURS, *theirs):
+            result.facts[f"{key}: images/s"] = images / float(np.median(seconds[key]))
+    return result
