@@ -1,10 +1,14 @@
-"""Settings of every test: eight virtual CPU devices, strict dtype promotion, no compile cache."""
+"""Settings of every test: eight virtual CPU devices, strict dtype promotion, programs compiled once."""
 
 import os
+from pathlib import Path
 
-# Both have to be set before JAX starts its backend.
+# These have to be set before JAX starts its backend.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of the time goes into compiling the same small networks: the processes of a test run, and the next run, share it.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import hypothesis
 import jax

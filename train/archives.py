@@ -4,6 +4,7 @@ Members of an archive are read by name and never extracted; nothing is ever unpi
 """
 
 import gzip
+import io
 import tarfile
 import zlib
 from pathlib import Path, PurePath, PurePosixPath
@@ -11,6 +12,11 @@ from pathlib import Path, PurePath, PurePosixPath
 from train import cifar_records
 from train.cifar_records import Layout, Records
 from train.dataset import DataError
+
+# The official archives unpack to 184 MB.
+_MOST_BYTES = 1 << 29
+# What gzip and tarfile raise for damaged archives; headers of headers recurse.
+_DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, ArithmeticError, LookupError, RecursionError)
 
 
 def binary_folder(folder: Path) -> tuple[Layout, Path] | None:
@@ -56,27 +62,33 @@ def read_archive(path: Path) -> Records:
     """
     refuse_pickle(path)
     try:
-        with gzip.open(path) as stream:
+        with gzip.open(path) as unpacked:
+            stream = _Bounded(path, unpacked)
             layout, contents = _read_members(path, stream)
             # The archive's checksum comes last: only reading to the end compares it.
-            while stream.read(1 << 20):
+            while stream.read(1 << 16):
                 pass
-    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except _DAMAGED as error:
         raise DataError(
-            f"{path}: not a whole .tar.gz archive: {error}. Expected {_official_archives()}; fetch it again."
+            f"{path}: not a whole .tar.gz archive: {error!s:.100}. Expected {_official_archives()}; fetch it again."
         ) from error
     return cifar_records.parse(layout, contents, str(path))
 
 
 def refuse_pickle(path: Path) -> None:
-    """Raises DataError if a file is pickled data, going by its name and its first bytes."""
+    """Raises DataError if a file is pickled data, going by its name and its first bytes, or if it is no plain file."""
     try:
+        # Opening a pipe would wait for somebody to write into it.
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: cannot be read: a folder, a pipe or a device; expected a plain file. Remove it.")
         with path.open("rb") as file:
             head = file.read(2)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}.") from error
+        raise DataError(
+            f"{path}: cannot be read: {error}. Expected a file that you may read; check the path."
+        ) from error
     protocol_mark = len(head) == 2 and head[0] == 0x80 and 2 <= head[1] <= 5
     if protocol_mark or _has_pickle_name(path):
         raise _pickle_error(str(path))
@@ -101,16 +113,33 @@ def _official_archives() -> str:
     return " or ".join(layout.url for layout in cifar_records.LAYOUTS)
 
 
-def _read_members(path: Path, stream: gzip.GzipFile) -> tuple[Layout, dict[str, bytes]]:
+class _Bounded(io.RawIOBase):
+    """An unpacked stream that ends: a short archive may unpack to, or declare, more than any machine holds."""
+
+    def __init__(self, path: Path, stream: gzip.GzipFile):
+        self._path, self._stream, self._left = path, stream, _MOST_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        # What is asked for counts: past its end tarfile goes on asking until a declared size is reached.
+        self._left -= size
+        if self._left < 0:
+            raise DataError(
+                f"{self._path}: unpacks to, or declares, more than {_MOST_BYTES:,} bytes; expected "
+                f"{_official_archives()}, which hold less. Fetch it again."
+            )
+        return self._stream.read(size)
+
+
+def _read_members(path: Path, stream: _Bounded) -> tuple[Layout, dict[str, bytes]]:
     """The layout of the archive and its needed members by file name, read in one pass."""
     wanted = {f"{layout.folder}/{file}": layout for layout in cifar_records.LAYOUTS for file in layout.files}
     found: dict[str, bytes] = {}
     layouts = set()
     with tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
-            where = f"{path}/{member.name}"
             if _has_pickle_name(PurePosixPath(member.name)):
-                raise _pickle_error(where)
+                raise _pickle_error(f"{path}: {member.name!r:.100}")
+            where = f"{path}/{member.name}"
             name = member.name.removeprefix("./")
             if name not in wanted:
                 continue

@@ -7,6 +7,7 @@ another name and renames it when whole, so a kill leaves those before it.
 
 import contextlib
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from train.epoch import StepMetrics
 from train.state import TrainState
@@ -97,7 +99,7 @@ class Checkpoints:
         return None
 
     def restore(self, like: TrainState, report: Callable[[str], None]) -> Snapshot | None:
-        """Read the newest checkpoint that is whole; damaged ones are reported and removed.
+        """Read the newest checkpoint that is whole; damaged ones are reported and set aside.
 
         Args:
           like: A state of the right structure, shapes, dtypes and shardings.
@@ -111,9 +113,21 @@ class Checkpoints:
                 return self._read(step, like)
             # Whatever Orbax, TensorStore or the JSON parser says of a damaged file: it is told, and an older one tried.
             except Exception as error:
-                report(f"{self.folder / str(step)} is damaged and was removed ({_first_line(error)}).")
-                self._manager.delete(step)
+                aside = self._set_aside(step)
+                report(f"{self.folder / str(step)} is damaged and was moved to {aside} ({_first_line(error)}).")
         return None
+
+    def _set_aside(self, step: int) -> Path:
+        """Move a checkpoint to where nobody looks for one: what could not be read today may be readable tomorrow."""
+        aside = self.folder.with_name(f"{self.folder.name}-damaged") / str(step)
+        with _told(self.folder):
+            if jax.process_index() == 0:
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.parent.mkdir(exist_ok=True)
+                (self.folder / str(step)).rename(aside)
+            multihost_utils.sync_global_devices(str(aside))
+            self._manager.reload()
+        return aside
 
     def clear(self) -> None:
         """Remove all checkpoints."""

@@ -1,4 +1,4 @@
-"""The command line: run, list, report, data."""
+"""The command line: run, list, report, data, bench."""
 
 import dataclasses
 import json
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from train import experiments
+from train.bench.command import Bench
 from train.dataset import DataError
 from train.experiments import ConfigError, Experiment
 from train.schema import RecordError
@@ -63,6 +64,11 @@ class Run:
       fresh: Train anew what is finished or begun.
       checkpoint_epochs: Save after as many epochs,
       checkpoint_minutes: or after as many minutes, whichever comes first.
+      stream: Read images from disk as they are needed, for data that a device cannot hold.
+      devices: How many devices to use; by default all.
+      coordinator: Several processes: host:port of the first one, or `auto` to ask the cluster.
+      processes: Several processes: how many.
+      process: Several processes: which one this is, from 0.
       overrides: Fields of the experiment, in all arms named.
     """
 
@@ -73,6 +79,11 @@ class Run:
     fresh: tyro.conf.FlagCreatePairsOff[bool] = False
     checkpoint_epochs: int = 10
     checkpoint_minutes: float = 5.0
+    stream: tyro.conf.FlagCreatePairsOff[bool] = False
+    devices: int | None = None
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
     overrides: tyro.conf.OmitArgPrefixes[Overrides] = dataclasses.field(default_factory=Overrides)  # type: ignore[valid-type]
 
     def __call__(self, console: Console) -> None:
@@ -81,11 +92,11 @@ class Run:
         if self.seeds is not None:
             changed["seeds"] = self.seeds
         arms = [dataclasses.replace(arm, **changed) for arm in experiments.find(self.name)]
-        from train import loop
-
-        policy = loop.SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
+        from train import loop, processes
         from train.report import report
 
+        policy = loop.SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
+        processes.join(self.coordinator, self.processes, self.process)
         for arm in arms:
             loop.run(
                 arm,
@@ -95,8 +106,11 @@ class Run:
                 command=shlex.join(["python", "-m", "train", *sys.argv[1:]]),
                 fresh=self.fresh,
                 policy=policy,
+                devices=self.devices,
+                stream=self.stream,
             )
-        report(self.runs / arms[0].group, baseline=_baseline(arms)).show(console)
+        if processes.is_first():
+            report(self.runs / arms[0].group, baseline=_baseline(arms)).show(console)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,24 +191,37 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
       The exit status: 0; 2 after an error that was told on standard error; 128 + signal after a run that was asked to
-      stop and saved. Words that cannot be parsed end in
-      SystemExit(2).
+      stop and saved. Words that cannot be parsed end in SystemExit(2).
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     command: Any = tyro.extras.subcommand_cli_from_dict(
-        {"run": Run, "list": List, "report": Report, "data": Data},
+        {"run": Run, "list": List, "report": Report, "data": Data, "bench": Bench},
         prog="python -m train",
         description="Train Wide ResNets with LCAM and with SGD, and say which did better.",
         args=arguments or ["run"],
     )
+    import jax
+
     from train.checkpoints import CheckpointError
     from train.cohort import RunError
     from train.interrupt import Stopped
+    from train.processes import leave_after_loss
 
     try:
         command(Console())
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            if jax.process_count() > 1:
+                leave_after_loss(error)
+            raise
+        reason = str(error).splitlines()[0]
+        print(f"error: The device's memory is full ({reason}). Try a smaller --batch-size or --width.", file=sys.stderr)
+        return 2
     except (ConfigError, DataError, RecordError, RunError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}. Check the path, its permissions and the space left.", file=sys.stderr)
         return 2
     except Stopped as stop:
         print(stop, file=sys.stderr)

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from train import mesh as meshes
-from train.epoch import Images, StepMetrics, compiled, evaluation_program, slice_program
+from train.epoch import Evaluation, Images, StepMetrics, compiled, evaluation_program, slice_program
+from train.feed import Feed
 from train.progress import RunProgress
 from train.schedules import learning_rate
 from train.state import Setup, TrainState
@@ -34,21 +35,21 @@ class Cohort:
       rows: The history: epochs, in each the row of every seed.
     """
 
-    def __init__(
-        self, setup: Setup, mesh: meshes.Mesh, seeds: list[int], train: Images, test: Images, state: TrainState
-    ):
+    def __init__(self, setup: Setup, mesh: meshes.Mesh, seeds: list[int], feed: Feed, state: TrainState):
         self.setup, self.seeds, self.state = setup, seeds, state
         self.rows: list[list[dict[str, Any]]] = []
-        self._train, self._test = train, test
+        self._feed = feed
         self._seen: list[StepMetrics] = []  # NumPy, [seeds, steps], one slice each
         self._unread: list[StepMetrics] = []  # on the device
         self._step = 0
         self._slices = _cut(setup)
         self._programs: dict[tuple[int, int], Callable[[TrainState, Images], Any]] = {
-            (steps, batch): compiled(slice_program(setup, mesh, steps, batch), mesh, len(seeds), donate=True)
+            (steps, batch): compiled(
+                slice_program(setup, mesh, steps, batch, streamed=feed.streamed), mesh, len(seeds), donate=True
+            )
             for steps, batch in set(self._slices)
         }
-        batch = meshes.padded_size(min(_EVALUATION_BATCH, len(test.labels)), mesh)
+        batch = meshes.padded_size(min(_EVALUATION_BATCH, feed.test_size), mesh)
         self._evaluate = compiled(evaluation_program(setup, mesh, batch), mesh, len(seeds), donate=False)
 
     @property
@@ -100,8 +101,9 @@ class Cohort:
         self._read(progress, keep=0)
 
     def _take(self, key: tuple[int, int]) -> None:
+        data = self._feed.training(self._step, *key)
         with jax.transfer_guard("disallow"):
-            self.state, metrics = self._programs[key](self.state, self._train)
+            self.state, metrics = self._programs[key](self.state, data)
         self._unread.append(metrics)
         self._step += key[0]
 
@@ -131,10 +133,11 @@ class Cohort:
         return float(learning_rate(self.setup.experiment, self.setup.steps_per_epoch)(np.int32(step)))
 
     def _end_epoch(self, seconds: float, progress: RunProgress) -> None:
-        evaluation = jax.device_get(self._evaluate(self.state, self._test))
+        parts = [jax.device_get(self._evaluate(self.state, data)) for data in self._feed.test()]
+        evaluation = Evaluation(*(np.sum(values, axis=0) for values in zip(*parts, strict=True)))
         number = self.setup.steps_per_epoch
         steps = StepMetrics(*(values[:, -number:] for values in self.steps()))
-        size = len(self._test.labels)
+        size = self._feed.test_size
         self.rows.append(
             [
                 {

@@ -1,6 +1,7 @@
-"""A data set in memory, and the one error in which every unusable input ends."""
+"""A data set, in memory or to be read piece by piece, and the one error in which every unusable input ends."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -31,6 +32,11 @@ class Dataset:
     class_names: tuple[str, ...]
 
     @property
+    def train_size(self) -> int:
+        """The number of training images."""
+        return len(self.train_labels)
+
+    @property
     def num_classes(self) -> int:
         """The number of classes, those without an image included."""
         return len(self.class_names)
@@ -40,6 +46,75 @@ class Dataset:
         """(height, width, channels) of every image."""
         height, width, channels = self.train_images.shape[1:]
         return height, width, channels
+
+
+class Split(Protocol):
+    """Images and labels that are read when they are asked for, from several threads at once."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Reads some images, uint8 [rows, height, width, channels], and their labels, int32 [rows].
+
+        Raises:
+          DataError: if one of them is damaged, or not like the others.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """An image classification set that stays on disk.
+
+    Attributes:
+      name: as of a `Dataset`.
+      train: its training images.
+      test: its test images.
+      image_shape: (height, width, channels) of every image.
+      class_names: the name of each label.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+
+    @property
+    def train_size(self) -> int:
+        """The number of training images."""
+        return len(self.train)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, those without an image included."""
+        return len(self.class_names)
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """A `Split` of arrays in memory."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Split.read`."""
+        return self.images[rows], self.labels[rows]
+
+
+def as_source(dataset: Dataset) -> Source:
+    """The same data set, to be read piece by piece."""
+    return Source(
+        name=dataset.name,
+        train=ArraySplit(dataset.train_images, dataset.train_labels),
+        test=ArraySplit(dataset.test_images, dataset.test_labels),
+        image_shape=dataset.image_shape,
+        class_names=dataset.class_names,
+    )
 
 
 def stratified_split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

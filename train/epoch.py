@@ -46,17 +46,22 @@ class Evaluation(NamedTuple):
     loss: Array  # float32, sum of the cross-entropies in nats
 
 
-def slice_program(setup: Setup, mesh: Mesh, steps: int, batch: int) -> Callable:
-    """Make the function (state, data) -> (state, StepMetrics) that takes the next `steps` steps of `batch` images."""
+def slice_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, streamed: bool = False) -> Callable:
+    """Make the function (state, data) -> (state, StepMetrics) that takes the next `steps` steps of `batch` images.
+
+    `data` is the whole training set; or, streamed, the images of each step, [steps, padded, ...] with `padded` from
+    `train.mesh.padded_size`.
+    """
 
     def run(state: TrainState, data: Images) -> tuple[TrainState, StepMetrics]:
-        order = _epoch_order(setup, state)
+        order = epoch_order(setup, state.seed, state.step // setup.steps_per_epoch)
 
-        def step(state: TrainState, _: None) -> tuple[TrainState, StepMetrics]:
-            images, labels, mask = _next_batch(setup, mesh, state, data, order, batch)
-            return _train_step(setup, state, images, labels, mask)
+        def step(state: TrainState, own: Images) -> tuple[TrainState, StepMetrics]:
+            images, labels = own if streamed else _gather(setup, mesh, state, data, order, batch)
+            images, mask = _augment(setup, mesh, state, jnp.asarray(images), batch)
+            return _train_step(setup, state, images, jnp.asarray(labels), mask)
 
-        return jax.lax.scan(step, state, None, length=steps)
+        return jax.lax.scan(step, state, data if streamed else None, length=steps)
 
     return run
 
@@ -98,33 +103,35 @@ def compiled(program: Callable, mesh: Mesh, seeds: int, *, donate: bool) -> Call
     return jax.jit(over_seeds, donate_argnums=(0,) if donate else (), out_shardings=meshes.replicated(mesh))
 
 
-def _epoch_order(setup: Setup, state: TrainState) -> jax.Array:
-    """The permutation of the training set in the epoch that the next step belongs to; [N], int32."""
-    key = jax.random.fold_in(stream(state.seed, "order"), state.step // setup.steps_per_epoch)
-    return jax.random.permutation(key, setup.train_size)
+def epoch_order(setup: Setup, seed: jax.Array, epoch: jax.Array) -> jax.Array:
+    """The permutation of the training set in one epoch; [N], int32."""
+    return jax.random.permutation(jax.random.fold_in(stream(seed, "order"), epoch), setup.train_size)
 
 
-def _next_batch(
-    setup: Setup, mesh: Mesh, state: TrainState, data: Images, order: jax.Array, batch: int
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Gather and augment the batch of the next step, padded to divide evenly over the devices.
-
-    Returns:
-      Images, uint8 [padded, H, W, C]; labels; and the mask of the real rows, None if all are.
-    """
+def _gather(setup: Setup, mesh: Mesh, state: TrainState, data: Images, order: jax.Array, batch: int) -> Images:
+    """The batch of the next step, padded to divide evenly over the devices."""
     first = state.step % setup.steps_per_epoch * setup.experiment.batch_size
-    padded = meshes.padded_size(batch, mesh)
     index = jax.lax.dynamic_slice(order, (first,), (batch,))
-    index = jnp.pad(index, (0, padded - batch))
-    images, labels = _take(mesh, data, index)
-    key = jax.random.fold_in(stream(state.seed, "augment"), state.step)
-    images = crop_and_flip(key, images, setup.experiment.crop_padding, setup.experiment.flip)
-    return images, labels, None if padded == batch else jnp.arange(padded) < batch
+    return Images(*_take(mesh, data, jnp.pad(index, (0, meshes.padded_size(batch, mesh) - batch))))
 
 
 def _take(mesh: Mesh, data: Images, index: jax.Array) -> tuple[jax.Array, jax.Array]:
     index = jax.lax.with_sharding_constraint(index, meshes.split_batch(mesh))
     return data.images[index], data.labels[index]
+
+
+def _augment(
+    setup: Setup, mesh: Mesh, state: TrainState, images: jax.Array, batch: int
+) -> tuple[jax.Array, jax.Array | None]:
+    """Augment the padded batch of the next step, uint8 [padded, H, W, C].
+
+    Returns:
+      As many images, and the mask of the real rows, None if all are.
+    """
+    padded = meshes.padded_size(batch, mesh)
+    key = jax.random.fold_in(stream(state.seed, "augment"), state.step)
+    images = crop_and_flip(key, images, setup.experiment.crop_padding, setup.experiment.flip)
+    return images, None if padded == batch else jnp.arange(padded) < batch
 
 
 def _train_step(

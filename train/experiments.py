@@ -6,6 +6,7 @@ from typing import Literal
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_HUGE = 3.4e38  # the largest float32, about
 
 
 class ConfigError(ValueError):
@@ -80,16 +81,19 @@ class Experiment:
     vmap_seeds: bool = False
 
     def __post_init__(self) -> None:
-        self._require("depth", self.depth >= 10 and self.depth % 6 == 4, "6n + 4 with n >= 1, such as 10, 16, 28")
-        for field in ("width", "epochs", "batch_size", "window_size"):
-            self._require(field, getattr(self, field) >= 1, "a whole number of at least 1")
+        # The upper ends only catch slips of the hand before they end in hours of building, or in a traceback.
+        depths = "6n + 4 with n from 1 to 166, such as 10, 16, 28"
+        self._require("depth", 10 <= self.depth <= 1000 and self.depth % 6 == 4, depths)
+        for field, most in (("width", 1000), ("epochs", 10**6), ("batch_size", 10**6), ("window_size", 10**6)):
+            self._require(field, 1 <= getattr(self, field) <= most, f"a whole number from 1 to {most}")
         for field in ("dropout", "momentum_below", "momentum_above", "ema_decay"):
             self._require(field, 0 <= getattr(self, field) < 1, "in [0, 1)")
         self._require("random_probability", 0 <= self.random_probability <= 1, "in [0, 1]")
-        self._require("learning_rate", 0 < self.learning_rate < float("inf"), "a finite number above 0")
-        self._require("weight_decay", 0 <= self.weight_decay < float("inf"), "a finite number of at least 0")
-        self._require("crop_padding", self.crop_padding >= 0, "a whole number of at least 0")
-        self._require("std", all(s > 0 for s in self.std), "numbers above 0, one a channel")
+        self._require("learning_rate", 0 < self.learning_rate < _HUGE, "a float32 number above 0")
+        self._require("weight_decay", 0 <= self.weight_decay < _HUGE, "a float32 number of at least 0")
+        self._require("crop_padding", 0 <= self.crop_padding <= 1000, "a whole number from 0 to 1000")
+        self._require("std", all(0 < s < _HUGE for s in self.std), "finite numbers above 0, one a channel")
+        self._require("mean", all(-_HUGE < m < _HUGE for m in self.mean), "finite numbers, one a channel")
         self._require("mean", len(self.mean) == len(self.std), f"as many numbers as std, which has {len(self.std)}")
         self._require("seeds", bool(self.seeds), "at least one seed")
         self._require("seeds", all(0 <= s < 2**31 for s in self.seeds), "whole numbers from 0 to 2147483647")

@@ -88,6 +88,11 @@ def _list_classes(folder: Path) -> tuple[tuple[str, ...], list[Path], np.ndarray
         if not path.is_dir():
             refuse_pickle(path)
             raise DataError(f"{path}: a file among the classes; expected only folders. Move it.")
+        if not path.name.isprintable() or path.name != path.name.strip():
+            raise DataError(
+                f"{str(path)!r}: a folder whose name holds line breaks, outer spaces or bytes that are no text; "
+                "expected the name of a class. Rename it."
+            )
         own = _visible(path)
         if not own:
             raise DataError(f"{path}: no images. Add some, or remove the folder.")
@@ -105,7 +110,9 @@ def _visible(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {error}.") from error
+        raise DataError(
+            f"{folder}: cannot be listed: {error}. Expected a folder that you may read; check the path."
+        ) from error
 
 
 def _read_images(files: list[Path]) -> np.ndarray:

@@ -7,21 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-from flax import nnx
 from rich.console import Console
 
-from train import data, records
+from train import data, processes, records
 from train import mesh as meshes
 from train.checkpoints import Checkpoints, Snapshot, begun_cohorts, cohort_dir
 from train.cohort import Cohort
-from train.dataset import Dataset
-from train.epoch import Images
+from train.dataset import Dataset, Source
 from train.experiments import ConfigError, Experiment
+from train.feed import make_feed
 from train.interrupt import Stopped, StopSignals
 from train.progress import RunProgress
-from train.state import Setup, TrainState, init_state, make_model
+from train.state import Setup, initial_state, make_setup
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +50,7 @@ def run(
     fresh: bool = False,
     policy: SavePolicy | None = None,
     devices: int | None = None,
+    stream: bool = False,
     console: Console | None = None,
 ) -> list[Path]:
     """Train an experiment with each seed that has no finished record yet, from its checkpoint where there is one.
@@ -66,6 +64,8 @@ def run(
       fresh: Whether to train anew what is finished or begun.
       policy: When to save.
       devices: How many devices to use; None is all.
+      stream: Whether to read the images from disk as they are needed, for data that a device cannot hold; seeds then
+        run one after the other.
       console: Where to show progress; None is standard error.
 
     Returns:
@@ -79,14 +79,45 @@ def run(
       Stopped: After SIGTERM or SIGINT, when all is saved.
     """
     console = console or Console(stderr=True)
-    policy = policy or SavePolicy()
-    config = config_of(experiment)
-    missing = [s for s in seeds if fresh or not _is_finished(root, experiment.name, s, config)]
+    console.quiet = console.quiet or not processes.is_first()
+    # Only the first process writes records, so only it knows for certain what there is.
+    missing, begun = processes.of_first(
+        lambda: [
+            [seed for seed in seeds if fresh or not _is_finished(root, experiment, seed)],
+            begun_cohorts(root, experiment.name),
+        ]
+    )
     if missing:
-        dataset = data.load(experiment.dataset, data_dir)
-        for cohort in _cohorts(experiment, missing, root):
-            _run_together(experiment, cohort, dataset, root, command, fresh, policy, devices, console)
+        dataset = (data.open_source if stream else data.load)(experiment.dataset, data_dir)
+        job = _Job(
+            experiment=experiment,
+            dataset=dataset,
+            setup=make_setup(experiment, dataset),
+            mesh=meshes.make_mesh(devices),
+            root=root,
+            command=command,
+            fresh=fresh,
+            policy=policy or SavePolicy(),
+            console=console,
+        )
+        for cohort in _cohorts(experiment.vmap_seeds and not stream, missing, begun):
+            _run_together(job, cohort)
     return [records.run_dir(root, experiment.name, seed) / records.RESULT for seed in seeds]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What the cohorts of one call of `run` have in common."""
+
+    experiment: Experiment
+    dataset: Dataset | Source
+    setup: Setup
+    mesh: meshes.Mesh
+    root: Path
+    command: str
+    fresh: bool
+    policy: SavePolicy
+    console: Console
 
 
 def config_of(experiment: Experiment) -> dict[str, Any]:
@@ -96,96 +127,57 @@ def config_of(experiment: Experiment) -> dict[str, Any]:
     return json.loads(json.dumps(config))
 
 
-def _is_finished(root: Path, name: str, seed: int, config: dict[str, Any]) -> bool:
-    path = records.run_dir(root, name, seed) / records.RESULT
+def _is_finished(root: Path, experiment: Experiment, seed: int) -> bool:
+    path = records.run_dir(root, experiment.name, seed) / records.RESULT
     if not path.exists():
         return False
     record = records.read(path)
-    _refuse_other_settings(path, record.config, config)
+    _refuse_other_settings(path, record.config, config_of(experiment))
     return record.finished
 
 
 def _refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
-    differ = [key for key in now if there.get(key) != now[key]]
+    # A setting that is younger than what is there had then the value that is now its default.
+    default = {field.name: field.default for field in dataclasses.fields(Experiment)}
+    differ = [key for key in now if there.get(key, default[key]) != now[key]]
     if differ:
-        fields = ", ".join(f"{key} ({there.get(key)!r} there, {now[key]!r} now)" for key in differ)
+        told = ", ".join(f"{key} ({there.get(key)!r} there, {now[key]!r} now)" for key in differ)
         raise ConfigError(
-            f"{path} was made with other settings: {fields}. Choose another --runs folder, or replace it with --fresh."
+            f"{path} was made with other settings: {told}. Choose another --runs folder, or replace it with --fresh."
         )
 
 
-def _cohorts(experiment: Experiment, missing: list[int], root: Path) -> list[list[int]]:
-    """Which seeds run together: those that began so, then all others, or each alone."""
-    begun = [seeds for seeds in begun_cohorts(root, experiment.name) if set(seeds) <= set(missing)]
-    if not experiment.vmap_seeds:
+def _cohorts(together: bool, missing: list[int], begun: list[list[int]]) -> list[list[int]]:
+    """Which seeds run together: those that began so, then all others; or each alone."""
+    if not together:
         return [[seed] for seed in missing]
     cohorts: list[list[int]] = []
     for seeds in sorted(begun, key=len, reverse=True):
-        if not any(set(seeds) & set(cohort) for cohort in cohorts):
+        if set(seeds) <= set(missing) and not any(set(seeds) & set(cohort) for cohort in cohorts):
             cohorts.append(seeds)
     rest = [seed for seed in missing if not any(seed in cohort for cohort in cohorts)]
     return [*cohorts, rest] if rest else cohorts
 
 
-def _run_together(
-    experiment: Experiment,
-    seeds: list[int],
-    dataset: Dataset,
-    root: Path,
-    command: str,
-    fresh: bool,
-    policy: SavePolicy,
-    devices: int | None,
-    console: Console,
-) -> None:
-    mesh = meshes.make_mesh(devices)
-    setup = make_setup(experiment, dataset)
-    train, test = (
-        jax.device_put(Images(images, labels), meshes.replicated(mesh))
-        for images, labels in (
-            (dataset.train_images, dataset.train_labels),
-            (dataset.test_images, dataset.test_labels),
-        )
-    )
-    cohort = Cohort(setup, mesh, seeds, train, test, _initial_state(setup, dataset.num_classes, seeds, mesh))
-    checkpoints = Checkpoints(cohort_dir(root, experiment.name, seeds))
+def _run_together(job: _Job, seeds: list[int]) -> None:
+    experiment, setup = job.experiment, job.setup
+    checkpoints = Checkpoints(cohort_dir(job.root, experiment.name, seeds))
     title = f"{experiment.name} seed{'s' if len(seeds) > 1 else ''} {' '.join(map(str, seeds))}"
     try:
-        _resume(cohort, checkpoints, fresh, title, console)
-        with RunProgress(title, setup.total_steps, experiment.batch_size, cohort.step, console) as progress:
-            _train(cohort, checkpoints, policy, progress)
-        _write_records(cohort, dataset, root, command)
+        # Before anything is compiled, and before the arrays are read: another network's would be taken for damaged.
+        there = None if job.fresh else checkpoints.config()
+        if there is not None:
+            _refuse_other_settings(checkpoints.folder, there, config_of(experiment))
+        feed = make_feed(job.dataset, setup, job.mesh, seeds[0])
+        state = initial_state(setup, job.dataset.num_classes, seeds, meshes.replicated(job.mesh))
+        cohort = Cohort(setup, job.mesh, seeds, feed, state)
+        _resume(cohort, checkpoints, job.fresh, title, job.console)
+        with RunProgress(title, setup.total_steps, experiment.batch_size, cohort.step, job.console) as progress:
+            _train(cohort, checkpoints, job.policy, processes.Wishes(job.mesh), progress)
+        if processes.is_first():
+            _write_records(cohort, job)
     finally:
         checkpoints.close()
-
-
-def make_setup(experiment: Experiment, dataset: Dataset) -> Setup:
-    """Fit an experiment to a data set.
-
-    Raises:
-      ConfigError: If they do not fit.
-    """
-    channels = dataset.image_shape[-1]
-    if len(experiment.mean) != channels:
-        raise ConfigError(
-            f"{experiment.name}: mean and std have {len(experiment.mean)} numbers, but the images of {dataset.name} "
-            f"have {channels} channels; pass as many, such as --mean{' 0.5' * channels} --std{' 0.5' * channels}."
-        )
-    if experiment.batch_size > len(dataset.train_labels):
-        raise ConfigError(
-            f"{experiment.name}: batch_size is {experiment.batch_size}, but {dataset.name} has only "
-            f"{len(dataset.train_labels)} training images."
-        )
-    model = nnx.eval_shape(lambda: make_model(experiment, dataset.num_classes, channels, jax.random.key(0)))
-    graphdef = nnx.split(model, nnx.Param, nnx.BatchStat)[0]
-    return Setup(experiment, graphdef, len(dataset.train_labels), dataset.image_shape)
-
-
-def _initial_state(setup: Setup, num_classes: int, seeds: list[int], mesh: meshes.Mesh) -> TrainState:
-    def make(seed: jax.Array) -> TrainState:
-        return init_state(setup, num_classes, seed)
-
-    return jax.jit(jax.vmap(make), out_shardings=meshes.replicated(mesh))(np.asarray(seeds, np.uint32))
 
 
 def _resume(cohort: Cohort, checkpoints: Checkpoints, fresh: bool, title: str, console: Console) -> None:
@@ -197,14 +189,17 @@ def _resume(cohort: Cohort, checkpoints: Checkpoints, fresh: bool, title: str, c
     if fresh:
         checkpoints.clear()
         return
+    if processes.of_first(checkpoints.latest) != checkpoints.latest():
+        raise ConfigError(f"{checkpoints.folder}: the processes see different files there; --runs has to be shared.")
     snapshot = checkpoints.restore(cohort.state, report)
     if snapshot is not None:
-        _refuse_other_settings(checkpoints.folder, snapshot.config, config_of(cohort.setup.experiment))
         cohort.resume(snapshot.state, snapshot.steps, snapshot.rows)
         report(f"{title}  resumed at step {cohort.step} of {cohort.setup.total_steps}")
 
 
-def _train(cohort: Cohort, checkpoints: Checkpoints, policy: SavePolicy, progress: RunProgress) -> None:
+def _train(
+    cohort: Cohort, checkpoints: Checkpoints, policy: SavePolicy, wishes: processes.Wishes, progress: RunProgress
+) -> None:
     """Take a cohort to its last step, saving on the way.
 
     Raises:
@@ -214,32 +209,31 @@ def _train(cohort: Cohort, checkpoints: Checkpoints, policy: SavePolicy, progres
 
     def save() -> None:
         nonlocal saved_at, saved_epochs
+        cohort.read_all(progress)
         if checkpoints.latest() != cohort.step:
             checkpoints.save(Snapshot(cohort.state, cohort.steps(), cohort.rows, config_of(cohort.setup.experiment)))
         saved_at, saved_epochs = time.monotonic(), len(cohort.rows)
 
     with StopSignals() as signals:
         for _ in cohort.advance(progress, checkpoints.folder):
-            if signals.received is not None:
-                cohort.read_all(progress)
+            stop, due = wishes.tell(signals.received or 0, time.monotonic() - saved_at >= 60 * policy.minutes)
+            if stop:
                 save()
                 checkpoints.wait()
                 raise Stopped(
-                    signals.received,
+                    stop,
                     f"Stopped at step {cohort.step} of {cohort.setup.total_steps}, saved in {checkpoints.folder}. "
                     "The same command resumes.",
                 )
-            epochs_done = len(cohort.rows) - saved_epochs >= policy.epochs
-            if epochs_done or time.monotonic() - saved_at >= 60 * policy.minutes or cohort.finished:
-                cohort.read_all(progress)
+            if due or len(cohort.rows) - saved_epochs >= policy.epochs or cohort.finished:
                 save()
         checkpoints.wait()
 
 
-def _write_records(cohort: Cohort, dataset: Dataset, root: Path, command: str) -> None:
+def _write_records(cohort: Cohort, job: _Job) -> None:
     experiment = cohort.setup.experiment
     environment = records.environment()
-    environment["versions"]["dataset"] = dataset.name
+    environment["versions"]["dataset"] = job.dataset.name
     steps = cohort.steps()
     for i, seed in enumerate(cohort.seeds):
         record = records.Record(
@@ -249,8 +243,8 @@ def _write_records(cohort: Cohort, dataset: Dataset, root: Path, command: str) -
             config=config_of(experiment),
             versions=environment["versions"],
             device=environment["device"],
-            command=command,
+            command=job.command,
             history=[rows[i] for rows in cohort.rows],
         )
         own = records.Steps(**{field: values[i] for field, values in steps._asdict().items()})
-        records.write(root, record, own)
+        records.write(job.root, record, own)

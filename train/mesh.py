@@ -1,15 +1,30 @@
 """Devices and shardings: one axis, `data`, over which batches are split; all else is replicated."""
 
+from typing import TypeVar
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from train.experiments import ConfigError
+
 AXIS = "data"
+
+Tree = TypeVar("Tree")
 
 
 def make_mesh(devices: int | None = None) -> Mesh:
-    """A mesh over the first `devices` devices of all processes, by default over all."""
-    return Mesh(np.asarray(jax.devices()[:devices]), (AXIS,), axis_types=(AxisType.Auto,))
+    """A mesh over the first `devices` devices, by default over all of all processes.
+
+    Raises:
+      ConfigError: If there are not as many, or some processes would be left without.
+    """
+    there = jax.devices()
+    if devices is not None and not 1 <= devices <= len(there):
+        raise ConfigError(f"devices is {devices}, allowed: 1 to {len(there)}, as many as there are here.")
+    if devices not in (None, len(there)) and jax.process_count() > 1:
+        raise ConfigError(f"devices is {devices}, allowed with several processes: all {len(there)}; leave it out.")
+    return Mesh(np.asarray(there[:devices]), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -20,6 +35,20 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def split_batch(mesh: Mesh) -> NamedSharding:
     """The first axis is split over the devices."""
     return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def replicate(mesh: Mesh, tree: Tree) -> Tree:
+    """Put NumPy arrays, the same in every process, on every device whole."""
+    sharding = replicated(mesh)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), tree)
+
+
+def rows_here(mesh: Mesh, size: int) -> np.ndarray:
+    """Which rows of a batch, split by `split_batch`, lie on this process's devices; ascending."""
+    parts = split_batch(mesh).addressable_devices_indices_map((size,)).values()
+    return np.sort(np.concatenate([np.arange(size)[part] for part in parts]))
 
 
 def padded_size(size: int, mesh: Mesh) -> int:

@@ -16,6 +16,8 @@ import io
 import math
 import platform
 import tempfile
+import zipfile
+import zlib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,11 @@ RESULT = "result.json"
 STEPS = "steps.npz"
 # TensorBoard recognises "tfevents" in a name; one fixed name cannot be duplicated by a resumed run.
 EVENTS = "events.out.tfevents.lcam"
+# What NumPy and zipfile raise for what is no archive of three plain vectors.
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,8 +119,7 @@ class Record:
         result = schema.parse(_read_bytes(self.folder / RESULT), self.folder / RESULT)
         if hashlib.sha256(data).hexdigest() != result["steps_sha256"]:
             raise RecordError(f"{path}: does not belong to {RESULT} beside it; run the arm again")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return Steps(**arrays)
+        return _decode_steps(data, path, len(self.history))
 
 
 def run_dir(root: Path, name: str, seed: int) -> Path:
@@ -237,7 +243,7 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise RecordError(f"{path}: cannot be read: {error.strerror or error}; {schema.ADVICE}") from error
 
 
 def _decode(data: bytes, path: Path) -> Record:
@@ -246,8 +252,26 @@ def _decode(data: bytes, path: Path) -> Record:
     record = Record(**{key: result[key] for key in schema.FIELDS}, folder=path.parent)
     for key in ("final_test_error", "best_test_error"):
         if not np.array_equal(result[key], getattr(record, key), equal_nan=True):
-            raise RecordError(f"{path}: `{key}` is {result[key]}, but the history gives {getattr(record, key)}")
+            raise RecordError(
+                f"{path}: `{key}` is {result[key]}, but the history gives {getattr(record, key)}; {schema.ADVICE}"
+            )
     return record
+
+
+def _decode_steps(data: bytes, path: Path, epochs: int) -> Steps:
+    """The steps that a file's bytes hold."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            steps = Steps(**arrays)
+    except _DAMAGED as error:
+        raise RecordError(f"{path}: not the steps of a run: {error!s:.100}; {schema.ADVICE}") from error
+    kinds = tuple(str(getattr(steps, field.name).dtype) for field in dataclasses.fields(steps))
+    if kinds != ("float32", "float32", "bool") or len(steps.loss) % epochs:
+        raise RecordError(
+            f"{path}: {len(steps.loss)} steps of {', '.join(kinds)} in {epochs} epochs, expected float32, float32, "
+            f"bool, equally many in each; {schema.ADVICE}"
+        )
+    return steps
 
 
 def _events(record: Record) -> bytes:

@@ -65,7 +65,10 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE) -> 
     if not finished:
         raise RecordError(f"{root}: no finished run to report: {'; '.join(left_out)}")
     out = root / "report" if out is None else out
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"{out}: cannot be written: {error.strerror}; name another folder with --out") from error
     finished.sort(key=lambda record: record.group)
     groups = tuple(
         analyse(list(records), baseline) for _, records in itertools.groupby(finished, key=lambda record: record.group)

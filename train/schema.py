@@ -8,6 +8,8 @@ from typing import Any
 from train import files
 
 VERSION = 1
+# What to do about any record that is not as it was written.
+ADVICE = "move the run's folder away and run the arm again"
 FIELDS = {
     "name": str,
     "group": str,
@@ -51,19 +53,21 @@ def parse(data: bytes, path: Path) -> dict[str, Any]:
     try:
         result = files.loads(data)
     except ValueError as error:
-        raise RecordError(f"{path}: damaged, not strict JSON: {error}") from error
+        raise RecordError(f"{path}: damaged, not strict JSON: {error}; {ADVICE}") from error
     if not isinstance(result, dict) or result.get("schema") != VERSION:
-        raise RecordError(f"{path}: not a record of schema {VERSION}, but another program's file")
+        raise RecordError(
+            f"{path}: not a record of schema {VERSION}, but another program's or version's file; {ADVICE}"
+        )
     for key, kind in {**FIELDS, "steps_sha256": str}.items():
         if type(result.get(key)) is not kind:
-            raise RecordError(f"{path}: `{key}` is {result.get(key)!r:.80}, expected {kind.__name__}")
+            raise RecordError(f"{path}: `{key}` is {result.get(key)!r:.80}, expected {kind.__name__}; {ADVICE}")
     for key in ("name", "group"):
         if not NAME.fullmatch(result[key]):
-            raise RecordError(f"{path}: `{key}` is {result[key]!r:.80}, expected words and slashes")
+            raise RecordError(f"{path}: `{key}` is {result[key]!r:.80}, expected words and slashes; {ADVICE}")
     if type(result["config"].get("epochs")) is not int:
-        raise RecordError(f"{path}: `config` has no whole number of `epochs`")
+        raise RecordError(f"{path}: `config` has no whole number of `epochs`; {ADVICE}")
     if not result["history"]:
-        raise RecordError(f"{path}: `history` is empty, expected an entry for each epoch")
+        raise RecordError(f"{path}: `history` is empty, expected an entry for each epoch; {ADVICE}")
     for key in ("final_test_error", "best_test_error"):
         result[key] = _number(result, key, path)
     result["history"] = [_epoch(*entry, path) for entry in enumerate(result["history"])]
@@ -73,7 +77,7 @@ def parse(data: bytes, path: Path) -> dict[str, Any]:
 def _epoch(index: int, epoch: Any, path: Path) -> dict[str, Any]:
     """One checked entry of the history."""
     if not isinstance(epoch, dict) or epoch.get("epoch") != index:
-        raise RecordError(f"{path}: `history[{index}]` is {epoch!r:.80}, expected an object of epoch {index}")
+        raise RecordError(f"{path}: `history[{index}]` is {epoch!r:.80}, expected an object of epoch {index}; {ADVICE}")
     keys = dict.fromkeys((*HISTORY_FIELDS, *epoch))
     numbers = {key: _number(epoch, key, path, f"history[{index}].") for key in keys}
     return {**numbers, "epoch": index}
@@ -85,7 +89,7 @@ def _number(holder: dict[str, Any], key: str, path: Path, prefix: str = "") -> f
     if value is None:
         return math.nan
     if type(value) not in (int, float):
-        raise RecordError(f"{path}: `{prefix}{key}` is {value!r:.80}, expected a number or null")
+        raise RecordError(f"{path}: `{prefix}{key}` is {value!r:.80}, expected a number or null; {ADVICE}")
     try:
         return value + 0.0 if math.isfinite(value) else math.nan
     except OverflowError:

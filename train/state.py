@@ -1,15 +1,18 @@
 """The state of a run: plain arrays, so that it can be jitted, vmapped, sharded, donated and saved as it is."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
 import lcam_optax
 from models import WideResNet
-from train.experiments import Experiment
+from train.dataset import Dataset, Source
+from train.experiments import ConfigError, Experiment
 from train.optimizer import make_optimizer
 
 
@@ -64,6 +67,37 @@ def make_model(experiment: Experiment, num_classes: int, channels: int, key: jax
         dtype=jnp.dtype(experiment.dtype),
         rngs=nnx.Rngs(params=key),
     )
+
+
+def make_setup(experiment: Experiment, dataset: Dataset | Source) -> Setup:
+    """Fit an experiment to a data set.
+
+    Raises:
+      ConfigError: If they do not fit.
+    """
+    channels = dataset.image_shape[-1]
+    if len(experiment.mean) != channels:
+        raise ConfigError(
+            f"{experiment.name}: mean and std have {len(experiment.mean)} numbers, but the images of {dataset.name} "
+            f"have {channels} channels; pass as many, such as --mean{' 0.5' * channels} --std{' 0.5' * channels}."
+        )
+    if experiment.batch_size > dataset.train_size:
+        raise ConfigError(
+            f"{experiment.name}: batch_size is {experiment.batch_size}, but {dataset.name} has only "
+            f"{dataset.train_size} training images."
+        )
+    model = nnx.eval_shape(lambda: make_model(experiment, dataset.num_classes, channels, jax.random.key(0)))
+    graphdef = nnx.split(model, nnx.Param, nnx.BatchStat)[0]
+    setup = Setup(experiment, graphdef, dataset.train_size, dataset.image_shape)
+    if setup.total_steps >= 2**31:
+        raise ConfigError(f"{experiment.name}: {setup.total_steps} steps, allowed: below 2^31; run fewer epochs.")
+    return setup
+
+
+def initial_state(setup: Setup, num_classes: int, seeds: Sequence[int], sharding: jax.sharding.Sharding) -> TrainState:
+    """Make the state of several seeds before the first step, with a leading axis of seeds."""
+    make = jax.vmap(lambda seed: init_state(setup, num_classes, seed))
+    return jax.jit(make, out_shardings=sharding)(np.asarray(seeds, np.uint32))
 
 
 def init_state(setup: Setup, num_classes: int, seed: jax.Array) -> TrainState:

@@ -110,12 +110,13 @@ def import_dataset(dataset: Dataset, origin: str, data_dir: Path | None) -> None
 
 
 def _require_import(folder: Path) -> None:
-    """Raises DataError if a folder holds prepared data that were not imported from here."""
-    for path in folder.rglob("dataset_info.json"):
-        if Imported.__module__ not in path.read_text(errors="replace"):
+    """Raises DataError if a folder holds anything but what was imported from here."""
+    for path in folder.iterdir() if folder.exists() else ():
+        info = path / "dataset_info.json"
+        if not info.is_file() or Imported.__module__ not in info.read_text(errors="replace"):
             raise DataError(
-                f"{path.parent}: prepared by something else, and would be replaced. Choose another "
-                "name, or remove the folder."
+                f"{path}: prepared by something else, or not data, and would be replaced; expected an earlier import. "
+                "Choose another name, or remove the folder."
             )
 
 

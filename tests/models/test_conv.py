@@ -52,10 +52,7 @@ def test_vmap_over_kernels_equals_separate_ones():
 def lowered(conv, platform):
     x, w, *rest = problem((8, 8), 3, 1, (2, 4))
     return (
-        jax.jit(lambda x, w: gradients(conv, x, w, *rest))
-        .trace(x, w)
-        .lower(lowering_platforms=(platform,))
-        .as_text()
+        jax.jit(lambda x, w: gradients(conv, x, w, *rest)).trace(x, w).lower(lowering_platforms=(platform,)).as_text()
     )
 
 

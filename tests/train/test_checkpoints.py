@@ -1,7 +1,13 @@
 """Nothing is lost: a run that was stopped, killed or damaged goes on as if nothing had happened."""
 
 import io
+import os
+import random
+import resource
 import signal
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
@@ -126,7 +132,8 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(tmp_
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     text = io.StringIO()
     assert_same(tmp_path, run(tmp_path, text), uninterrupted)
-    assert f"{newest} is damaged and was removed" in text.getvalue()
+    assert f"{newest} is damaged and was moved to" in text.getvalue()
+    assert (folder.with_name(f"{folder.name}-damaged") / str(newest)).is_dir()
     assert f"resumed at step {older} of 12" in text.getvalue()
 
 
@@ -148,6 +155,22 @@ def test_a_folder_that_cannot_be_written_ends_in_a_clear_error(tmp_path):
         run(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_full_disk_ends_in_a_clear_error_and_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch, uninterrupted):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with monkeypatch.context() as patch:
+            # No file may grow beyond 64 KiB from here on: what a full disk does to a save.
+            interrupt_at(patch, 5, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard)))
+            with pytest.raises(CheckpointError, match=r"cannot be written .*the checkpoint of step \d+ is still there"):
+                run(tmp_path, policy=loop.SavePolicy(epochs=1, minutes=1e-9))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    text = io.StringIO()
+    assert_same(tmp_path, run(tmp_path, text), uninterrupted)
+    assert "resumed at step" in text.getvalue()
+
+
 def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(tmp_path):
     with pytest.raises(cohort.RunError, match=r"Last good checkpoint: none yet"):
         run(tmp_path, learning_rate=1e30, phase="epoch_mean")
@@ -160,10 +183,56 @@ def test_skipping_steps_whose_loss_is_not_finite(tmp_path):
     assert len(record.steps.loss) == 4
 
 
-def test_which_seeds_run_together(tmp_path):
-    arm = tiny_run.experiment()
-    assert loop._cohorts(arm, [0, 1, 2], tmp_path) == [[0, 1, 2]]
-    checkpoints.cohort_dir(tmp_path, arm.name, [0, 2]).mkdir(parents=True)
-    assert loop._cohorts(arm, [0, 1, 2, 3], tmp_path) == [[0, 2], [1, 3]]
-    assert loop._cohorts(arm, [0, 1], tmp_path) == [[0, 1]]
-    assert loop._cohorts(tiny_run.experiment(vmap_seeds=False), [0, 1], tmp_path) == [[0], [1]]
+def test_which_seeds_run_together():
+    assert loop._cohorts(True, [0, 1, 2], []) == [[0, 1, 2]]
+    assert loop._cohorts(True, [0, 1, 2, 3], [[0, 2]]) == [[0, 2], [1, 3]]
+    assert loop._cohorts(True, [0, 1], [[0, 2]]) == [[0, 1]]
+    assert loop._cohorts(False, [0, 1], [[0, 1]]) == [[0], [1]]
+
+
+def test_begun_cohorts_are_found(tmp_path):
+    for seeds in ([0, 2], [1]):
+        checkpoints.cohort_dir(tmp_path, "group/arm", seeds).mkdir(parents=True)
+    assert checkpoints.begun_cohorts(tmp_path, "group/arm") == [[0, 2], [1]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
+    words = "run quickstart/lcam-0.9-0.95 --epochs 12 --seeds 0 4 --checkpoint-epochs 1 --checkpoint-minutes 0.002"
+
+    def start(root):
+        command = [sys.executable, "-m", "train", *words.split(), "--runs", str(root)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, env=os.environ | {"XLA_FLAGS": ""}, **quiet)
+
+    def newest():
+        folder = checkpoints.cohort_dir(tmp_path / "killed", "quickstart/lcam-0.9-0.95", SEEDS)
+        return max((int(path.name) for path in folder.glob("*") if path.name.isdigit()), default=0)
+
+    assert start(tmp_path / "whole").wait() == 0
+    began = time.monotonic()
+    assert start(tmp_path / "whole").wait() == 0
+    start_up = time.monotonic() - began  # of a run that finds itself finished, the report included
+    chance = random.Random(0)
+    reached = set()
+    for _ in range(20):
+        process = start(tmp_path / "killed")
+        # From the imports over steps and saves to the report; whatever was finished must stay so.
+        try:
+            process.wait(timeout=chance.uniform(0.3, 2.5) * start_up)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        else:
+            assert process.returncode == 0
+        reached.add(newest())
+    assert len(reached) > 3  # the kills struck a run that was going on
+    assert start(tmp_path / "killed").wait() == 0
+    runs = [records.read_all(tmp_path / kind) for kind in ("whole", "killed")]
+    for left, right in zip(*runs, strict=True):
+        assert without_seconds(left.history) == without_seconds(right.history)
+        for name in ("loss", "momentum", "below"):
+            np.testing.assert_array_equal(getattr(left.steps, name), getattr(right.steps, name))
+    jax.tree.map(np.testing.assert_array_equal, *(final_arrays(tmp_path / kind) for kind in ("whole", "killed")))

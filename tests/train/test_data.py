@@ -11,7 +11,7 @@ import requests
 from tensorflow_datasets.core.download import checksums
 
 from tests.train import tiny_data
-from train import cifar_records, data, tfds_builders
+from train import cifar_records, data, tfds_builders, tfds_reader
 from train.dataset import stratified_split
 
 
@@ -161,7 +161,7 @@ def test_name_for_an_import(tmp_path, letters):
 
 def test_decoding_happens_once(letters, monkeypatch):
     first = data.load("my_letters", letters)
-    monkeypatch.setattr(data, "_decode", None)
+    monkeypatch.setattr(tfds_reader._PreparedSplit, "read", None)
     assert_equal(data.load("my_letters", letters), first)
 
 
@@ -193,7 +193,7 @@ def test_cache_that_cannot_be_written(letters, monkeypatch, caplog):
     def fail(*args):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(data.array_cache, "write", fail)
+    monkeypatch.setattr(tfds_reader.array_cache, "write", fail)
     assert_equal(data.load("my_letters", letters), first)
     assert "decoding is repeated" in caplog.text
 

@@ -41,12 +41,12 @@ def test_mistyped_name_answers_with_the_nearest(name, near):
 
 
 BAD = [
-    ("depth", 17), ("depth", 4), ("width", 0), ("epochs", 0), ("batch_size", 0), ("window_size", 0),
+    ("depth", 17), ("depth", 4), ("depth", 6004), ("width", 0), ("epochs", 0), ("batch_size", 0), ("window_size", 0),
     ("dropout", 1.0), ("dropout", -0.1), ("momentum_below", 1.0), ("momentum_above", -0.5), ("ema_decay", 1.5),
     ("random_probability", 1.1), ("learning_rate", 0.0), ("learning_rate", float("nan")), ("learning_rate", -1.0),
     ("weight_decay", -1e-4), ("weight_decay", float("inf")), ("crop_padding", -1), ("std", (0.0, 1.0, 1.0)),
-    ("mean", (0.5,)), ("seeds", ()), ("seeds", (-1,)), ("seeds", (1, 1)), ("seeds", (2**31,)),
-    ("dtype", "float16"), ("schedule", "linear"), ("phase", "lunar"),
+    ("mean", (0.5,)), ("mean", (float("nan"), 0.0, 0.0)), ("seeds", ()), ("seeds", (-1,)), ("seeds", (1, 1)),
+    ("seeds", (2**31,)), ("dtype", "float16"), ("schedule", "linear"), ("phase", "lunar"),
 ]  # fmt: skip
 
 

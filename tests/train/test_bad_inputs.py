@@ -1,0 +1,618 @@
+"""Every kind of input that cannot be used, and what a person is told about it: one row each.
+
+A row is (kind, what is wrong, what is done, fragments of the message). What is done gets an empty folder; through the
+command line it has to end in one sentence on standard error, and nothing that it was given may be changed.
+"""
+
+import gzip
+import os
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from tests.train import bad_inputs, tiny_data, tiny_run
+from tests.train.bad_inputs import CIFAR10, CIFAR100, Told, archive, command, header, npz, packed, record, replaced
+from train import cifar_records, data, loop, records
+from train.schema import RecordError
+
+FLOATS, BOOLS = np.zeros(12, np.float32), np.zeros(12, bool)
+FETCH = f"Fetch {CIFAR10.url} again"
+AGAIN = "run the arm again"
+
+
+class Row(NamedTuple):
+    kind: str
+    wrong: str
+    done: Callable[[Path], None]
+    told: tuple[str, ...]
+
+
+def run(*words: object, told: tuple[str, ...]) -> Row:
+    """A setting that is refused before anything is read; the data set would be a tiny one."""
+    wrong = " ".join(map(str, words))
+    kind = "seeds" if "--seeds" in words else "devices" if words[1] in DEVICE_WORDS else "fields"
+    return Row(kind, wrong, lambda place: command("run", *words, "--runs", place / "runs"), told)
+
+
+DEVICE_WORDS = ("--devices", "--processes", "--process", "--coordinator")
+LCAM, SGD = "quickstart/lcam-0.9-0.95", "quickstart/sgd-0.9"
+
+FIELDS = [
+    run(SGD, "--depth", 17, told=("depth is 17", "allowed: 6n + 4")),
+    run(SGD, "--depth", -2, told=("depth is -2", "allowed: 6n + 4")),
+    run(SGD, "--depth", 600004, told=("depth is 600004", "n from 1 to 166")),
+    run(SGD, "--width", 100000, told=("width is 100000", "from 1 to 1000")),
+    run(SGD, "--learning-rate", "1e308", told=("learning_rate is 1e+308", "a float32 number")),
+    run(LCAM, "--window-size", 10**12, told=("window_size is 1000000000000", "from 1 to 1000000")),
+    run(SGD, "--mean", "nan", told=("mean is (nan,)", "finite numbers")),
+    run(SGD, "--std", "inf", told=("std is (inf,)", "finite numbers above 0")),
+    run(SGD, "--width", 0, told=("width is 0", "allowed: a whole number from 1 to 1000")),
+    run(SGD, "--epochs", 0, told=("epochs is 0", "from 1")),
+    run(SGD, "--batch-size", -8, told=("batch_size is -8", "from 1")),
+    run(SGD, "--batch-size", 55, told=("batch_size is 55", "only 54 training images")),
+    run(SGD, "--learning-rate", "nan", told=("learning_rate is nan", "a float32 number above 0")),
+    run(SGD, "--learning-rate", "1e999", told=("learning_rate is inf", "a float32 number above 0")),
+    run(SGD, "--learning-rate", "-0", told=("learning_rate is -0.0", "a float32 number above 0")),
+    run(SGD, "--weight-decay", "-1e-4", told=("weight_decay is -0.0001", "a float32 number of at least 0")),
+    run(SGD, "--dropout", 1, told=("dropout is 1", "in [0, 1)")),
+    run(LCAM, "--momentum-above", 1, told=("momentum_above is 1", "in [0, 1)")),
+    run(SGD, "--momentum-below", 0.8, told=("momentum_above is 0.9", "equal to momentum_below, 0.8", "choose a phase")),
+    run(LCAM, "--ema-decay", "nan", told=("ema_decay is nan", "in [0, 1)")),
+    run(LCAM, "--window-size", 0, told=("window_size is 0", "from 1")),
+    run(LCAM, "--random-probability", 1.5, told=("random_probability is 1.5", "in [0, 1]")),
+    run(SGD, "--crop-padding", -1, told=("crop_padding is -1", "from 0 to 1000")),
+    run(SGD, "--std", 0, told=("std is (0.0,)", "above 0")),
+    run(SGD, "--mean", told=("mean is ()", "as many numbers as std, which has 1")),
+    run(SGD, "--mean", 0, 0, 0, "--std", 1, 1, 1, told=("mean and std have 3 numbers", "1 channels", "--mean 0.5")),
+    run(SGD, "--checkpoint-epochs", 0, told=("checkpoint-epochs is 0", "at least 1")),
+    run(SGD, "--checkpoint-minutes", "nan", told=("checkpoint-minutes is nan", "above 0")),
+    run(SGD, "--seeds", told=("seeds is ()", "at least one seed")),
+    run(SGD, "--seeds", -1, told=("seeds is (-1,)", "from 0 to 2147483647")),
+    run(SGD, "--seeds", 2**31, told=("seeds is (2147483648,)", "from 0 to 2147483647")),
+    run(SGD, "--seeds", 1, 1, told=("seeds is (1, 1)", "differ from each other")),
+    run(SGD, "--devices", 9, "--batch-size", 16, told=("devices is 9", "1 to 8")),
+    run(SGD, "--devices", 0, "--batch-size", 16, told=("devices is 0", "1 to 8")),
+    run(SGD, "--devices", -1, "--batch-size", 16, told=("devices is -1", "1 to 8")),
+    run(SGD, "--processes", 2, told=("processes 2, process None", "expected all three", "--coordinator auto")),
+    run(SGD, "--coordinator", "host:port", "--processes", 1, "--process", 0, told=("host:port", "expected host:port")),
+    run(SGD, "--process", 2, "--processes", 2, "--coordinator", "host:1", told=("process 2", "0 to processes - 1")),
+]
+
+
+def words(*typed: str, told: str) -> Row:
+    """Words that cannot be understood."""
+    return Row("words", " ".join(typed), lambda place: command_exits(*typed), (told,))
+
+
+def command_exits(*typed: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command(*typed)
+    raise Told(f"exit {stop.value.code}")
+
+
+WORDS = [
+    words("traim", told="exit 2"),
+    words("run", SGD, "--epoch", "3", told="exit 2"),
+    words("run", SGD, "--epochs", told="exit 2"),
+    words("run", SGD, "--epochs", "2.5", told="exit 2"),
+    words("run", SGD, "--epochs", "1e9", told="exit 2"),
+    words("run", SGD, "--learning-rate", "0,1", told="exit 2"),
+    words("run", SGD, "--flip", "maybe", told="exit 2"),
+    words("run", SGD, "--schedule", "linear", told="exit 2"),
+    words("run", SGD, "--seeds", "0", "x", told="exit 2"),
+    words("run", SGD, "and", "more", told="exit 2"),
+    words("list", "fig3", told="exit 2"),
+    words("data", told="exit 2"),
+]
+
+
+def load(name: str) -> Callable[[Path], None]:
+    """Loads a data set of the given name, without a network."""
+    return lambda place: command_load(name, place / "store")
+
+
+def command_load(name: str, store: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "load", LOAD)
+        command("run", SGD, "--dataset", name, "--data-dir", store)
+
+
+LOAD = data.load  # what the fixture below puts a tiny data set in place of
+
+
+def import_as(name: str) -> Callable[[Path], None]:
+    """Imports a good folder of images under a name."""
+    return lambda place: prepare(bad_inputs.images(place), "--name", name)
+
+
+def prepare(source: Path, *more: object) -> None:
+    """Imports a source through the command line, which must change nothing."""
+    before = bad_inputs.contents(source.parent)
+    try:
+        command("data", source, "--data-dir", source.parent / "store", *more)
+    finally:
+        after = bad_inputs.contents(source.parent)
+        assert {path: after.get(path) for path in before} == before
+        assert not [path for path in after if path.name == "dataset_info.json" and path not in before]
+
+
+NAMES = [
+    Row("names", "a mistyped arm", lambda place: command("run", "fig3/sgd0.9"), ("'fig3/sgd0.9'", "mean fig3/sgd-0.9")),
+    Row("names", "an empty arm", lambda place: command("run", ""), ("No arm or group is called ''", "train list")),
+    Row("names", "an arm in another case", lambda place: command("run", "FIG3"), ("'FIG3'", "train list` shows all")),
+    Row("names", "a mistyped data set", load("cifar_10"), ("cifar_10: no such data set", "cifar10", "train data ")),
+    Row("names", "a data set that climbs", load("../up"), ("'../up'", "Expected the name of a data set")),
+    Row("names", "a data set of no name", load(""), ("''", "Expected the name of a data set")),
+    Row(
+        "names", "a data set that is not there", load("cifar10"), ("not prepared in", "cannot be reached", "import it")
+    ),
+    Row("names", "an import called as a known set", import_as("digits"), ("digits", "known data set", "another")),
+    Row("names", "an import of no name", import_as(""), ("''", "expected lower-case", "Choose another")),
+    Row("names", "an import of two words", import_as("Two Words"), ("'Two Words'", "expected lower-case", "another")),
+    Row("names", "an import that climbs", import_as("../up"), ("'../up'", "expected lower-case", "Choose another")),
+]
+
+
+def made(path: Path, contents: bytes = b"") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(contents)
+    return path
+
+
+def store_is_a_file(place: Path) -> None:
+    made(place / "store")
+    prepare(bad_inputs.images(place), "--name", "insects")
+
+
+def store_holds_other_files(place: Path) -> None:
+    made(place / "store/insects/thesis.txt", b"the only copy")
+    prepare(bad_inputs.images(place), "--name", "insects")
+
+
+def pipe_among_images(place: Path) -> None:
+    os.mkfifo(bad_inputs.images(place) / "ant/zz.png")
+    prepare(place / "images")
+
+
+def folder_for_a_file(place: Path) -> None:
+    folder = tiny_data.write_folder(place, CIFAR10, tiny_data.files(CIFAR10))
+    (folder / "test_batch.bin").unlink()
+    (folder / "test_batch.bin").mkdir()
+    prepare(folder)
+
+
+def file_that_cannot_be_read(place: Path) -> None:
+    unreadable = Path("/proc/self/mem")  # for root as well
+    if not unreadable.exists():
+        pytest.skip("no file here that root cannot read")
+    folder = tiny_data.write_folder(place, CIFAR10, tiny_data.files(CIFAR10))
+    (folder / "batches.meta.txt").unlink()
+    (folder / "batches.meta.txt").symlink_to(unreadable)
+    prepare(folder)
+
+
+def loop_of_links(place: Path) -> None:
+    (bad_inputs.images(place) / "ant/zz.png").symlink_to("zz.png")
+    prepare(place / "images")
+
+
+def report_into(name: str) -> Callable[[Path], None]:
+    def done(place: Path) -> None:
+        record(place)
+        made(place / "file")
+        command("report", place / "runs", "--out", place / name)
+
+    return done
+
+
+FILES = [
+    Row("files", "a source that is not there", lambda p: prepare(p / "no"), ("no: no such file or folder", "Check")),
+    Row("files", "a source of a long name", lambda p: command("data", "a" * 5000), ("aaa: cannot be read", "Check")),
+    Row("files", "an unknown home", lambda p: command("data", "~nobody-here/x"), ("~nobody-here", "write the path")),
+    Row(
+        "files",
+        "an unknown home of data",
+        lambda p: prepare(bad_inputs.images(p), "--data-dir", "~nobody-here"),
+        ("~nobody-here", "write the path"),
+    ),
+    Row(
+        "files", "an empty folder", lambda p: prepare(made(p / "x/.hidden").parent), ("x: 0 class folders", "expected")
+    ),
+    Row(
+        "files",
+        "a device",
+        lambda p: command("data", os.devnull),
+        ("cannot be listed", "Expected a folder", "check the path"),
+    ),
+    Row("files", "a store that is a file", store_is_a_file, ("insects: cannot be written", "File exists")),
+    Row("files", "a store with other files", store_holds_other_files, ("thesis.txt: ", "not data", "Choose another")),
+    Row("files", "a pipe among images", pipe_among_images, ("zz.png: cannot be read: a folder, a pipe", "Remove it")),
+    Row("files", "a link to itself", loop_of_links, ("zz.png: cannot be read", "check the path")),
+    Row("files", "a folder for a file", folder_for_a_file, ("test_batch.bin: no such file", "expected", FETCH)),
+    Row("files", "a file that cannot be read", file_that_cannot_be_read, ("batches.meta.txt: cannot be read", FETCH)),
+    Row("files", "no records", lambda p: command("report", p), ("no **/result.json in it", "train an arm")),
+    Row(
+        "files",
+        "a file for records",
+        lambda p: command("report", made(p / "f")),
+        ("f: no **/result.json", "another folder"),
+    ),
+    Row("files", "a report where a file is", report_into("file"), ("file: cannot be written", "--out")),
+    Row("files", "a report within a file", report_into("file/x"), ("file/x: cannot be written", "--out")),
+]
+
+
+def packing(wrong: str, contents: Callable[[], bytes], *told: str) -> Row:
+    """An archive that is refused."""
+    return Row("archives", wrong, lambda place: prepare(made(place / "archive.tar.gz", contents())), told)
+
+
+NOT_WHOLE = "not a whole .tar.gz archive"
+TEST_BATCH = f"{CIFAR10.folder}/test_batch.bin"
+
+ARCHIVES = [
+    packing("an empty file", bytes, NOT_WHOLE, "Expected https", "fetch it again"),
+    packing("a zip", lambda: b"PK\x03\x04" + bytes(99), NOT_WHOLE, "Expected https"),
+    packing("a tar that is not compressed", lambda: tiny_data.tar({"a": b""}, "w"), NOT_WHOLE, "Expected https"),
+    packing("a cut compression", lambda: archive()[:-100], NOT_WHOLE, "fetch it again"),
+    packing("a changed checksum", lambda: archive()[:-8] + bytes(8), NOT_WHOLE, "CRC check failed"),
+    packing(
+        "a cut tar, compressed",
+        lambda: gzip.compress(tiny_data.tar(tiny_data.members(CIFAR10), "w")[:50_000], 1),
+        NOT_WHOLE,
+        "unexpected end of data",
+    ),
+    packing(
+        "members of other names",
+        lambda: archive(lambda m: {f"x/{n}": d for n, d in m.items()}),
+        "no known data set",
+        "expected https",
+    ),
+    packing(
+        "two data sets", lambda: archive(lambda m: m | tiny_data.members(CIFAR100)), "two data sets", "expected https"
+    ),
+    packing("a missing member", lambda: archive(lambda m: m.pop(TEST_BATCH)), "test_batch.bin missing", FETCH),
+    packing(
+        "a path that climbs",
+        lambda: archive(lambda m: m | {f"../{TEST_BATCH}": m.pop(TEST_BATCH)}),
+        "test_batch.bin missing",
+        FETCH,
+    ),
+    packing(
+        "a whole path",
+        lambda: archive(lambda m: m | {f"/{TEST_BATCH}": m.pop(TEST_BATCH)}),
+        "test_batch.bin missing",
+        FETCH,
+    ),
+    packing(
+        "a symbolic link",
+        lambda: packed(header(TEST_BATCH, kind=tarfile.SYMTYPE, link="/etc/passwd")),
+        "test_batch.bin: a link",
+        "expected one plain file",
+        FETCH,
+    ),
+    packing(
+        "a hard link",
+        lambda: packed(header(TEST_BATCH, kind=tarfile.LNKTYPE, link="/etc/passwd")),
+        "test_batch.bin: a link",
+        "expected one plain file",
+    ),
+    packing(
+        "a second copy",
+        lambda: archive(lambda m: m | {f"./{n}": d for n, d in m.items()}),
+        "a second copy",
+        "expected one plain file",
+    ),
+    packing(
+        "a huge size of a record file",
+        lambda: packed(header(TEST_BATCH, 1 << 80)),
+        "test_batch.bin: 1,208,925,819,614",
+        "expected 18,438 bytes",
+    ),
+    packing(
+        "a huge size of another file",
+        lambda: packed(header("readme", 1 << 80)),
+        "declares, more than",
+        "Fetch it again",
+    ),
+    packing("a header without end", bad_inputs.cut_sparse_header, NOT_WHOLE, "fetch it again"),
+    packing(
+        "headers of headers",
+        lambda: packed((header("x", 1, tarfile.GNUTYPE_LONGNAME) + bytes(512)) * 2000),
+        NOT_WHOLE,
+        "recursion",
+    ),
+    packing(
+        "a record file cut short",
+        lambda: replaced("data_batch_2.bin", lambda d: d[:-1]),
+        "data_batch_2.bin: 12,291 bytes",
+        "expected 12,292 bytes",
+        FETCH,
+    ),
+    packing(
+        "a record too many",
+        lambda: replaced("test_batch.bin", lambda d: d + d[:3073]),
+        "7 records and 0 bytes",
+        "expected 18,438 bytes",
+        FETCH,
+    ),
+    packing(
+        "a label out of range",
+        lambda: replaced("test_batch.bin", lambda d: b"\x0a" + d[1:]),
+        "label 10",
+        "expected 0 to 9",
+        FETCH,
+    ),
+    packing(
+        "a class in two superclasses",
+        lambda: replaced("test.bin", lambda d: d[:3074] + bytes([(d[0] + 1) % 20, d[1]]) + d[3076:], CIFAR100),
+        "superclasses",
+        "expected one",
+    ),
+    packing(
+        "a name too many",
+        lambda: replaced("batches.meta.txt", lambda d: d + b"more\n"),
+        "batches.meta.txt: 11 different names",
+        "expected 10",
+        FETCH,
+    ),
+    packing(
+        "names that are no text",
+        lambda: replaced("batches.meta.txt", lambda d: b"\xff" + d),
+        "batches.meta.txt: not text",
+        FETCH,
+    ),
+    packing(
+        "a huge list of names",
+        lambda: replaced("batches.meta.txt", lambda d: d * 9999),
+        "expected a short list of names",
+        FETCH,
+    ),
+    packing(
+        "the pickled version",
+        lambda: tiny_data.tar({"cifar-10-batches-py/data_batch_1": b""}),
+        "pickled data",
+        "expected the binary version",
+        "Fetch",
+    ),
+]
+
+
+def pictures(wrong: str, change: Callable[[Path], object], *told: str) -> Row:
+    """A folder of images in which something was changed."""
+
+    def done(place: Path) -> None:
+        change(bad_inputs.images(place))
+        prepare(place / "images")
+
+    return Row("image folders", wrong, done, told)
+
+
+def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (5, 4)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size).save(path)
+
+
+def divided(wrong: str, train: str, test: str, *told: str) -> Row:
+    """A folder of images with a split, whose classes have names of one letter."""
+
+    def done(place: Path) -> None:
+        for name, classes in (("train", train), ("test", test)):
+            for letter in classes:
+                picture(place / "images" / name / letter / "0.png")
+        prepare(place / "images")
+
+    return Row("image folders", wrong, done, told)
+
+
+IMAGES = [
+    pictures("another size", lambda f: picture(f / "bee/02.png", size=(4, 5)), "02.png: 4x5 RGB", "expected one size"),
+    pictures("another mode", lambda f: picture(f / "bee/02.png", "L"), "02.png: 5x4 L", "expected one size and mode"),
+    pictures("transparency", lambda f: picture(f / "bee/02.png", "RGBA"), "02.png: mode RGBA", "expected L or RGB"),
+    pictures(
+        "a broken PNG",
+        lambda f: made(f / "bee/02.png", (f / "bee/02.png").read_bytes()[:60]),
+        "02.png: not a whole image",
+        "replace or remove",
+    ),
+    pictures("an empty PNG", lambda f: made(f / "bee/02.png"), "02.png: not a whole image", "replace or remove"),
+    pictures(
+        "a huge image",
+        lambda f: made(f / "bee/x.ppm", b"P6 99999 99999 255\n"),
+        "x.ppm: not a whole image",
+        "exceeds limit",
+    ),
+    pictures("one class", lambda f: (f / "bee").rename(f / ".bee"), "images: 1 class folders", "at least 2"),
+    pictures(
+        "a class of few images",
+        lambda f: [(f / f"bee/0{i}.png").unlink() for i in range(2)],
+        "bee: fewer than 5 images",
+        "Add images",
+    ),
+    pictures("an empty class", lambda f: (f / "cat").mkdir(), "cat: no images", "remove the folder"),
+    pictures(
+        "a class that is no text", lambda f: (f / "bee").rename(f / "be\udcff"), "outer spaces or bytes", "Rename it"
+    ),
+    pictures("a class of two lines", lambda f: (f / "bee").rename(f / "be\ne"), r"be\ne", "line breaks", "Rename it"),
+    divided("no test images", "ab", "", "none named test or val", "Add one"),
+    divided("a class only to train on", "abc", "ab", "test: classes differ", "(c)", "Add or remove"),
+    pictures(
+        "a file among classes",
+        lambda f: made(f / "notes.txt", b"notes"),
+        "notes.txt: a file among the classes",
+        "Move it",
+    ),
+    pictures(
+        "a pickle", lambda f: made(f / "data_batch_1", pickle.dumps({}, 2)), "data_batch_1: pickled data", "Fetch"
+    ),
+]
+
+
+def damaged(wrong: str, change: Callable[[Path], object], *told: str) -> Row:
+    """The only record of a folder, changed; the report says why it has nothing to report."""
+
+    def done(place: Path) -> None:
+        change(place)
+        command("report", place / "runs")
+
+    return Row("records", wrong, done, (*told, AGAIN))
+
+
+def rewritten(old: str, new: str) -> Callable[[Path], None]:
+    def change(place: Path) -> None:
+        path = record(place)
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    return change
+
+
+RECORDS = [
+    damaged("a cut record", lambda p: record(p).write_text('{"schema": 1,'), "not strict JSON"),
+    damaged("an empty record", lambda p: record(p).write_text(""), "not strict JSON"),
+    damaged("bytes that are no text", lambda p: record(p).write_bytes(b"\xff\xfe"), "not strict JSON"),
+    damaged("NaN for a number", rewritten('"seconds": 30.0', '"seconds": NaN'), "NaN is no JSON"),
+    damaged("another schema", lambda p: record(p, schema=2), "not a record of schema 1"),
+    damaged("another program's file", lambda p: record(p).write_text("[]"), "not a record of schema 1"),
+    damaged("a missing field", rewritten('"command"', '"comand"'), "`command` is None", "expected str"),
+    damaged("a field of another kind", lambda p: record(p, seed="0"), "`seed` is '0'", "expected int"),
+    damaged("a name that climbs", lambda p: record(p, name="../x"), "`name` is '../x'", "expected words and slashes"),
+    damaged("no settings", lambda p: record(p, config={}), "`config` has no whole number of `epochs`"),
+    damaged("no history", lambda p: record(p, history=[]), "`history` is empty", "expected an entry"),
+    damaged("a history of other epochs", lambda p: record(p, history=[{"epoch": 1}]), "`history[0]`", "of epoch 0"),
+    damaged(
+        "an error that was edited", lambda p: record(p, final_test_error=1.0), "`final_test_error` is 1.0", "gives 5.0"
+    ),
+]
+
+
+def steps(wrong: str, contents: Callable[[], bytes], *told: str) -> Row:
+    """A file of steps that its record vouches for, but that is none."""
+
+    def done(place: Path) -> None:
+        path = bad_inputs.with_steps(place, contents())
+        with pytest.raises(RecordError) as error:
+            _ = records.read(path).steps
+        raise Told(str(error.value))
+
+    return Row("steps", wrong, done, ("steps.npz: ", *told, AGAIN))
+
+
+def foreign_steps(place: Path) -> None:
+    made(record(place).with_name("steps.npz"), npz(loss=FLOATS, momentum=FLOATS, below=BOOLS))
+    with pytest.raises(RecordError) as error:
+        _ = records.read(place / "runs/demo/lcam/seed-0/result.json").steps
+    raise Told(str(error.value))
+
+
+def duplicated_run(place: Path) -> None:
+    made(place / "runs/old/result.json", record(place).read_bytes())
+    with pytest.raises(RecordError) as error:
+        records.read_all(place / "runs")
+    raise Told(str(error.value))
+
+
+RECORDS += [
+    Row("steps", "steps of another run", foreign_steps, ("steps.npz: does not belong to result.json", AGAIN)),
+    Row("records", "a run twice", duplicated_run, ("the same arm and seed as", "keep one")),
+    steps("an empty file", bytes, "not the steps of a run"),
+    steps("a pickle", lambda: pickle.dumps({"loss": 0}), "not the steps of a run"),
+    steps(
+        "pickled objects",
+        lambda: npz(loss=np.array([{}] * 12), momentum=FLOATS, below=BOOLS),
+        "not the steps of a run",
+        "allow_pickle=False",
+    ),
+    steps("arrays of other names", lambda: npz(losses=FLOATS), "not the steps of a run", "losses"),
+    steps("arrays of two lengths", lambda: npz(loss=FLOATS, momentum=FLOATS[1:], below=BOOLS), "vectors of one length"),
+    steps(
+        "arrays of other types",
+        lambda: npz(loss=FLOATS, momentum=FLOATS, below=FLOATS),
+        "expected float32, float32, bool",
+    ),
+    steps(
+        "steps that do not fill the epochs",
+        lambda: npz(loss=FLOATS[1:], momentum=FLOATS[1:], below=BOOLS[1:]),
+        "11 steps",
+        "equally many in each",
+    ),
+]
+
+
+def begun(wrong: str, change: Callable[[Path], object], *more: object, told: tuple[str, ...]) -> Row:
+    """A checkpoint that the run cannot go on from; it has to stay as it is."""
+
+    def done(place: Path) -> None:
+        change(place)
+        before = bad_inputs.contents(place)
+        try:
+            bad_inputs.go_on(place, *more)
+        finally:
+            after = bad_inputs.contents(place)
+            assert {path: after.get(path) for path in before} == before
+
+    return Row("checkpoints", wrong, done, told)
+
+
+SETTINGS = ("made with other settings", "Choose another --runs folder", "--fresh")
+
+CHECKPOINTS = [
+    begun(
+        "another learning rate",
+        bad_inputs.begun_run,
+        "--learning-rate",
+        0.5,
+        told=("learning_rate (0.05 there, 0.5 now)", *SETTINGS),
+    ),
+    begun("another network", bad_inputs.begun_run, "--width", 2, told=("width (1 there, 2 now)", *SETTINGS)),
+    begun("a file for the folder of runs", lambda p: made(p / "runs"), told=("runs", "cannot be written")),
+    begun(
+        "a file for the folder of checkpoints",
+        lambda p: made(p / "runs" / LCAM / "checkpoints"),
+        told=("cannot be written", "no checkpoint yet"),
+    ),
+    begun(
+        "a damaged record of the run",
+        lambda p: made(p / "runs" / LCAM / "seed-0/result.json", b"{"),
+        told=("not strict JSON", AGAIN),
+    ),
+]
+
+ROWS = [*FIELDS, *WORDS, *NAMES, *FILES, *ARCHIVES, *IMAGES, *RECORDS, *CHECKPOINTS]
+
+
+@pytest.fixture(autouse=True)
+def tiny_and_alone(monkeypatch):
+    """Small data sets, no network, and no compilation of what nobody looks at."""
+
+    def fail(url, **kwargs):
+        raise requests.ConnectionError(url)
+
+    def blank(setup, num_classes, seeds, sharding):
+        return jax.device_put(bad_inputs.blank_state(setup), sharding)
+
+    monkeypatch.setattr(loop, "initial_state", blank)
+    monkeypatch.setattr(cifar_records, "LAYOUTS", tiny_data.LAYOUTS)
+    monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
+    monkeypatch.setattr(requests, "head", fail)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.kind}: {row.wrong}")
+def test_bad_input_is_refused_in_words_that_help(row, tmp_path):
+    with pytest.raises(Told) as told:
+        row.done(tmp_path)
+    missing = [fragment for fragment in row.told if fragment not in str(told.value)]
+    assert not missing, str(told.value)
+
+
+def test_each_row_is_one_of_its_own():
+    names = [(row.kind, row.wrong) for row in ROWS]
+    assert len(names) == len(set(names))
