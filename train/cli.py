@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -59,6 +60,7 @@ class Run:
     Attributes:
       name: An arm (`fig3/sgd-0.9`) or a group (`fig3`); `python -m train list` shows them.
       seeds: Whole numbers; by default those of the experiment.
+      model: Depth and width of the network in one word, such as 28-10, 28-2, 16-4 or 16-1.
       runs: Folder of the records.
       data_dir: Where TensorFlow Datasets keeps its data; by default where it always does.
       fresh: Train anew what is finished or begun.
@@ -69,11 +71,12 @@ class Run:
       coordinator: Several processes: host:port of the first one, or `auto` to ask the cluster.
       processes: Several processes: how many.
       process: Several processes: which one this is, from 0.
-      overrides: Fields of the experiment, in all arms named.
+      overrides: Fields of the experiment, in all arms named; `epochs` is of the longest, the others in proportion.
     """
 
     name: tyro.conf.Positional[str] = "quickstart"
     seeds: tuple[int, ...] | None = None
+    model: str | None = None
     runs: Path = Path("runs")
     data_dir: Path | None = None
     fresh: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -88,10 +91,7 @@ class Run:
 
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
-        changed = {k: v for k, v in dataclasses.asdict(self.overrides).items() if v is not None}
-        if self.seeds is not None:
-            changed["seeds"] = self.seeds
-        arms = [dataclasses.replace(arm, **changed) for arm in experiments.find(self.name)]
+        arms = self._arms()
         from train import loop, processes
         from train.report import report
 
@@ -111,6 +111,24 @@ class Run:
             )
         if processes.is_first():
             report(self.runs / arms[0].group, baseline=_baseline(arms)).show(console)
+
+    def _arms(self) -> list[Experiment]:
+        changed = {k: v for k, v in dataclasses.asdict(self.overrides).items() if v is not None}
+        if self.model is not None:
+            changed |= dict(zip(("depth", "width"), _depth_and_width(self.model), strict=True))
+        if self.seeds is not None:
+            changed["seeds"] = self.seeds
+        arms = experiments.find(self.name)
+        if "epochs" in changed:
+            arms = experiments.scaled(arms, changed.pop("epochs"))
+        return [dataclasses.replace(arm, **changed) for arm in arms]
+
+
+def _depth_and_width(model: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(?:wrn-?)?(\d+)-(\d+)", model.lower())
+    if match is None:
+        raise ConfigError(f"model is {model!r}, allowed: depth-width, such as 28-10, 28-2, 16-4 or 16-1.")
+    return int(match[1]), int(match[2])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from typing import Literal
+from typing import Any, Literal
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,7 +40,9 @@ class Experiment:
       phase: `none` is SGD; `epoch_mean` is LCAM; `ema` and `window` compare with another mean; `random` draws.
       ema_decay: For `ema`, in [0, 1).
       window_size: For `window`, in steps.
-      random_probability: For `random`, the chance of below, in [0, 1].
+      random_probability: For `random`, the chance of below, in [0, 1]; one number, or one for each epoch.
+      follows: For a control, the LCAM arm of its group (without the group's name) whose run with the same seed gives it
+        the chance of below in each epoch, or with phase `none` its constant momentum; see `train.controls`.
       delay: Whether a loss picks the momentum of the next step, as in the authors' code.
       nesterov: Whether to use Nesterov momentum.
       nonfinite: What to do at a loss that is not finite: `stop` the run, or `skip` the update of that step.
@@ -69,7 +71,8 @@ class Experiment:
     phase: Literal["none", "epoch_mean", "ema", "window", "random"] = "none"
     ema_decay: float = 0.99
     window_size: int = 100
-    random_probability: float = 0.5
+    random_probability: tuple[float, ...] = (0.5,)
+    follows: str = ""
     delay: bool = True
     nesterov: bool = False
     nonfinite: Literal["stop", "skip"] = "stop"
@@ -88,7 +91,13 @@ class Experiment:
             self._require(field, 1 <= getattr(self, field) <= most, f"a whole number from 1 to {most}")
         for field in ("dropout", "momentum_below", "momentum_above", "ema_decay"):
             self._require(field, 0 <= getattr(self, field) < 1, "in [0, 1)")
-        self._require("random_probability", 0 <= self.random_probability <= 1, "in [0, 1]")
+        self._require("random_probability", all(0 <= p <= 1 for p in self.random_probability), "in [0, 1]")
+        self._require(
+            "random_probability",
+            len(self.random_probability) in (1, self.epochs),
+            f"one number, or one for each of the {self.epochs} epochs",
+        )
+        self._require("follows", not self.follows or self.phase in ("none", "random"), "empty with this phase")
         self._require("learning_rate", 0 < self.learning_rate < _HUGE, "a float32 number above 0")
         self._require("weight_decay", 0 <= self.weight_decay < _HUGE, "a float32 number of at least 0")
         self._require("crop_padding", 0 <= self.crop_padding <= 1000, "a whole number from 0 to 1000")
@@ -142,6 +151,37 @@ def _four_arms(base: Experiment) -> list[Experiment]:
     return [sgd(base, 0.9), sgd(base, 0.95), lcam(base, 0.95, 0.9), lcam(base, 0.9, 0.95)]
 
 
+def _controls(base: Experiment) -> list[Experiment]:
+    """What tells whether it is the loss that makes the difference; the arms that are followed come first."""
+
+    def variant(arm: Experiment, name: str, **changes: Any) -> Experiment:
+        return dataclasses.replace(arm, name=f"{base.name}/{name}", **changes)
+
+    both_ways = [(0.95, 0.9), (0.9, 0.95)]
+    sgd_arm, lcam_arm = sgd(base, 0.9), lcam(base, 0.9, 0.95)
+    followers = []
+    for below, above in both_ways:
+        pair = f"{below:g}-{above:g}"
+        followers += [
+            variant(lcam(base, below, above), f"random-{pair}", phase="random", follows=f"lcam-{pair}"),
+            variant(sgd_arm, f"constant-{pair}", follows=f"lcam-{pair}"),
+        ]
+    return [
+        *_four_arms(base),
+        *followers,
+        variant(lcam_arm, "nodelay-0.9-0.95", delay=False),
+        variant(lcam_arm, "ema-0.9-0.95", phase="ema"),
+        variant(sgd_arm, "nesterov-0.9", nesterov=True),
+        variant(sgd_arm, "cosine-sgd-0.9", schedule="cosine"),
+        variant(lcam_arm, "cosine-lcam-0.9-0.95", schedule="cosine"),
+        # "Half the epochs" as the claim it is: the whole schedule in fewer epochs.
+        variant(sgd_arm, "half-sgd-0.9", epochs=75),
+        variant(lcam_arm, "half-lcam-0.9-0.95", epochs=75),
+        variant(sgd_arm, "twothirds-sgd-0.9", epochs=100),
+        variant(lcam_arm, "twothirds-lcam-0.9-0.95", epochs=100),
+    ]
+
+
 def _build() -> dict[str, Experiment]:
     fig3 = Experiment(name="fig3", dataset="cifar10")
     fig4 = Experiment(name="fig4", dataset="cifar100")
@@ -166,7 +206,7 @@ def _build() -> dict[str, Experiment]:
     arms = [
         *_four_arms(fig3),
         *_four_arms(fig4),
-        *_four_arms(controls),
+        *_controls(controls),
         sgd(fig5_cifar10, 0.9),
         lcam(fig5_cifar10, 0.9, 0.95),
         sgd(fig5_cifar100, 0.9),
@@ -179,6 +219,12 @@ def _build() -> dict[str, Experiment]:
 
 
 EXPERIMENTS = _build()
+
+
+def scaled(arms: list[Experiment], epochs: int) -> list[Experiment]:
+    """Give the longest of some arms a number of epochs, and the others in proportion."""
+    longest = max(arm.epochs for arm in arms)
+    return [dataclasses.replace(arm, epochs=max(round(arm.epochs * epochs / longest), min(epochs, 1))) for arm in arms]
 
 
 def find(name_or_group: str) -> list[Experiment]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from train import data, processes, records
+from train import controls, data, processes, records
 from train import mesh as meshes
 from train.checkpoints import Checkpoints, Snapshot, begun_cohorts, cohort_dir
 from train.cohort import Cohort
@@ -89,18 +89,22 @@ def run(
     )
     if missing:
         dataset = (data.open_source if stream else data.load)(experiment.dataset, data_dir)
-        job = _Job(
-            experiment=experiment,
-            dataset=dataset,
-            setup=make_setup(experiment, dataset),
-            mesh=meshes.make_mesh(devices),
-            root=root,
-            command=command,
-            fresh=fresh,
-            policy=policy or SavePolicy(),
-            console=console,
-        )
-        for cohort in _cohorts(experiment.vmap_seeds and not stream, missing, begun):
+        mesh = meshes.make_mesh(devices)
+        # Streamed seeds need images of their own, and those that follow a run have settings of their own.
+        together = experiment.vmap_seeds and not stream and not experiment.follows
+        for cohort in _cohorts(together, missing, begun):
+            resolved = _resolved(experiment, root, cohort[0])
+            job = _Job(
+                experiment=resolved,
+                dataset=dataset,
+                setup=make_setup(resolved, dataset),
+                mesh=mesh,
+                root=root,
+                command=command,
+                fresh=fresh,
+                policy=policy or SavePolicy(),
+                console=console,
+            )
             _run_together(job, cohort)
     return [records.run_dir(root, experiment.name, seed) / records.RESULT for seed in seeds]
 
@@ -127,19 +131,34 @@ def config_of(experiment: Experiment) -> dict[str, Any]:
     return json.loads(json.dumps(config))
 
 
+_DEFAULTS = config_of(Experiment(name="", dataset=""))
+
+
 def _is_finished(root: Path, experiment: Experiment, seed: int) -> bool:
     path = records.run_dir(root, experiment.name, seed) / records.RESULT
     if not path.exists():
         return False
     record = records.read(path)
-    _refuse_other_settings(path, record.config, config_of(experiment))
+    _refuse_other_settings(path, record.config, config_of(controls.resolve(experiment, root, seed)))
     return record.finished
+
+
+def _resolved(experiment: Experiment, root: Path, seed: int) -> Experiment:
+    """A control with what it takes from another run, as the first process sees it."""
+
+    def look() -> list[Any]:
+        resolved = controls.resolve(experiment, root, seed)
+        return [resolved.momentum_below, resolved.momentum_above, resolved.random_probability]
+
+    below, above, chances = processes.of_first(look)
+    return dataclasses.replace(
+        experiment, momentum_below=below, momentum_above=above, random_probability=tuple(chances)
+    )
 
 
 def _refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
     # A setting that is younger than what is there had then the value that is now its default.
-    default = {field.name: field.default for field in dataclasses.fields(Experiment)}
-    differ = [key for key in now if there.get(key, default[key]) != now[key]]
+    differ = [key for key in now if there.get(key, _DEFAULTS.get(key)) != now[key]]
     if differ:
         told = ", ".join(f"{key} ({there.get(key)!r} there, {now[key]!r} now)" for key in differ)
         raise ConfigError(

@@ -51,6 +51,8 @@ def _phase(experiment: Experiment, steps_per_epoch: int, seed: jax.typing.ArrayL
         case "window":
             return lcam_optax.window(experiment.window_size)
         case "random":
-            return lcam_optax.random_phase(experiment.random_probability, seed)
+            chances = jnp.asarray(experiment.random_probability, jnp.float32)
+            # One number serves all epochs.
+            return lcam_optax.random_phase(lambda step: chances[(step // steps_per_epoch) % len(chances)], seed)
         case _:
             return lcam_optax.epoch_mean(steps_per_epoch)

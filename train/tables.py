@@ -26,6 +26,7 @@ SETTINGS = (
     "momentum_below",
     "momentum_above",
     "phase",
+    "follows",
     "nesterov",
     "delay",
 )
@@ -75,9 +76,19 @@ def best_errors(group: Group) -> Table:
 
 def common_settings(records: Iterable[Record]) -> dict[str, Any]:
     """Those of the `SETTINGS` that all these runs share; of no run, all of them."""
-    configs = [record.config for record in records]
+    configs = [_settings_of(record) for record in records]
     first = configs[0] if configs else {}
     return {key: first.get(key) for key in SETTINGS if all(config.get(key) == first.get(key) for config in configs)}
+
+
+def _settings_of(record: Record) -> dict[str, Any]:
+    """A run's settings, with what a control took from another run told as such: it differs from seed to seed."""
+    config = record.config
+    if not config.get("follows"):
+        return {"follows": ""} | config
+    if config["phase"] == "none":
+        return config | {"momentum_below": "its mean", "momentum_above": "its mean"}
+    return config
 
 
 def _errors(group: Group, title: str, estimates: Sequence[Estimate], note: str) -> Table:
@@ -171,7 +182,7 @@ def settings(group: Group) -> Table:
     rows = []
     for arm in group.arms:
         seconds = [epoch["seconds"] for record in arm.records for epoch in record.history]
-        config = arm.records[0].config
+        config = _settings_of(arm.records[0])
         rows.append(
             (
                 group.short(arm.name),

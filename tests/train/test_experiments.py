@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from train.experiments import EXPERIMENTS, ConfigError, find
+from train.experiments import EXPERIMENTS, ConfigError, find, scaled
 
 ARM = EXPERIMENTS["fig3/lcam-0.9-0.95"]
 AUTHORS = {
@@ -43,7 +43,8 @@ def test_mistyped_name_answers_with_the_nearest(name, near):
 BAD = [
     ("depth", 17), ("depth", 4), ("depth", 6004), ("width", 0), ("epochs", 0), ("batch_size", 0), ("window_size", 0),
     ("dropout", 1.0), ("dropout", -0.1), ("momentum_below", 1.0), ("momentum_above", -0.5), ("ema_decay", 1.5),
-    ("random_probability", 1.1), ("learning_rate", 0.0), ("learning_rate", float("nan")), ("learning_rate", -1.0),
+    ("random_probability", (1.1,)), ("random_probability", (0.5, 0.5)),
+    ("follows", "lcam-0.9-0.95"), ("learning_rate", 0.0), ("learning_rate", float("nan")), ("learning_rate", -1.0),
     ("weight_decay", -1e-4), ("weight_decay", float("inf")), ("crop_padding", -1), ("std", (0.0, 1.0, 1.0)),
     ("mean", (0.5,)), ("mean", (float("nan"), 0.0, 0.0)), ("seeds", ()), ("seeds", (-1,)), ("seeds", (1, 1)),
     ("seeds", (2**31,)), ("dtype", "float16"), ("schedule", "linear"), ("phase", "lunar"),
@@ -63,3 +64,17 @@ def test_bad_value_is_named_with_what_is_allowed(field, value):
 def test_sgd_has_one_momentum():
     with pytest.raises(ConfigError, match="momentum_above"):
         dataclasses.replace(EXPERIMENTS["fig3/sgd-0.9"], momentum_below=0.8)
+
+
+def test_epochs_of_a_group_are_of_its_longest_arms():
+    arms = {arm.name: arm.epochs for arm in scaled(find("controls"), 30)}
+    assert (arms["controls/sgd-0.9"], arms["controls/half-sgd-0.9"], arms["controls/twothirds-sgd-0.9"]) == (30, 15, 20)
+    assert scaled(find("controls/half-sgd-0.9"), 30)[0].epochs == 30
+
+
+def test_every_arm_that_is_followed_runs_before_its_followers():
+    names = list(EXPERIMENTS)
+    followers = [arm for arm in EXPERIMENTS.values() if arm.follows]
+    assert len(followers) == 4
+    for arm in followers:
+        assert names.index(f"{arm.group}/{arm.follows}") < names.index(arm.name)

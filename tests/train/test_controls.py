@@ -1,0 +1,67 @@
+"""Controls take from the LCAM run of the same seed how often, not when."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tests.train import synthetic, tiny_run
+from train import controls, data, loop, records
+from train.experiments import ConfigError, Experiment
+
+LCAM = Experiment(name="g/lcam", dataset="digits", phase="epoch_mean", momentum_above=0.95, epochs=2)
+RANDOM = dataclasses.replace(LCAM, name="g/random", phase="random", follows="lcam")
+CONSTANT = Experiment(name="g/constant", dataset="digits", follows="lcam", epochs=2)
+MOMENTA = np.float32([[0.9, 0.95, 0.9, 0.9], [0.95, 0.95, 0.95, 0.9]]).ravel()
+
+
+def write_run(root, seed=3, epochs=2, config_epochs=2):
+    row = synthetic.record("lcam", seed, [2.0] * epochs, group="g")
+    record = dataclasses.replace(row, config=loop.config_of(LCAM) | {"epochs": config_epochs})
+    steps = records.Steps(loss=np.ones(8, np.float32), momentum=MOMENTA, below=np.zeros(8, bool))
+    records.write(root, record, steps)
+
+
+def test_the_random_control_keeps_the_share_of_each_epoch(tmp_path):
+    write_run(tmp_path)
+    assert controls.resolve(RANDOM, tmp_path, 3).random_probability == (0.75, 0.25)
+
+
+def test_the_constant_control_keeps_the_mean(tmp_path):
+    write_run(tmp_path)
+    resolved = controls.resolve(CONSTANT, tmp_path, 3)
+    assert resolved.momentum_below == resolved.momentum_above == pytest.approx(0.925)
+
+
+def test_others_stay_as_they_are(tmp_path):
+    assert controls.resolve(LCAM, tmp_path, 3) is LCAM
+
+
+def test_a_run_that_cannot_be_followed_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"g/random follows g/lcam, which has no run with seed 3 .*run it first"):
+        controls.resolve(RANDOM, tmp_path, 3)
+    write_run(tmp_path, epochs=2, config_epochs=5)
+    with pytest.raises(ConfigError, match=r"has 2 of 5 epochs, not 2"):
+        controls.resolve(RANDOM, tmp_path, 3)
+
+
+def test_a_run_with_controls(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
+    lcam = tiny_run.experiment(name="tiny/lcam")
+    arms = [
+        lcam,
+        dataclasses.replace(lcam, name="tiny/random", phase="random", follows="lcam"),
+        tiny_run.experiment(name="tiny/constant", phase="none", momentum_above=0.9, follows="lcam"),
+    ]
+    for _ in range(2):  # the second time finds all of it finished, whatever it followed
+        for arm in arms:
+            loop.run(arm, seeds=(0, 1), root=tmp_path, console=Console(file=io.StringIO()))
+    runs = {(run.name, run.seed): run for run in records.read_all(tmp_path)}
+    for seed in (0, 1):
+        followed, drawn, constant = (runs[arm.name, seed] for arm in arms)
+        shares = [np.mean(part == np.float32(0.9)) for part in np.split(followed.steps.momentum, 2)]
+        np.testing.assert_allclose(drawn.config["random_probability"], shares, atol=1e-6)
+        assert set(drawn.steps.momentum) <= set(np.float32([0.9, 0.95]))
+        np.testing.assert_allclose(constant.steps.momentum, followed.steps.momentum.mean(dtype=float), rtol=1e-5)

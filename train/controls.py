@@ -1,0 +1,44 @@
+"""Controls that repeat what an LCAM run did to the momentum, but not when.
+
+A control with `follows` takes from the finished run of that arm, with the same seed and beside it in the same folder,
+how often each epoch used the momentum for losses below the mean (phase `random`: as often, at random), or the mean of
+its momentum over all steps (phase `none`: that momentum, always). If LCAM is better than these, it is the loss that
+picks the right steps.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from train import records
+from train.experiments import ConfigError, Experiment
+
+
+def resolve(experiment: Experiment, root: Path, seed: int) -> Experiment:
+    """Fill in what a control takes from the run that it follows; other experiments stay as they are.
+
+    Raises:
+      ConfigError: If that run is not there, not finished, or has another number of epochs.
+      RecordError: If its record is damaged.
+    """
+    if not experiment.follows:
+        return experiment
+    name = f"{experiment.group}/{experiment.follows}"
+    path = records.run_dir(root, name, seed) / records.RESULT
+    if not path.exists():
+        raise ConfigError(
+            f"{experiment.name} follows {name}, which has no run with seed {seed} in {root}; run it first."
+        )
+    followed = records.read(path)
+    if not followed.finished or followed.config["epochs"] != experiment.epochs:
+        raise ConfigError(
+            f"{experiment.name} follows {name}, whose run with seed {seed} has {len(followed.history)} of "
+            f"{followed.config['epochs']} epochs, not {experiment.epochs}; run it with as many, in the same folder."
+        )
+    momentum = np.reshape(followed.steps.momentum, (experiment.epochs, -1))
+    if experiment.phase == "none":
+        mean = round(float(momentum.mean(dtype=np.float64)), 6)
+        return dataclasses.replace(experiment, momentum_below=mean, momentum_above=mean)
+    share = np.mean(momentum == np.float32(experiment.momentum_below), axis=1)
+    return dataclasses.replace(experiment, random_probability=tuple(round(float(p), 6) for p in share))

@@ -1,0 +1,141 @@
+"""The picture and the numbers of `train.mechanism`, written to a folder."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from train import figures, files, records, tables
+from train.mechanism import ARMS, Found, Paths, Walk, beyond_mean, controls, find, walk
+from train.statistics import Estimate
+from train.surfaces import SURFACES, Surface
+
+
+def study(out: Path, *, seeds: int, command: str, how: Walk | None = None) -> tuple[list[tables.Table], list[Path]]:
+    """Walk all surfaces and writes `mechanism.json`, `mechanism.png` and `mechanism.svg`.
+
+    Args:
+      out: Folder to write to, made if need be.
+      seeds: How many noise seeds, at least 2.
+      command: The command line, for the record.
+      how: How the paths are made; None is the default.
+
+    Returns:
+      The table of each surface, and the files written.
+
+    Raises:
+      OSError: If the files cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    how = how or Walk()
+    walked, found = {}, {}
+    for name, surface in SURFACES.items():
+        walked[name] = walk(surface, ARMS, seeds, how)
+        found[name] = {arm: find(surface, paths) for arm, paths in walked[name].items()}
+        matched = walk(surface, controls(found[name]), seeds, how)
+        found[name] |= {arm: find(surface, paths) for arm, paths in matched.items()}
+    document = records.environment() | {
+        "command": command,
+        "seeds": seeds,
+        "walk": dataclasses.asdict(how),
+        "surfaces": {name: _numbers(SURFACES[name], arms) for name, arms in found.items()},
+    }
+    path = out / "mechanism.json"
+    files.write_atomically(path, files.dumps(document).encode())
+    drawn = figures.save(draw(walked), out / "mechanism")
+    return [table(SURFACES[name], arms) for name, arms in found.items()], [path, *drawn]
+
+
+def table(surface: Surface, found: Mapping[str, Found]) -> tables.Table:
+    """The numbers of one surface, an arm a row."""
+    beyond = beyond_mean(found)
+    (seeds,) = {len(numbers.progress.values) for numbers in found.values()}
+    return tables.Table(
+        title=surface.title,
+        columns=("Optimizer", surface.measure, "final loss", "below the mean", "mean momentum", "minus its control"),
+        rows=[
+            (
+                name,
+                _in_words(numbers.progress, ".2f"),
+                _in_words(numbers.final_loss, ".3f"),
+                f"{numbers.below.mean:.1%}",
+                f"{numbers.momentum.mean:.4f}",
+                _in_words(beyond[name], "+.2f") if name in beyond else "",
+            )
+            for name, numbers in found.items()
+        ],
+        note=f"Means over {seeds} noise seeds, the same for all, with 95 % intervals by Student's t. The control of an "
+        f"LCAM is SGD at its mean momentum; the difference is in {surface.measure}, paired by noise seed.",
+    )
+
+
+@figures._styled
+def draw(walked: Mapping[str, Mapping[str, Paths]]) -> Figure:
+    """Draw the path of the first noise seed, a surface of `SURFACES` a row, an arm a column."""
+    arms = list(next(iter(walked.values())))
+    figure = Figure(figsize=(2.3 * len(arms), 2.2 * len(walked) + 0.8), layout="constrained")
+    grid = figure.subplots(len(walked), len(arms), sharex="row", sharey="row", squeeze=False)
+    for row, (name, paths) in zip(grid, walked.items(), strict=True):
+        corners = _corners(np.concatenate([paths[arm].points[0] for arm in arms]))
+        for axes, arm in zip(row, arms, strict=True):
+            _contours(axes, SURFACES[name], corners)
+            _phases(axes, paths[arm])
+            axes.set_xlim(corners[:, 0])
+            axes.set_ylim(corners[:, 1])
+        row[0].set_ylabel(SURFACES[name].title.replace(", ", ",\n"))
+    for axes, arm in zip(grid[0], arms, strict=True):
+        axes.set_title(arm, loc="left")
+    caption = "Crosses: the start. Every optimizer meets the same noise and makes as many steps."
+    handles, _ = grid[0, 0].get_legend_handles_labels()
+    figures._frame(figure, "Paths on noisy surfaces, each step by the phase of its loss", caption, handles)
+    return figure
+
+
+def _numbers(surface: Surface, found: Mapping[str, Found]) -> dict[str, Any]:
+    """The part of the JSON about one surface; the values of single seeds can be had again from the seeds."""
+    arms: dict[str, dict[str, Any]] = {name: dataclasses.asdict(numbers) for name, numbers in found.items()}
+    for name, difference in beyond_mean(found).items():
+        arms[name]["progress_minus_control"] = dataclasses.asdict(difference)
+    for numbers_of_arm in arms.values():
+        for each in numbers_of_arm.values():
+            del each["values"]
+    return {"title": surface.title, "progress": surface.measure, "arms": arms}
+
+
+def _in_words(found: Estimate, form: str) -> str:
+    low, high = found.interval
+    return f"{found.mean:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _corners(points: np.ndarray) -> np.ndarray:
+    """The lower left and the upper right corner of a picture of some points; [2, 2]."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.1 * (high - low) + 0.05
+    return np.stack([low - margin, high + margin])
+
+
+def _contours(axes: Axes, surface: Surface, corners: np.ndarray) -> None:
+    x, y = np.meshgrid(*np.linspace(*corners, 300, axis=1))
+    points = jnp.asarray(np.stack([x, y], axis=-1), jnp.float32)
+    loss = np.asarray(jax.vmap(jax.vmap(surface.loss))(points))
+    # As many levels as make equal shares of the picture: walls are steep and floors nearly flat.
+    levels = np.unique(np.quantile(loss, np.linspace(0.03, 0.9, 14)))
+    axes.contour(x, y, loss, levels, colors="#b8b8b8", linewidths=0.6, linestyles="solid", zorder=1)
+    axes.grid(visible=False)
+
+
+def _phases(axes: Axes, paths: Paths) -> None:
+    """Draw the first path, each step marked by the phase of its loss."""
+    points, below = paths.points[0], paths.below[0]
+    axes.plot(*points.T, color=figures._GREY, linewidth=0.5, zorder=2)
+    # Those above the mean are the fewer: on top, or they would be covered.
+    axes.plot(*points[:-1][below].T, "o", color=figures._BLUE, markersize=1.8, label="below the mean", zorder=3)
+    look: dict[str, Any] = {"color": figures._VERMILLION, "markerfacecolor": "white", "markersize": 3.4, "markeredgewidth": 0.7}
+    axes.plot(*points[:-1][~below].T, "^", label="at or above the mean", zorder=4, **look)
+    axes.plot(*points[0], "x", color=figures._BLACK, markersize=6, zorder=5)
