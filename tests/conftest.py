@@ -12,8 +12,18 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import hypothesis
 import jax
+import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=30)
 hypothesis.settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True)
+def compile_cache():
+    """A mesh of several devices switches the cache off for its process: here, for its test."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    yield
+    jax.config.update(name, before)

@@ -121,7 +121,7 @@ def _corners(points: np.ndarray) -> np.ndarray:
 
 
 def _contours(axes: Axes, surface: Surface, corners: np.ndarray) -> None:
-    x, y = np.meshgrid(*np.linspace(*corners, 300, axis=1))
+    x, y = np.meshgrid(*(np.linspace(low, high, 300) for low, high in corners.T))
     points = jnp.asarray(np.stack([x, y], axis=-1), jnp.float32)
     loss = np.asarray(jax.vmap(jax.vmap(surface.loss))(points))
     # As many levels as make equal shares of the picture: walls are steep and floors nearly flat.
@@ -136,6 +136,11 @@ def _phases(axes: Axes, paths: Paths) -> None:
     axes.plot(*points.T, color=figures._GREY, linewidth=0.5, zorder=2)
     # Those above the mean are the fewer: on top, or they would be covered.
     axes.plot(*points[:-1][below].T, "o", color=figures._BLUE, markersize=1.8, label="below the mean", zorder=3)
-    look: dict[str, Any] = {"color": figures._VERMILLION, "markerfacecolor": "white", "markersize": 3.4, "markeredgewidth": 0.7}
+    look: dict[str, Any] = {
+        "color": figures._VERMILLION,
+        "markerfacecolor": "white",
+        "markersize": 3.4,
+        "markeredgewidth": 0.7,
+    }
     axes.plot(*points[:-1][~below].T, "^", label="at or above the mean", zorder=4, **look)
     axes.plot(*points[0], "x", color=figures._BLACK, markersize=6, zorder=5)

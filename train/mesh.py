@@ -24,7 +24,12 @@ def make_mesh(devices: int | None = None) -> Mesh:
         raise ConfigError(f"devices is {devices}, allowed: 1 to {len(there)}, as many as there are here.")
     if devices not in (None, len(there)) and jax.process_count() > 1:
         raise ConfigError(f"devices is {devices}, allowed with several processes: all {len(there)}; leave it out.")
-    return Mesh(np.asarray(there[:devices]), (AXIS,), axis_types=(AxisType.Auto,))
+    mesh = Mesh(np.asarray(there[:devices]), (AXIS,), axis_types=(AxisType.Auto,))
+    if mesh.size > 1 and there[0].platform == "cpu":
+        # A CPU program that comes from the persistent cache has lost the order of its collectives, and hangs or dies
+        # (jaxlib 0.10.2): none is put there.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", float("inf"))
+    return mesh
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

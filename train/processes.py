@@ -64,9 +64,6 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"The processes of the run did not meet: {str(error).splitlines()[0]}") from error
-    if jax.default_backend() == "cpu":
-        # A CPU program that comes from the cache has lost the order of its collectives (jaxlib 0.10.2).
-        jax.config.update("jax_enable_compilation_cache", False)
 
 
 def is_first() -> bool:

@@ -41,6 +41,65 @@ class Mechanism:
         _show(console, *mechanism_report.study(self.out, seeds=self.seeds, command=_command()))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Directions:
+    """Measure how large updates are and how often they turn round, by the phase of the loss, and the gradient's noise.
+
+    SGD and LCAM both ways, one seed each, on one device.
+
+    Attributes:
+      out: Folder to write to.
+      dataset: Name of a TensorFlow data set of colour images, or `digits`.
+      data_dir: Where TensorFlow Datasets keeps its data; by default where it always does.
+      depth: Of the Wide ResNet, 6n + 4.
+      width: Its factor on the channels.
+      epochs: To train for; the schedule stretches with it.
+      batch_size: Images a step; with 32 an epoch of the digits has 45 steps.
+      seed: Of everything that is drawn.
+      at: Which epochs to measure, counted from 1; by default the last at each learning rate.
+      examples: Training images that the gradient's noise is measured on.
+    """
+
+    out: Path = Path("runs/directions")
+    dataset: str = "digits"
+    data_dir: Path | None = None
+    depth: int = 10
+    width: int = 1
+    epochs: int = 10
+    batch_size: int = 32
+    seed: int = 0
+    at: tuple[int, ...] | None = None
+    examples: int = 128
+
+    def __call__(self, console: Console) -> None:
+        """Carry the command out.
+
+        Raises:
+          ConfigError: If an option is out of its range, or does not fit the data.
+          DataError: If the data set cannot be had.
+          RunError: If a loss is not finite.
+        """
+        if not 0 <= self.seed < 2**31:
+            raise ConfigError(f"seed is {self.seed}, allowed: a whole number from 0 to 2147483647.")
+        if self.examples < 2:
+            raise ConfigError(f"examples is {self.examples}, allowed: a whole number of at least 2.")
+        if self.at is not None and not (self.at and all(1 <= epoch <= self.epochs for epoch in self.at)):
+            raise ConfigError(f"at is {self.at}, allowed: one or more whole numbers from 1 to {self.epochs} (epochs).")
+        from train import data, directions, directions_report
+
+        arms = directions.arms(
+            self.dataset, depth=self.depth, width=self.width, epochs=self.epochs, batch_size=self.batch_size
+        )
+        dataset = data.load(self.dataset, self.data_dir)
+        found = []
+        for arm in arms:
+            epochs = self.at or directions.ends_of_rates(arm)
+            for measured in directions.measure(arm, dataset, seed=self.seed, epochs=epochs, examples=self.examples):
+                console.print(f"{arm.name}  epoch {measured.epoch} of {self.epochs}  loss {measured.train_loss:.3f}")
+                found.append(measured)
+        _show(console, *directions_report.write(self.out, found, arms[0], seed=self.seed, command=_command()))
+
+
 def _command() -> str:
     return shlex.join(["python", "-m", "train", *sys.argv[1:]])
 
