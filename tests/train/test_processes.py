@@ -16,12 +16,14 @@ from train import processes, records
 from train.experiments import ConfigError
 
 RUN = "run quickstart/lcam-0.9-0.95 --seeds 0 --epochs 2 --batch-size 90 --checkpoint-epochs 1"
+# A busy machine may keep one of the threads from its turn for longer than XLA's 40 seconds.
+PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=300 --xla_cpu_collective_timeout_seconds=300"
 ROOT = Path(__file__).parent.parent.parent
 
 
 def start(root, index=None, port=0, words=(), devices=2):
     """One process with virtual CPU devices, alone or one of two."""
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {PATIENCE}"}
     place = [] if index is None else ["--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process", str(index)]
     return subprocess.Popen(
         [sys.executable, "-m", "train", *RUN.split(), "--runs", str(root), *words, *place],
