@@ -17,12 +17,11 @@ BELOW = RNG.random(STEPS) < 0.6
 PHASES = (BELOW, ~BELOW)
 
 
+@jax.jit
 def tally(below):
-    def step(tally, seen):
-        return add(tally, *seen), None
-
-    seen = jnp.abs(jnp.asarray(UPDATES)), jnp.asarray(CHANGED), jnp.asarray(below)
-    return jax.lax.scan(step, empty({"a": jnp.zeros((10, 20))}), seen)[0]
+    seen = jnp.abs(jnp.asarray(UPDATES)), jnp.asarray(CHANGED), below
+    start = empty({"a": jnp.zeros((10, 20))})
+    return jax.lax.scan(lambda tally, step: (add(tally, *step), None), start, seen)[0]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +78,7 @@ def test_slow_are_those_with_at_most_the_median_number_of_changes(summed_up):
 
 
 def test_a_phase_without_steps_is_not_a_number():
-    found = jax.device_get(summary(tally(np.ones(STEPS, bool))))
+    found = jax.device_get(jax.jit(summary)(tally(np.ones(STEPS, bool))))
     assert found.steps.tolist() == [STEPS, 0]
     for rows in (found.magnitudes, found.mean_update, found.sign_changes, found.change_rates, found.slow_update):
         assert np.isnan(rows[1]).all()
