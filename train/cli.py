@@ -1,4 +1,4 @@
-"""The command line: run, list, report, data, bench."""
+"""The command line of `python -m train`."""
 
 import dataclasses
 import json
@@ -18,6 +18,7 @@ from train.bench.command import Bench
 from train.dataset import DataError
 from train.experiments import ConfigError, Experiment
 from train.schema import RecordError
+from train.studies.command import Directions, Mechanism
 
 _LISTED = (
     "name",
@@ -213,7 +214,15 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     command: Any = tyro.extras.subcommand_cli_from_dict(
-        {"run": Run, "list": List, "report": Report, "data": Data, "bench": Bench},
+        {
+            "run": Run,
+            "list": List,
+            "report": Report,
+            "data": Data,
+            "bench": Bench,
+            "mechanism": Mechanism,
+            "directions": Directions,
+        },
         prog="python -m train",
         description="Train Wide ResNets with LCAM and with SGD, and say which did better.",
         args=arguments or ["run"],

@@ -22,8 +22,8 @@ from train import files
 from train.records import Record
 from train.statistics import Comparison
 
-_BLACK, _GREY, _BLUE, _VERMILLION = "#000000", "#6b6b6b", "#0072B2", "#D55E00"
-_COLOURS = (_BLACK, _BLUE, _VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+BLACK, GREY, BLUE, VERMILLION = "#000000", "#6b6b6b", "#0072B2", "#D55E00"
+_COLOURS = (BLACK, BLUE, VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES: tuple[Any, ...] = (
     "-",
     (0, (5, 1.5)),
@@ -38,23 +38,23 @@ _STYLE: dict[Any, Any] = {
     "axes.labelsize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
+    "axes.edgecolor": GREY,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.6,
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
-    "xtick.labelcolor": _BLACK,
-    "ytick.labelcolor": _BLACK,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": BLACK,
+    "ytick.labelcolor": BLACK,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
     "svg.hashsalt": "lcam-optax",  # the names of clip paths, random without it
 }
-_styled = matplotlib.rc_context(_STYLE)
+styled = matplotlib.rc_context(_STYLE)
 
 
-@_styled
+@styled
 def curves(arms: Mapping[str, Sequence[Record]], title: str) -> Figure:
     """Test error, average loss and share of steps below the mean over epochs, an arm a line.
 
@@ -92,19 +92,19 @@ def curves(arms: Mapping[str, Sequence[Record]], title: str) -> Figure:
         grid[1, 0].set_yscale("log")
         grid[1, 0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     for axes in grid[2]:
-        axes.axhline(0.5, color=_GREY, linewidth=0.8, zorder=1)
+        axes.axhline(0.5, color=GREY, linewidth=0.8, zorder=1)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.set_xlabel("epochs")
     for axes, name in zip(grid[0], ("all epochs", "last quarter, magnified"), strict=False):
-        axes.set_title(name, loc="left", color=_GREY)
+        axes.set_title(name, loc="left", color=GREY)
     handles = [Line2D([], [], label=name, **look) for name, look in zip(arms, looks, strict=True)]
     caption = "Lines: mean over seeds. Bands: ± one standard deviation over seeds."
-    _frame(figure, title, caption, handles)
+    frame(figure, title, caption, handles)
     return figure
 
 
-@_styled
+@styled
 def steps(record: Record, epochs: Sequence[int], title: str) -> Figure:
     """Loss and momentum of every step of some epochs of one run, an epoch a column.
 
@@ -123,9 +123,9 @@ def steps(record: Record, epochs: Sequence[int], title: str) -> Figure:
     for (top, bottom), epoch in zip(grid.T, epochs, strict=True):
         part = slice(epoch * size, (epoch + 1) * size)
         _losses(top, record.steps.loss[part], record.steps.below[part])
-        top.set_title(f"epoch {epoch + 1}", loc="left", color=_GREY)
+        top.set_title(f"epoch {epoch + 1}", loc="left", color=GREY)
         momentum = record.steps.momentum[part]
-        bottom.fill_between(step, low - pad, momentum, step="mid", color=_GREY, linewidth=0)
+        bottom.fill_between(step, low - pad, momentum, step="mid", color=GREY, linewidth=0)
         bottom.set_ylim(low - pad, high + pad)
         bottom.set_yticks(np.unique([low, high]), labels=[])
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
@@ -134,11 +134,11 @@ def steps(record: Record, epochs: Sequence[int], title: str) -> Figure:
     grid[1, 0].set_ylabel("momentum")
     grid[1, 0].set_yticks(ticks := np.unique([low, high]), [f"{tick:.3g}" for tick in ticks])
     caption = "The momentum is the one that the step used."
-    _frame(figure, title, caption, grid[0, 0].get_legend_handles_labels()[0])
+    frame(figure, title, caption, grid[0, 0].get_legend_handles_labels()[0])
     return figure
 
 
-@_styled
+@styled
 def forest(comparisons: Sequence[Comparison], baseline: str, title: str) -> Figure:
     """The paired differences of final test error with their intervals, an arm a row.
 
@@ -149,12 +149,12 @@ def forest(comparisons: Sequence[Comparison], baseline: str, title: str) -> Figu
     """
     figure = Figure(figsize=(7.2, 1.6 + 0.36 * len(comparisons)), layout="constrained")
     axes = figure.subplots()
-    axes.axvline(0.0, color=_BLACK, linewidth=1.0)
+    axes.axvline(0.0, color=BLACK, linewidth=1.0)
     for row, comparison in enumerate(comparisons):
         difference = comparison.difference
-        axes.plot(difference.interval, [row, row], color=_BLUE, linewidth=2.2)
-        axes.plot(difference.mean, row, "D", color=_BLUE, markeredgecolor="white", markersize=7)
-        axes.plot(difference.values, [row] * len(difference.values), "|", color=_BLACK)
+        axes.plot(difference.interval, [row, row], color=BLUE, linewidth=2.2)
+        axes.plot(difference.mean, row, "D", color=BLUE, markeredgecolor="white", markersize=7)
+        axes.plot(difference.values, [row] * len(difference.values), "|", color=BLACK)
         words = _in_words(comparison)
         axes.text(1.03, row, words, transform=axes.get_yaxis_transform(), va="center")
     axes.set_yticks(range(len(comparisons)), [comparison.name for comparison in comparisons])
@@ -166,18 +166,18 @@ def forest(comparisons: Sequence[Comparison], baseline: str, title: str) -> Figu
     reach = float(np.max(np.abs(axes.get_xlim())))
     axes.set_xlim(-reach, reach)
     axes.set_xlabel(f"final test error minus that of {baseline} (percentage points)")
-    axes.set_title("← better", loc="left", color=_GREY)
-    axes.set_title("worse →", loc="right", color=_GREY)
+    axes.set_title("← better", loc="left", color=GREY)
+    axes.set_title("worse →", loc="right", color=GREY)
     axes.annotate(
         "mean (95 % interval), Holm p",
         (1.03, 1.0),
         (0, matplotlib.rcParams["axes.titlepad"]),
         xycoords="axes fraction",
         textcoords="offset points",
-        color=_GREY,
+        color=GREY,
     )
     caption = "Diamonds: mean of the differences paired by seed. Bars: 95 % interval. Ticks: seeds."
-    _frame(figure, title, caption)
+    frame(figure, title, caption)
     return figure
 
 
@@ -232,14 +232,14 @@ def _losses(axes: Axes, loss: np.ndarray, below: np.ndarray) -> None:
         step[~below],
         loss[~below],
         "^",
-        color=_VERMILLION,
+        color=VERMILLION,
         markersize=3.6,
         markerfacecolor="white",
         markeredgewidth=0.8,
         label="at or above the mean",
     )
-    axes.plot(step[below], loss[below], "o", color=_BLUE, markersize=2.6, label="below the mean")
-    axes.plot(step, mean, color=_BLACK, label="mean of the epoch so far")
+    axes.plot(step[below], loss[below], "o", color=BLUE, markersize=2.6, label="below the mean")
+    axes.plot(step, mean, color=BLACK, label="mean of the epoch so far")
 
 
 def _in_words(comparison: Comparison) -> str:
@@ -252,9 +252,9 @@ def _in_words(comparison: Comparison) -> str:
     return f"{comparison.difference.mean:+.2f}{interval}{p_value}".replace("-", "\N{MINUS SIGN}")
 
 
-def _frame(figure: Figure, title: str, caption: str, handles: Sequence[Artist] = ()) -> None:
+def frame(figure: Figure, title: str, caption: str, handles: Sequence[Artist] = ()) -> None:
     """Title above, legend under it, caption below, all flush left."""
-    figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color=_GREY)
+    figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color=GREY)
     if not handles:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         return

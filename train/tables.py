@@ -194,7 +194,7 @@ def settings(group: Group) -> Table:
         title=f"{group.name}: settings",
         columns=("Arm", *(key.replace("_", " ") for key in differing), "minutes a run"),
         rows=rows,
-        note="All arms: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shared.items()) + ".",
+        note="All arms: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shared.items() if v != "") + ".",
     )
 
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.tally import MAGNITUDE_EDGES, RATE_EDGES, add, empty, summary
+from train.studies.tally import MAGNITUDE_EDGES, RATE_EDGES, add, empty, summary
 
 STEPS, PARAMETERS = 30, 200
 RNG = np.random.default_rng(0)

@@ -36,7 +36,7 @@ class Mechanism:
         """
         if not 2 <= self.seeds <= 100_000:
             raise ConfigError(f"seeds is {self.seeds}, allowed: a whole number from 2 to 100000.")
-        from train import mechanism_report
+        from train.studies import mechanism_report
 
         _show(console, *mechanism_report.study(self.out, seeds=self.seeds, command=_command()))
 
@@ -85,7 +85,8 @@ class Directions:
             raise ConfigError(f"examples is {self.examples}, allowed: a whole number of at least 2.")
         if self.at is not None and not (self.at and all(1 <= epoch <= self.epochs for epoch in self.at)):
             raise ConfigError(f"at is {self.at}, allowed: one or more whole numbers from 1 to {self.epochs} (epochs).")
-        from train import data, directions, directions_report
+        from train import data
+        from train.studies import directions, directions_report
 
         arms = directions.arms(
             self.dataset, depth=self.depth, width=self.width, epochs=self.epochs, batch_size=self.batch_size

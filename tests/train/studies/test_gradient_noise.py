@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.gradient_noise import gradient_noise
+from train.studies.gradient_noise import gradient_noise
 
 RNG = np.random.default_rng(0)
 PARAMS = {

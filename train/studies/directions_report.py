@@ -1,4 +1,4 @@
-"""The figures and the numbers of `train.directions`, written to a folder."""
+"""The figures and the numbers of `train.studies.directions`, written to a folder."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from train import figures, files, records, tables
-from train.directions import Measurement
 from train.experiments import Experiment
-from train.tally import MAGNITUDE_EDGES, RATE_EDGES, Array
+from train.studies.directions import Measurement
+from train.studies.tally import MAGNITUDE_EDGES, RATE_EDGES, Array
 
 _PHASES = ("below", "above")
 _LOOKS: tuple[dict[str, Any], ...] = (
-    {"color": figures._BLUE, "linestyle": "-", "label": "steps below the mean"},
-    {"color": figures._VERMILLION, "linestyle": (0, (4, 1.5)), "label": "steps at or above the mean"},
+    {"color": figures.BLUE, "linestyle": "-", "label": "steps below the mean"},
+    {"color": figures.VERMILLION, "linestyle": (0, (4, 1.5)), "label": "steps at or above the mean"},
 )
 _AXES = (
     ("|update|", "parameters"),
@@ -126,7 +126,7 @@ def noise_table(measured: Sequence[Measurement]) -> tables.Table:
     )
 
 
-@figures._styled
+@figures.styled
 def draw(measured: Sequence[Measurement], title: str) -> Figure:
     """Draw the distributions of one epoch, an arm a column, the phases as lines."""
     figure = Figure(figsize=(7.2, 7.2), layout="constrained")
@@ -153,7 +153,7 @@ def draw(measured: Sequence[Measurement], title: str) -> Figure:
         "Top: distribution of |update| over parameters, mean over steps. Middle: parameters whose update has another\n"
         "sign than at the step before in less than this share of steps. Bottom: |update| by that share over all steps."
     )
-    figures._frame(figure, title, caption, grid[0, 0].get_legend_handles_labels()[0])
+    figures.frame(figure, title, caption, grid[0, 0].get_legend_handles_labels()[0])
     return figure
 
 

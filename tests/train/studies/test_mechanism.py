@@ -4,8 +4,8 @@ import numpy as np
 import optax
 import pytest
 
-from train.mechanism import ARMS, Arm, Walk, beyond_mean, control, controls, find, sgd, walk
-from train.surfaces import SURFACES
+from train.studies.mechanism import ARMS, Arm, Walk, beyond_mean, control, controls, find, sgd, walk
+from train.studies.surfaces import SURFACES
 
 HOW = Walk(steps=40, steps_per_epoch=8)
 SURFACE = SURFACES["ravine-frequent"]

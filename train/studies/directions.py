@@ -24,10 +24,10 @@ from train.cohort import RunError
 from train.dataset import Dataset
 from train.epoch import Images, slice_program
 from train.experiments import EXPERIMENTS, Experiment, lcam, sgd
-from train.gradient_noise import GradientNoise, gradient_noise
 from train.schedules import learning_rate
 from train.state import Setup, TrainState, init_state, make_setup
-from train.tally import Directions, Tally, add, empty, summary
+from train.studies.gradient_noise import GradientNoise, gradient_noise
+from train.studies.tally import Directions, Tally, add, empty, summary
 
 
 class Measurement(NamedTuple):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from train.surfaces import SURFACES, ravine, saddle
+from train.studies.surfaces import SURFACES, ravine, saddle
 
 
 def path(*points):

@@ -17,7 +17,7 @@ import optax
 
 import lcam_optax
 from train.statistics import Estimate, estimate
-from train.surfaces import Surface
+from train.studies.surfaces import Surface
 
 _LOW, _HIGH = 0.9, 0.95
 

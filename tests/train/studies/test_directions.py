@@ -9,13 +9,13 @@ import pytest
 from flax import nnx
 
 from tests.train import tiny_run
-from train import directions
 from train import mesh as meshes
 from train.augment import normalize
 from train.cohort import RunError
 from train.epoch import Images, slice_program
 from train.experiments import EXPERIMENTS, sgd
 from train.state import init_state, make_setup
+from train.studies import directions
 
 DATA = tiny_run.dataset()
 TRAIN = Images(jnp.asarray(DATA.train_images), jnp.asarray(DATA.train_labels))

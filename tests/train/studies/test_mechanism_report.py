@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from train import files, mechanism_report
+from train import files
 from train.experiments import ConfigError
-from train.mechanism import ARMS, Walk, control, walk
-from train.studies import Mechanism
-from train.surfaces import SURFACES
+from train.studies import mechanism_report
+from train.studies.command import Mechanism
+from train.studies.mechanism import ARMS, Walk, control, walk
+from train.studies.surfaces import SURFACES
 
 HOW = Walk(steps=20, steps_per_epoch=5)
 

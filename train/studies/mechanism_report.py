@@ -1,4 +1,4 @@
-"""The picture and the numbers of `train.mechanism`, written to a folder."""
+"""The picture and the numbers of `train.studies.mechanism`, written to a folder."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from train import figures, files, records, tables
-from train.mechanism import ARMS, Found, Paths, Walk, beyond_mean, controls, find, walk
 from train.statistics import Estimate
-from train.surfaces import SURFACES, Surface
+from train.studies.mechanism import ARMS, Found, Paths, Walk, beyond_mean, controls, find, walk
+from train.studies.surfaces import SURFACES, Surface
 
 
 def study(out: Path, *, seeds: int, command: str, how: Walk | None = None) -> tuple[list[tables.Table], list[Path]]:
@@ -75,7 +75,7 @@ def table(surface: Surface, found: Mapping[str, Found]) -> tables.Table:
     )
 
 
-@figures._styled
+@figures.styled
 def draw(walked: Mapping[str, Mapping[str, Paths]]) -> Figure:
     """Draw the path of the first noise seed, a surface of `SURFACES` a row, an arm a column."""
     arms = list(next(iter(walked.values())))
@@ -93,7 +93,7 @@ def draw(walked: Mapping[str, Mapping[str, Paths]]) -> Figure:
         axes.set_title(arm, loc="left")
     caption = "Crosses: the start. Every optimizer meets the same noise and makes as many steps."
     handles, _ = grid[0, 0].get_legend_handles_labels()
-    figures._frame(figure, "Paths on noisy surfaces, each step by the phase of its loss", caption, handles)
+    figures.frame(figure, "Paths on noisy surfaces, each step by the phase of its loss", caption, handles)
     return figure
 
 
@@ -133,14 +133,14 @@ def _contours(axes: Axes, surface: Surface, corners: np.ndarray) -> None:
 def _phases(axes: Axes, paths: Paths) -> None:
     """Draw the first path, each step marked by the phase of its loss."""
     points, below = paths.points[0], paths.below[0]
-    axes.plot(*points.T, color=figures._GREY, linewidth=0.5, zorder=2)
+    axes.plot(*points.T, color=figures.GREY, linewidth=0.5, zorder=2)
     # Those above the mean are the fewer: on top, or they would be covered.
-    axes.plot(*points[:-1][below].T, "o", color=figures._BLUE, markersize=1.8, label="below the mean", zorder=3)
+    axes.plot(*points[:-1][below].T, "o", color=figures.BLUE, markersize=1.8, label="below the mean", zorder=3)
     look: dict[str, Any] = {
-        "color": figures._VERMILLION,
+        "color": figures.VERMILLION,
         "markerfacecolor": "white",
         "markersize": 3.4,
         "markeredgewidth": 0.7,
     }
     axes.plot(*points[:-1][~below].T, "^", label="at or above the mean", zorder=4, **look)
-    axes.plot(*points[0], "x", color=figures._BLACK, markersize=6, zorder=5)
+    axes.plot(*points[0], "x", color=figures.BLACK, markersize=6, zorder=5)

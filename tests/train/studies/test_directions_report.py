@@ -4,12 +4,13 @@ import pytest
 from rich.console import Console
 
 from tests.train import tiny_run
-from train import data, directions, directions_report, files
-from train.directions import Measurement
+from train import data, files
 from train.experiments import ConfigError
-from train.gradient_noise import GradientNoise
-from train.studies import Directions
-from train.tally import Tally, summary
+from train.studies import directions, directions_report
+from train.studies.command import Directions
+from train.studies.directions import Measurement
+from train.studies.gradient_noise import GradientNoise
+from train.studies.tally import Tally, summary
 
 ARMS = ("sgd-0.9", "lcam-0.95-0.9", "lcam-0.9-0.95")
 
