@@ -200,36 +200,35 @@ def test_begun_cohorts_are_found(tmp_path):
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
-    words = "run quickstart/lcam-0.9-0.95 --epochs 12 --seeds 0 4 --checkpoint-epochs 1 --checkpoint-minutes 0.002"
+    words = "run quickstart/lcam-0.9-0.95 --epochs 60 --seeds 0 4 --checkpoint-epochs 1 --checkpoint-minutes 0.002"
 
     def start(root):
         command = [sys.executable, "-m", "train", *words.split(), "--runs", str(root)]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(command, env=os.environ | {"XLA_FLAGS": ""}, **quiet)
+        told = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, env=os.environ | {"XLA_FLAGS": ""}, **told)
 
-    def newest():
-        folder = checkpoints.cohort_dir(tmp_path / "killed", "quickstart/lcam-0.9-0.95", SEEDS)
-        return max((int(path.name) for path in folder.glob("*") if path.name.isdigit()), default=0)
-
-    assert start(tmp_path / "whole").wait() == 0
-    began = time.monotonic()
-    assert start(tmp_path / "whole").wait() == 0
-    start_up = time.monotonic() - began  # of a run that finds itself finished, the report included
-    chance = random.Random(0)
-    reached = set()
-    for _ in range(20):
+    def kill_after(line, seconds):
+        """Kill a run so long after it has said a line, or what comes before it; whether it was still running."""
         process = start(tmp_path / "killed")
-        # From the imports over steps and saves to the report; whatever was finished must stay so.
-        try:
-            process.wait(timeout=chance.uniform(0.3, 2.5) * start_up)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        else:
-            assert process.returncode == 0
-        reached.add(newest())
-    assert len(reached) > 3  # the kills struck a run that was going on
+        for _ in range(line):
+            process.stderr.readline()
+        time.sleep(seconds)
+        running = process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        return running
+
+    chance = random.Random(0)
+    # A resumed run first says so, then a line an epoch: from the imports on, in steps and in saves.
+    kills = sum(kill_after(chance.randint(0, 3), chance.uniform(0, 0.5)) for _ in range(17))
     assert start(tmp_path / "killed").wait() == 0
+    # With all epochs in the checkpoint, what is left to do are the records and the report.
+    for _ in range(5):
+        for path in (tmp_path / "killed").rglob("result.json"):
+            path.unlink()
+        kills += kill_after(1, chance.uniform(0, 2))
+    assert kills >= 20
+    assert start(tmp_path / "killed").wait() == start(tmp_path / "whole").wait() == 0
     runs = [records.read_all(tmp_path / kind) for kind in ("whole", "killed")]
     for left, right in zip(*runs, strict=True):
         assert without_seconds(left.history) == without_seconds(right.history)

@@ -1,0 +1,87 @@
+"""The tables of the README and of docs, as they follow from the committed records.
+
+`python -m tests.published` prints them, to be pasted between the markers; `tests/test_published.py` compares.
+"""
+
+import json
+from pathlib import Path
+
+from train import records
+from train.bench import result
+from train.statistics import analyse
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "train" / "results"
+REPLICATION = RESULTS / "cifar10-wrn-16-1-cpu"
+BENCHMARKS = ROOT / "train" / "bench" / "cpu.json"
+
+
+def mechanism() -> str:
+    """What each optimizer reached on each surface, and by how much an LCAM differs from its control."""
+    surfaces = json.loads((RESULTS / "mechanism" / "mechanism.json").read_text())["surfaces"].values()
+    arms = ("sgd-0.9", "sgd-0.95", "lcam-0.95-0.9", "lcam-0.9-0.95")
+    lines = []
+    for surface in surfaces:
+        title = f"{surface['title']}: {surface['progress']}"
+        cells = [f"{surface['arms'][arm]['progress']['mean']:.2f}" for arm in arms]
+        lines.append(_row(title, *cells))
+        differences = [surface["arms"][arm].get("progress_minus_control") for arm in arms]
+        lines.append(_row("minus its control", *map(_difference, differences)))
+    return "\n".join(lines)
+
+
+def replication() -> str:
+    """Final test errors, and the paired differences to SGD."""
+    group = analyse(records.read_all(REPLICATION), "sgd-0.9")
+    differences = {comparison.name: comparison for comparison in group.comparisons}
+    lines = []
+    for arm in group.arms:
+        low, high = arm.final.interval
+        cells = [str(len(arm.records)), f"{arm.final.mean:.2f}", f"{low:.2f} to {high:.2f}"]
+        found = differences.get(arm.name)
+        if found is None:
+            cells += ["", "", ""]
+        else:
+            low, high = found.difference.interval
+            cells += [f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{found.p_holm:.3f}"]
+        lines.append(_row(group.short(arm.name), *cells))
+    return "\n".join(lines)
+
+
+def benchmarks() -> str:
+    """Every ratio of every benchmark."""
+    lines = []
+    for found in result.read(BENCHMARKS):
+        for name, ratio in found.ratios.items():
+            low, high = ratio.quartiles
+            lines.append(_row(found.benchmark, name, f"{ratio.median:.3f}", f"{low:.3f} to {high:.3f}"))
+    return "\n".join(lines)
+
+
+TABLES = {
+    "mechanism": (mechanism, ROOT / "docs" / "mechanism.md"),
+    "replication": (replication, ROOT / "README.md"),
+    "benchmarks": (benchmarks, ROOT / "docs" / "performance.md"),
+}
+
+
+def between_markers(name: str, text: str) -> str:
+    """What stands under the head of a table that is marked with its name."""
+    marked = text.partition(f"<!-- table: {name} -->\n")[2].partition("\n<!-- end -->")[0]
+    return marked.partition("---|\n")[2]
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _difference(found: dict | None) -> str:
+    if found is None:
+        return ""
+    low, high = found["interval"]
+    return f"{found['mean']:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+if __name__ == "__main__":
+    for name, (make, path) in TABLES.items():
+        print(f"{path.name}: {name}\n{make()}\n")
