@@ -94,7 +94,7 @@ def assert_same(root, got, uninterrupted):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Orbax: no sharding named when it restores as saved
-@pytest.mark.parametrize("calls", [2, 5])
+@pytest.mark.parametrize("calls", [pytest.param(2, marks=pytest.mark.slow), 5])
 def test_a_crash_loses_at_most_the_work_since_the_last_checkpoint(tmp_path, monkeypatch, uninterrupted, calls):
     policy = loop.SavePolicy(epochs=1, minutes=1e-9)  # at every slice
     with monkeypatch.context() as patch:
@@ -107,7 +107,7 @@ def test_a_crash_loses_at_most_the_work_since_the_last_checkpoint(tmp_path, monk
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_same_command_resumes(tmp_path, monkeypatch, uninterrupted, signum):
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:

@@ -99,6 +99,7 @@ def test_dropping_the_last_batch(tmp_path):
     assert len(record.steps.loss) == 3
 
 
+@pytest.mark.slow
 def test_sgd_equals_lcam_with_one_momentum(tmp_path):
     (lcam,) = run(tmp_path / "a", momentum_below=0.9, momentum_above=0.9)
     (sgd,) = run(tmp_path / "b", momentum_below=0.9, momentum_above=0.9, phase="none")

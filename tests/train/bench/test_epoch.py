@@ -8,6 +8,8 @@ from train.bench import epoch
 from train.bench.timing import Donated
 from train.bench.workload import Training
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def training():

@@ -2,9 +2,13 @@
 
 import dataclasses
 
+import pytest
+
 from tests.train.bench.tiny_bench import CASE, STEPS
 from train.bench import scaling
 from train.bench.workload import Case
+
+pytestmark = pytest.mark.slow
 
 
 def test_variants_change_one_thing_each():

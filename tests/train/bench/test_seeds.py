@@ -1,7 +1,11 @@
 """The benchmark of several seeds at a tiny size."""
 
+import pytest
+
 from tests.train.bench.tiny_bench import NETWORK, STEPS
 from train.bench import seeds
+
+pytestmark = pytest.mark.slow
 
 
 def test_together_and_in_turn_are_compared():

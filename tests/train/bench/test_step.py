@@ -9,6 +9,8 @@ from train.bench import step
 from train.bench.peers import MISSING, TUNED
 from train.bench.workload import LARGE, Training
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.usefixtures("one_thread")
 def test_every_program_is_compared():

@@ -11,6 +11,8 @@ from tests.train.bench.tiny_bench import CASE, STEPS  # noqa: E402
 from train.bench import torch_peer  # noqa: E402
 from train.bench.workload import Case, Training, experiment_of  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 IMAGES = np.random.default_rng(0).integers(256, size=(8, 8, 8, 3)).astype(np.uint8)

@@ -17,6 +17,8 @@ from train.experiments import EXPERIMENTS, sgd
 from train.state import init_state, make_setup
 from train.studies import directions
 
+pytestmark = pytest.mark.slow
+
 DATA = tiny_run.dataset()
 TRAIN = Images(jnp.asarray(DATA.train_images), jnp.asarray(DATA.train_labels))
 ONE = meshes.make_mesh(1)

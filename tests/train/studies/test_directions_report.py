@@ -12,6 +12,8 @@ from train.studies.directions import Measurement
 from train.studies.gradient_noise import GradientNoise
 from train.studies.tally import Tally, summary
 
+pytestmark = pytest.mark.slow
+
 ARMS = ("sgd-0.9", "lcam-0.95-0.9", "lcam-0.9-0.95")
 
 
