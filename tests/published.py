@@ -13,7 +13,7 @@ from train.statistics import analyse
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "train" / "results"
 REPLICATION = RESULTS / "cifar10-wrn-16-1-cpu"
-BENCHMARKS = ROOT / "train" / "bench" / "cpu.json"
+BENCHMARKS = [ROOT / "train" / "bench" / name for name in ("cpu.json", "cpu-startup.json")]
 
 
 def mechanism() -> str:
@@ -51,7 +51,7 @@ def replication() -> str:
 def benchmarks() -> str:
     """Every ratio of every benchmark."""
     lines = []
-    for found in result.read(BENCHMARKS):
+    for found in [found for path in BENCHMARKS for found in result.read(path)]:
         for name, ratio in found.ratios.items():
             low, high = ratio.quartiles
             lines.append(_row(found.benchmark, name, f"{ratio.median:.3f}", f"{low:.3f} to {high:.3f}"))
