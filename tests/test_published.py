@@ -1,5 +1,7 @@
 """Every published table is the one that its committed record gives."""
 
+import json
+
 import pytest
 
 from tests import published
@@ -11,6 +13,7 @@ def test_table_follows_from_its_record(name):
     assert published.between_markers(name, path.read_text()) == make()
 
 
-def test_no_record_tells_of_somebody_s_machine():
+def test_no_record_tells_of_somebody_s_folders():
     for path in published.ROOT.glob("train/**/*.json"):
-        assert not any(word in path.read_text() for word in ("/tmp/", "/home/", "/work/", "/root/", "/Users/")), path
+        words = str(json.loads(path.read_text())["command"]).split()
+        assert not any(word.startswith(("/", "~")) for word in words), path
