@@ -25,19 +25,23 @@ def require_unit_interval(name: str, value: Any) -> None:
 
 
 def require_whole(name: str, value: Any) -> None:
+    """Refuse a Python number that is not a whole one of at least 1; arrays and tracers pass unseen."""
     if is_number(value) and (int(value) != value or value < 1):
         raise ValueError(f"{name} must be a whole number of at least 1, got {value}.")
 
 
 def is_number(value: Any) -> bool:
+    """Whether a value is a Python number, which can be looked at, rather than an array, a tracer or a schedule."""
     return isinstance(value, numbers.Real)
 
 
 def scalar(value: float) -> jax.Array:
+    """A strongly typed scalar of the state."""
     return jnp.asarray(value, float)
 
 
 def counter() -> jax.Array:
+    """A count of zero, int32."""
     return jnp.zeros((), jnp.int32)
 
 

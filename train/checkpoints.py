@@ -94,7 +94,7 @@ class Checkpoints:
     def config(self) -> dict[str, Any] | None:
         """The settings of the newest checkpoint that can be read."""
         for step in sorted(self._manager.all_steps(), reverse=True):
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # damaged, of which `restore` will tell
                 return self._read_history(step)["config"]
         return None
 

@@ -22,6 +22,8 @@ _TEST_CHUNK = 5000
 # Batches that are being read, or wait to be used.
 _READ_AHEAD = 32
 
+_order_of_epoch = jax.jit(epoch_order, static_argnums=0)
+
 
 class Feed(Protocol):
     """Gives a cohort its images.
@@ -137,7 +139,7 @@ class _Batches:
         self._source, self._setup, self._mesh = source, setup, mesh
         self._lock = threading.Lock()
         self._order = functools.lru_cache(maxsize=2)(
-            lambda epoch: np.asarray(jax.jit(epoch_order, static_argnums=0)(setup, np.uint32(seed), np.int32(epoch)))
+            lambda epoch: np.asarray(_order_of_epoch(setup, np.uint32(seed), np.int32(epoch)))
         )
 
     def __len__(self) -> int:

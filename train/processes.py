@@ -128,10 +128,11 @@ class Wishes:
 
 def leave_after_loss(error: BaseException) -> None:
     """End this process, as another one was lost: those that are left cannot finish a common step, nor say goodbye."""
+    reason = str(error).splitlines()[0][:200]
     print(
-        f"error: process {jax.process_index()} of {jax.process_count()}: another process was lost "
-        f"({str(error).splitlines()[0][:200]}). Start all of them again with the same command: they resume from the "
-        "last checkpoint.",
+        f"error: process {jax.process_index()} of {jax.process_count()}: a common step failed, most likely as another "
+        f"process was lost ({reason}). Start all of them again with the same command: they resume from the last "
+        "checkpoint.",
         file=sys.stderr,
         flush=True,
     )

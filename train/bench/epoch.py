@@ -10,7 +10,7 @@ import numpy as np
 from train.bench.peers import peers
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, compile_timed, ratio
-from train.bench.workload import Case, Data, Dtype, Training, cases, on_gpu, require_positive
+from train.bench.workload import Case, CaseOptions, Training, cases, on_gpu, require_positive
 from train.epoch import Images, epoch_order, slice_program
 from train.state import TrainState
 
@@ -18,24 +18,14 @@ OURS, LOOP, FETCHED = "JAX, one program", "JAX, loop of steps", "JAX, loop that 
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(CaseOptions):
     """The network, the length of an epoch, and how often the programs take turns.
 
     Attributes:
-      depth: Of the Wide ResNet; None is 28 on a GPU, 16 elsewhere.
-      width: Its factor on the channels; None is 10 on a GPU, 1 elsewhere.
-      batch_size: Images a step; None is 128.
-      dtype: Of activations; None is bfloat16 on a GPU, float32 elsewhere.
-      data: Which data set the made-up images are shaped like; None is CIFAR.
       steps: In an epoch, all of the full batch; None is CIFAR's 390 on a GPU, 5 elsewhere.
       repeats: Turns.
     """
 
-    depth: int | None = None
-    width: int | None = None
-    batch_size: int | None = None
-    dtype: Dtype | None = None
-    data: Data | None = None
     steps: int | None = None
     repeats: int = 20
 

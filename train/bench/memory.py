@@ -7,28 +7,18 @@ import jax
 
 from train.bench.result import Result
 from train.bench.timing import Donated
-from train.bench.workload import Case, Data, Dtype, Training, cases, require_positive, tree_bytes
+from train.bench.workload import Case, CaseOptions, Training, cases, require_positive, tree_bytes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(CaseOptions):
     """The network and the sizes of its programs.
 
     Attributes:
-      depth: Of the Wide ResNet; None is 28 on a GPU, 16 elsewhere.
-      width: Its factor on the channels; None is 10 on a GPU, 1 elsewhere.
-      batch_size: Images a step; None is 128.
-      dtype: Of activations; None is bfloat16 on a GPU, float32 elsewhere.
-      data: Which data set the made-up images are shaped like; None is CIFAR.
       steps: Of a slice.
       seeds: Trained together.
     """
 
-    depth: int | None = None
-    width: int | None = None
-    batch_size: int | None = None
-    dtype: Dtype | None = None
-    data: Data | None = None
     steps: int = 30
     seeds: int = 2
 

@@ -14,7 +14,7 @@ from train.bench.machine import matrix_rate_program
 from train.bench.peers import peers
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, ratio
-from train.bench.workload import Case, Data, Dtype, Training, cases, on_gpu, require_positive
+from train.bench.workload import Case, CaseOptions, Training, cases, on_gpu, require_positive
 from train.state import make_model
 
 OURS = "JAX, scanned"
@@ -22,24 +22,14 @@ _ON_CPU = (Case(depth=16, width=1), Case(depth=16, width=4))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(CaseOptions):
     """The network, its batch, and how often the programs take turns.
 
     Attributes:
-      depth: Of the Wide ResNet; None is 28 on a GPU, 16 elsewhere.
-      width: Its factor on the channels; None is 10 on a GPU, elsewhere first 1, then 4.
-      batch_size: Images a step; None is 128.
-      dtype: Of activations; None is bfloat16 on a GPU, float32 elsewhere.
-      data: Which data set the made-up images are shaped like; None is CIFAR.
       steps: In one program; None is 30 on a GPU, as in real runs, and 2 elsewhere.
       repeats: Turns.
     """
 
-    depth: int | None = None
-    width: int | None = None
-    batch_size: int | None = None
-    dtype: Dtype | None = None
-    data: Data | None = None
     steps: int | None = None
     repeats: int = 20
 

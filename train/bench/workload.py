@@ -47,6 +47,25 @@ class Case:
         return f"WRN-{self.depth}-{self.width}"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CaseOptions:
+    """What a benchmark may be told of its network; the rest is its own.
+
+    Attributes:
+      depth: Of the Wide ResNet, 6n + 4; None is 28 on a GPU, 16 elsewhere.
+      width: Its factor on the channels; None is 10 on a GPU, 1 elsewhere (`step`: first 1, then 4).
+      batch_size: Images a step; None is 128.
+      dtype: Of activations; None is bfloat16 on a GPU, float32 elsewhere.
+      data: Which data set the made-up images are shaped like; None is CIFAR.
+    """
+
+    depth: int | None = None
+    width: int | None = None
+    batch_size: int | None = None
+    dtype: Dtype | None = None
+    data: Data | None = None
+
+
 LARGE = Case(depth=28, width=10, dtype="bfloat16")  # the authors' network, for a GPU
 
 
