@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lcam_optax import contrib
 from lcam_optax.contrib._delayed_feedback import coefficients
+from tests.lcam_optax.contrib import descent
 
 
 def run(tx, params, field_fn, steps):
@@ -75,15 +76,7 @@ def twin(w, gradients, rates, terms):
 
 @partial(jax.jit, static_argnames="terms")
 def run_on_gradients(params, gradients, terms):
-    tx = contrib.delayed_feedback(optax.linear_schedule(0.5, 0.1, 10), terms)
-
-    def step(carry, grads):
-        params, state = carry
-        updates, state = tx.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
-        return (params, state), params
-
-    return jax.lax.scan(step, (params, tx.init(params)), gradients)[1]
+    return descent.run(contrib.delayed_feedback(optax.linear_schedule(0.5, 0.1, 10), terms), params, gradients)[0]
 
 
 @given(terms=st.integers(1, 5), seed=st.integers(0, 2**32 - 1))
@@ -141,13 +134,7 @@ def test_a_standstill_stays_put_in_bfloat16():
 def test_jit_equals_no_jit_and_compiles_once():
     tx = contrib.delayed_feedback(optax.constant_schedule(0.1), 3)
     params = {"w": jnp.ones((2, 2)), "b": jnp.ones((), jnp.bfloat16)}
-    step = jax.jit(tx.update)
-    left = right = tx.init(params)
-    for _ in range(4):
-        a, left = tx.update(params, left, params)
-        b, right = step(params, right, params)
-        chex.assert_trees_all_close((a, left), (b, right), rtol=2e-2)
-    assert step._cache_size() == 1
+    descent.assert_jit_changes_nothing_and_compiles_once(tx, params, steps=4, rtol=2e-2)
 
 
 def test_vmapped_over_rates_equals_separate():

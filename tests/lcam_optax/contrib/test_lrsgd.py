@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lcam_optax import contrib
+from tests.lcam_optax.contrib.descent import assert_jit_changes_nothing_and_compiles_once, run
 
 
 def twin(w, gradients, lengths, *, rates, lambda_w, momentum, weight_decay, decays):
@@ -26,18 +27,6 @@ def twin(w, gradients, lengths, *, rates, lambda_w, momentum, weight_decay, deca
             w = w - rate / (i + 1 if decays else 1) * buf
             path.append(w)
     return np.stack(path)
-
-
-def run(tx, params, gradients):
-    """Returns the parameters and the whole state after each step."""
-
-    def step(carry, grads):
-        params, state = carry
-        updates, state = tx.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
-        return (params, state), (params, state)
-
-    return jax.lax.scan(step, (params, tx.init(params)), gradients)[1]
 
 
 def test_the_reference_vector():
@@ -134,13 +123,7 @@ def test_a_rate_of_zero_is_finite():
 def test_jit_equals_no_jit_and_compiles_once(variant):
     tx = contrib.lrsgd(drop, variant=variant, weight_decay=0.0)
     params = {"w": jnp.ones((2, 2)), "b": jnp.ones((), jnp.bfloat16)}
-    step = jax.jit(tx.update)
-    left = right = tx.init(params)
-    for _ in range(3):
-        a, left = tx.update(params, left, params)
-        b, right = step(params, right, params)
-        chex.assert_trees_all_close((a, left), (b, right), rtol=1e-2)
-    assert step._cache_size() == 1
+    assert_jit_changes_nothing_and_compiles_once(tx, params, steps=3, rtol=1e-2)
 
 
 @pytest.mark.parametrize("variant", ["C", "R"])

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from lcam_optax import contrib
+from tests.lcam_optax.contrib.descent import run
 
 STEPS = 60
 MOMENTUM = optax.linear_schedule(0.9, 0.0, 40)
@@ -63,16 +64,6 @@ def trace_form(w, gradients, rates, momenta):
     return np.stack(path)
 
 
-def run(tx, params, gradients):
-    def step(carry, grads):
-        params, state = carry
-        updates, state = tx.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
-        return (params, state), params
-
-    return jax.lax.scan(step, (params, tx.init(params)), gradients)[1]
-
-
 @pytest.mark.parametrize("twin", [trace_form, heavy_ball])
 @pytest.mark.parametrize("effective_step", [0.5, ANNEALED], ids=["held", "annealed"])
 def test_optax_runs_either_recursion_on_them(effective_step, twin):
@@ -83,7 +74,7 @@ def test_optax_runs_either_recursion_on_them(effective_step, twin):
         tx = optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=MOMENTUM)
     else:
         tx = optax.chain(optax.scale_by_learning_rate(rate), optax.inject_hyperparams(optax.trace)(decay=MOMENTUM))
-    path = run(tx, jnp.asarray(w), jnp.asarray(gradients))
+    path, _ = run(tx, jnp.asarray(w), jnp.asarray(gradients))
     np.testing.assert_allclose(path, twin(w, gradients, values(rate), values(MOMENTUM)), rtol=1e-4, atol=1e-5)
 
 
