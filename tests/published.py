@@ -8,7 +8,7 @@ from pathlib import Path
 
 from train import records
 from train.bench import result
-from train.statistics import analyse
+from train.reporting.statistics import analyse
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "train" / "results"

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from train import experiments
 from train.bench.command import Bench
-from train.dataset import DataError
+from train.data.dataset import DataError
 from train.experiments import ConfigError, Experiment
 from train.schema import RecordError
 from train.studies.command import Directions, Mechanism
@@ -94,7 +94,7 @@ class Run:
         """Carry the command out."""
         arms = self._arms()
         from train import loop, processes
-        from train.report import report
+        from train.reporting.report import report
 
         policy = loop.SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         processes.join(self.coordinator, self.processes, self.process)
@@ -174,7 +174,7 @@ class Report:
 
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
-        from train.report import report
+        from train.reporting.report import report
 
         report(self.runs, self.out, baseline=self.baseline).show(console)
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from train import mesh as meshes
-from train.dataset import DataError, Dataset, Source
+from train.data.dataset import DataError, Dataset, Source
 from train.epoch import Images, epoch_order
 from train.state import Setup
 

@@ -13,7 +13,7 @@ from train import controls, data, processes, records
 from train import mesh as meshes
 from train.checkpoints import Checkpoints, Snapshot, begun_cohorts, cohort_dir
 from train.cohort import Cohort
-from train.dataset import Dataset, Source
+from train.data.dataset import Dataset, Source
 from train.experiments import ConfigError, Experiment
 from train.feed import make_feed
 from train.interrupt import Stopped, StopSignals

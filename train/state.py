@@ -11,7 +11,7 @@ from flax import nnx
 
 import lcam_optax
 from models import WideResNet
-from train.dataset import Dataset, Source
+from train.data.dataset import Dataset, Source
 from train.experiments import ConfigError, Experiment
 from train.optimizer import make_optimizer
 

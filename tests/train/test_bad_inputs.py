@@ -20,7 +20,8 @@ from PIL import Image
 
 from tests.train import bad_inputs, tiny_data, tiny_run
 from tests.train.bad_inputs import CIFAR10, CIFAR100, Told, archive, command, header, npz, packed, record, replaced
-from train import cifar_records, data, loop, records
+from train import data, loop, records
+from train.data import cifar_records
 from train.schema import RecordError
 
 FLOATS, BOOLS = np.zeros(12, np.float32), np.zeros(12, bool)

@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.train import tiny_data, tiny_run
 from train import cohort, data, feed, loop, records
 from train import mesh as meshes
-from train.dataset import DataError, as_source
+from train.data.dataset import DataError, as_source
 from train.interrupt import Stopped
 from train.progress import RunProgress
 from train.state import make_setup

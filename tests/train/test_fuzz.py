@@ -18,8 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.train import synthetic, tiny_data
-from train import archives, array_cache, cifar_records, cli, data, experiments, loop, records, report
-from train.dataset import DataError
+from train import cli, data, experiments, loop, records
+from train.data import archives, array_cache, cifar_records
+from train.data.dataset import DataError
+from train.reporting import report
 from train.schema import RecordError
 
 LAYOUT = tiny_data.CIFAR10

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from tensorflow_datasets.core.download import resource
 
-from train import cifar_records, tfds_builders
+from train.data import cifar_records, tfds_builders
 
 CIFAR10, CIFAR100 = LAYOUTS = tuple(
     dataclasses.replace(layout, train_rows=20, test_rows=6) for layout in cifar_records.LAYOUTS

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from train.dataset import Dataset
+from train.data.dataset import Dataset
 from train.experiments import EXPERIMENTS, Experiment
 
 # 3 batches of 16 and a short one of 6.

@@ -8,7 +8,7 @@ import numpy as np
 
 from train import mesh as meshes
 from train.bench.timing import compile_timed
-from train.dataset import Dataset
+from train.data.dataset import Dataset
 from train.epoch import Images, compiled, slice_program
 from train.experiments import EXPERIMENTS, ConfigError, Experiment
 from train.state import TrainState, init_state, make_setup

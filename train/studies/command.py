@@ -13,7 +13,7 @@ from rich.text import Text
 from train.experiments import ConfigError
 
 if TYPE_CHECKING:  # Imported where they are used: they bring what a `--help` can do without.
-    from train.tables import Table
+    from train.reporting.tables import Table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from train import mesh as meshes
 from train.augment import normalize
 from train.cohort import RunError
-from train.dataset import Dataset
+from train.data.dataset import Dataset
 from train.epoch import Images, slice_program
 from train.experiments import EXPERIMENTS, Experiment, lcam, sgd
 from train.schedules import learning_rate

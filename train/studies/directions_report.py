@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from train import figures, files, records, tables
+from train import files, records
 from train.experiments import Experiment
+from train.reporting import figures, tables
 from train.studies.directions import Measurement
 from train.studies.tally import MAGNITUDE_EDGES, RATE_EDGES, Array
 

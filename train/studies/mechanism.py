@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 import lcam_optax
-from train.statistics import Estimate, estimate
+from train.reporting.statistics import Estimate, estimate
 from train.studies.surfaces import Surface
 
 _LOW, _HIGH = 0.9, 0.95

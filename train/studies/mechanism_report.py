@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from train import figures, files, records, tables
-from train.statistics import Estimate
+from train import files, records
+from train.reporting import figures, tables
+from train.reporting.statistics import Estimate
 from train.studies.mechanism import ARMS, Found, Paths, Walk, beyond_mean, controls, find, walk
 from train.studies.surfaces import SURFACES, Surface
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tests.train.synthetic import record, steps
-from train import figures, records
-from train.statistics import analyse
+from train import records
+from train.reporting import figures
+from train.reporting.statistics import analyse
 
 
 def _arms(epochs=12, arms=("sgd-0.9", "lcam-0.9-0.95"), seeds=3):
@@ -188,6 +189,6 @@ def test_the_settings_of_other_figures_are_left_alone(run):
 
 
 def test_no_window_system_is_asked_for():
-    code = "import sys, train.figures; print('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, train.reporting.figures; print('matplotlib.pyplot' in sys.modules)"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert output.stdout.strip() == "False"

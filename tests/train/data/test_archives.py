@@ -13,8 +13,8 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.train import tiny_data
-from train import archives, cifar_records
-from train.dataset import DataError
+from train.data import archives, cifar_records
+from train.data.dataset import DataError
 
 
 @pytest.fixture(autouse=True)

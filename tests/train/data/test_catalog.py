@@ -11,8 +11,9 @@ import requests
 from tensorflow_datasets.core.download import checksums
 
 from tests.train import tiny_data
-from train import cifar_records, data, tfds_builders, tfds_reader
-from train.dataset import stratified_split
+from train import data
+from train.data import cifar_records, tfds_builders, tfds_reader
+from train.data.dataset import stratified_split
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,7 @@ def test_stratified_split():
 
 def test_import_is_light():
     code = "import sys, train.data; print({'tensorflow_datasets', 'sklearn', 'PIL'} & {*sys.modules})"
-    root = Path(data.__file__).parents[1]
+    root = Path(data.__file__).parents[2]
     output = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert output.stdout == "set()\n"
 
@@ -119,7 +120,7 @@ def test_default_data_dir(tmp_path):
         from train import data
         print(data.load(data.prepare(Path({str(folder)!r}))).name)"""
     environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "tfds")}
-    root = Path(data.__file__).parents[1]
+    root = Path(data.__file__).parents[2]
     output = subprocess.run(
         [sys.executable, "-c", code],
         cwd=root,

@@ -12,8 +12,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.image_classification import cifar
 
-from train import archives, cifar_records
-from train.dataset import Dataset
+from train.data import archives, cifar_records
+from train.data.dataset import Dataset
 
 FORMAT = "array_record"
 

@@ -3,7 +3,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tests.train import tiny_data
-from train import cifar_records, tfds_builders
+from train.data import cifar_records, tfds_builders
 
 STOCK = {
     "cifar10": tfds.image_classification.Cifar10,

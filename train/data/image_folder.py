@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from train.archives import refuse_pickle
-from train.dataset import DataError, Dataset, stratified_split
+from train.data.archives import refuse_pickle
+from train.data.dataset import DataError, Dataset, stratified_split
 
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
 _MODES = ("L", "RGB")

@@ -9,7 +9,7 @@ import rich.console
 from tests.train.synthetic import record, steps
 from train import records
 from train.records import RecordError
-from train.report import report
+from train.reporting.report import report
 
 ARMS = {
     "sgd-0.9": ([5.0, 5.5, 7.5], 0.9, 0.9),

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from train import files
 from train.records import Record
-from train.statistics import Comparison
+from train.reporting.statistics import Comparison
 
 BLACK, GREY, BLUE, VERMILLION = "#000000", "#6b6b6b", "#0072B2", "#D55E00"
 _COLOURS = (BLACK, BLUE, VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

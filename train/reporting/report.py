@@ -11,9 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from train import figures, files, tables
+from train import files
 from train.records import Record, RecordError, read_all
-from train.statistics import BASELINE, Group, analyse
+from train.reporting import figures, tables
+from train.reporting.statistics import BASELINE, Group, analyse
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

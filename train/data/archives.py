@@ -9,9 +9,9 @@ import tarfile
 import zlib
 from pathlib import Path, PurePath, PurePosixPath
 
-from train import cifar_records
-from train.cifar_records import Layout, Records
-from train.dataset import DataError
+from train.data import cifar_records
+from train.data.cifar_records import Layout, Records
+from train.data.dataset import DataError
 
 # The official archives unpack to 184 MB.
 _MOST_BYTES = 1 << 29

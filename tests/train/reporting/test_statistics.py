@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.train.synthetic import record
-from train.statistics import analyse, estimate
+from train.reporting.statistics import analyse, estimate
 
 
 def _runs(arm, finals, seeds=None):

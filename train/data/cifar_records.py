@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.dataset import DataError, Dataset
+from train.data.dataset import DataError, Dataset
 
 _SIDE = 32
 _PIXEL_BYTES = 3 * _SIDE * _SIDE

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from train import archives, cifar_records
-from train.dataset import DataError as DataError
-from train.dataset import Dataset as Dataset
-from train.dataset import Source, as_source, stratified_split
+from train.data import archives, cifar_records
+from train.data.dataset import DataError, Dataset, Source, as_source, stratified_split
 
 # TFDS, Pillow and scikit-learn are imported where they are used: a second that `--help` saves.
 
@@ -31,7 +29,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     """
     if name == "digits":
         return _load_digits()
-    from train import tfds_reader, tfds_store
+    from train.data import tfds_reader, tfds_store
 
     data_dir = None if data_dir is None else _expand(data_dir)
     return tfds_reader.load(tfds_store.find_or_prepare(name, data_dir), data_dir)
@@ -41,7 +39,7 @@ def open_source(name: str, data_dir: Path | None = None) -> Source:
     """Opens an image classification set without reading it whole; arguments and errors as of `load`."""
     if name == "digits":
         return as_source(_load_digits())
-    from train import tfds_reader, tfds_store
+    from train.data import tfds_reader, tfds_store
 
     data_dir = None if data_dir is None else _expand(data_dir)
     return tfds_reader.open_source(tfds_store.find_or_prepare(name, data_dir), data_dir)
@@ -75,7 +73,7 @@ def prepare(source: Path, data_dir: Path | None = None, *, name: str | None = No
         raise DataError(f"{str(source)[:100]}: cannot be read: {error.strerror}. Check the path.") from error
     if not exists:
         raise DataError(f"{source}: no such file or folder. Check the path.")
-    from train import tfds_builders, tfds_store
+    from train.data import tfds_builders, tfds_store
 
     if source.is_file() and name is None:
         official = tfds_store.official(source, data_dir)
@@ -110,7 +108,7 @@ def _read_local(source: Path, name: str | None) -> tuple[Dataset, cifar_records.
     elif (found := archives.binary_folder(source)) is not None:
         records = archives.read_folder(*found)
     else:
-        from train import image_folder
+        from train.data import image_folder
 
         default = source.resolve().name.lower().replace("-", "_").replace(" ", "_")
         return image_folder.read(source, default if name is None else name), None

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from train import data, records
-from train.dataset import DataError
+from train.data.dataset import DataError
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.train.tiny_data import write_images
-from train import image_folder
-from train.dataset import DataError
+from train.data import image_folder
+from train.data.dataset import DataError
 
 
 @pytest.mark.parametrize("test_name", ["test", "val", "validation"])

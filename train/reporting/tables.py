@@ -11,7 +11,7 @@ import rich.text
 from rich.console import Group as Lines
 
 from train.records import Record
-from train.statistics import Arm, Estimate, Group
+from train.reporting.statistics import Arm, Estimate, Group
 
 NONE = "n/a"
 SETTINGS = (

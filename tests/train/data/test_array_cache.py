@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from train import array_cache
+from train.data import array_cache
 
 ARRAYS = [np.arange(24, dtype=np.uint8).reshape(2, 3, 4), np.array([1, -2], np.int32)]
 

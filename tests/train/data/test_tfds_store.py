@@ -6,8 +6,8 @@ import requests
 import tensorflow_datasets as tfds
 
 from tests.train import tiny_data
-from train import cifar_records, tfds_builders, tfds_store
-from train.dataset import DataError, Dataset
+from train.data import cifar_records, tfds_builders, tfds_store
+from train.data.dataset import DataError, Dataset
 
 
 @pytest.fixture(autouse=True)

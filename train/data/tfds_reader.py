@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from train import array_cache
-from train.dataset import DataError, Dataset, Source
-from train.tfds_builders import FORMAT
-from train.tfds_store import UNREADABLE
+from train.data import array_cache
+from train.data.dataset import DataError, Dataset, Source
+from train.data.tfds_builders import FORMAT
+from train.data.tfds_store import UNREADABLE
 
 _logger = logging.getLogger(__name__)
 

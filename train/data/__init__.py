@@ -1,0 +1,6 @@
+"""Data sets: `digits` of scikit-learn, everything of TensorFlow Datasets, local archives and folders."""
+
+from train.data.catalog import load, open_source, prepare
+from train.data.dataset import DataError, Dataset, Source
+
+__all__ = ["DataError", "Dataset", "Source", "load", "open_source", "prepare"]

@@ -1,0 +1,1 @@
+"""What a run showed: statistics, tables and figures, made from records alone."""
