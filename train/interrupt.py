@@ -19,7 +19,13 @@ class Stopped(Exception):  # noqa: N818 - no error: what was asked for was done
 
 
 class StopSignals:
-    """While entered, notes the first signal; the second one has its usual effect."""
+    """While entered, notes the first signal; the second one has its usual effect.
+
+    So has the first, on leaving, where no `Stopped` answered it: it came too late, or before anybody looked.
+
+    Attributes:
+      received: The signal, None while there was none.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -33,6 +39,8 @@ class StopSignals:
     ) -> None:
         for signum, handler in self._earlier.items():
             signal.signal(signum, handler)
+        if self.received is not None and error is None:
+            signal.raise_signal(self.received)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.received = signum

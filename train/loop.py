@@ -1,5 +1,6 @@
 """Run one experiment: set up or resume, train epoch by epoch, evaluate, save, record."""
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -182,7 +183,8 @@ def _run_together(job: _Job, seeds: list[int]) -> None:
     experiment, setup = job.experiment, job.setup
     checkpoints = Checkpoints(cohort_dir(job.root, experiment.name, seeds))
     title = f"{experiment.name} seed{'s' if len(seeds) > 1 else ''} {' '.join(map(str, seeds))}"
-    try:
+    # From here on, as compiling takes long: a process that a signal ended alone would leave the others waiting for it.
+    with contextlib.closing(checkpoints), StopSignals() as signals:
         # Before anything is compiled, and before the arrays are read: another network's would be taken for damaged.
         there = None if job.fresh else checkpoints.config()
         if there is not None:
@@ -192,11 +194,9 @@ def _run_together(job: _Job, seeds: list[int]) -> None:
         cohort = Cohort(setup, job.mesh, seeds, feed, state)
         _resume(cohort, checkpoints, job.fresh, title, job.console)
         with RunProgress(title, setup.total_steps, experiment.batch_size, cohort.step, job.console) as progress:
-            _train(cohort, checkpoints, job.policy, processes.Wishes(job.mesh), progress)
+            _train(cohort, checkpoints, job, signals, progress)
         if processes.is_first():
             _write_records(cohort, job)
-    finally:
-        checkpoints.close()
 
 
 def _resume(cohort: Cohort, checkpoints: Checkpoints, fresh: bool, title: str, console: Console) -> None:
@@ -216,14 +216,13 @@ def _resume(cohort: Cohort, checkpoints: Checkpoints, fresh: bool, title: str, c
         report(f"{title}  resumed at step {cohort.step} of {cohort.setup.total_steps}")
 
 
-def _train(
-    cohort: Cohort, checkpoints: Checkpoints, policy: SavePolicy, wishes: processes.Wishes, progress: RunProgress
-) -> None:
+def _train(cohort: Cohort, checkpoints: Checkpoints, job: _Job, signals: StopSignals, progress: RunProgress) -> None:
     """Take a cohort to its last step, saving on the way.
 
     Raises:
       Stopped: If a signal asked for it, when the checkpoint is on disk.
     """
+    policy, wishes = job.policy, processes.Wishes(job.mesh)
     saved_at, saved_epochs = time.monotonic(), len(cohort.rows)
 
     def save() -> None:
@@ -233,20 +232,19 @@ def _train(
             checkpoints.save(Snapshot(cohort.state, cohort.steps(), cohort.rows, config_of(cohort.setup.experiment)))
         saved_at, saved_epochs = time.monotonic(), len(cohort.rows)
 
-    with StopSignals() as signals:
-        for _ in cohort.advance(progress, checkpoints.folder):
-            stop, due = wishes.tell(signals.received or 0, time.monotonic() - saved_at >= 60 * policy.minutes)
-            if stop:
-                save()
-                checkpoints.wait()
-                raise Stopped(
-                    stop,
-                    f"Stopped at step {cohort.step} of {cohort.setup.total_steps}, saved in {checkpoints.folder}. "
-                    "The same command resumes.",
-                )
-            if due or len(cohort.rows) - saved_epochs >= policy.epochs or cohort.finished:
-                save()
-        checkpoints.wait()
+    for _ in cohort.advance(progress, checkpoints.folder):
+        stop, due = wishes.tell(signals.received or 0, time.monotonic() - saved_at >= 60 * policy.minutes)
+        if stop:
+            save()
+            checkpoints.wait()
+            raise Stopped(
+                stop,
+                f"Stopped at step {cohort.step} of {cohort.setup.total_steps}, saved in {checkpoints.folder}. "
+                "The same command resumes.",
+            )
+        if due or len(cohort.rows) - saved_epochs >= policy.epochs or cohort.finished:
+            save()
+    checkpoints.wait()
 
 
 def _write_records(cohort: Cohort, job: _Job) -> None:

@@ -53,6 +53,8 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         )
     # Gloo, which connects CPUs, may mix up the messages of programs that run at the same time.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
+    # JAX's own watch for SIGTERM would swallow one that comes before `StopSignals` looks out for it.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             address,
