@@ -1,5 +1,17 @@
 """Flax networks to train: the Wide ResNet."""
 
+from models._adaptive_activation import AdaptiveActivation, is_slope, slope_recovery
+from models._associated import AssociatedWideResNet, associated_labels
+from models._partitioned import PartitionedWideResNet, partition_of
 from models._wide_resnet import WideResNet
 
-__all__ = ["WideResNet"]
+__all__ = [
+    "AdaptiveActivation",
+    "AssociatedWideResNet",
+    "PartitionedWideResNet",
+    "WideResNet",
+    "associated_labels",
+    "is_slope",
+    "partition_of",
+    "slope_recovery",
+]

@@ -1,12 +1,14 @@
 """The pre-activation Wide ResNet of the LCAM runs, in Flax NNX."""
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from models._adaptive_activation import AdaptiveActivation
 from models._conv import conv_general_dilated
 
 _CONV_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -14,6 +16,10 @@ _CONV_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 class Block(nnx.Module):
     """Two 3x3 convolutions, each after batch norm and ReLU, around a shortcut."""
+
+    # On the class, where they are no part of the graph definition; a block of an adaptive network has its own.
+    activation1: Callable[[jax.Array], jax.Array] = staticmethod(nnx.relu)
+    activation2: Callable[[jax.Array], jax.Array] = staticmethod(nnx.relu)
 
     def __init__(
         self,
@@ -36,10 +42,10 @@ class Block(nnx.Module):
 
     def __call__(self, x: jax.Array, mask: jax.Array | None, key: jax.Array | None) -> jax.Array:
         """Map [N, H, W, C] to [N, H / stride, W / stride, channels]."""
-        y = nnx.relu(self.norm1(x, mask=mask))
+        y = self.activation1(self.norm1(x, mask=mask))
         # Where the width changes, batch norm and ReLU come before both branches.
         shortcut = x if self.shortcut is None else self.shortcut(y)
-        y = nnx.relu(self.norm2(self.conv1(y), mask=mask))
+        y = self.activation2(self.norm2(self.conv1(y), mask=mask))
         if self.dropout is not None:
             y = self.dropout(y, rngs=key)
         return shortcut + self.conv2(y)
@@ -55,6 +61,12 @@ class WideResNet(nnx.Module):
 
     State is `nnx.Param` and `nnx.BatchStat` alone, dropout included: its key is an argument.
 
+    Each ReLU, two a block and the last, can be an `AdaptiveActivation` of its own: behind batch norm, as in the
+    pre-activation network of that method's authors; that every one of them is adaptive is our reading. The network
+    starts as the ReLU network of the same `rngs` does. WRN-28-10 has 25 slopes as L-LAAF, and 2,310,144 as N-LAAF for
+    images of 32x32. Of an L-LAAF the first slope of each block with a plain shortcut, 9 of those 25, does nothing in
+    training: only a convolution and its batch norm read that layer.
+
     Args:
       depth: 6n + 4 with n >= 1, such as 10, 16, 28.
       width: Factor on the channels, at least 1.
@@ -62,6 +74,9 @@ class WideResNet(nnx.Module):
       in_channels: Channels of the images.
       dropout: Rate between the two convolutions of a block, in [0, 1).
       dtype: Of activations and matrix products; parameters, batch statistics and logits are float32.
+      activation: "relu"; "l-laaf", adaptive with a slope a layer; or "n-laaf", with a slope a pixel and channel.
+      activation_scale: The fixed factor n of adaptive activations, at least 1.
+      image_size: Height and width of the images, at least 4; needed by "n-laaf", which then takes no others.
       rngs: Source of the initial parameters (stream `params`).
 
     Raises:
@@ -70,6 +85,8 @@ class WideResNet(nnx.Module):
     References:
       Zagoruyko and Komodakis 2016, arXiv 1605.07146; parameters and details as in the LCAM authors' scripts.
     """
+
+    activation: Callable[[jax.Array], jax.Array] = staticmethod(nnx.relu)
 
     def __init__(
         self,
@@ -80,9 +97,12 @@ class WideResNet(nnx.Module):
         in_channels: int = 3,
         dropout: float = 0.0,
         dtype: Any = jnp.float32,
+        activation: Literal["relu", "l-laaf", "n-laaf"] = "relu",
+        activation_scale: float = 1.0,
+        image_size: tuple[int, int] | None = None,
         rngs: nnx.Rngs,
     ):
-        _check(depth, width, num_classes, in_channels, dropout)
+        _check(depth, width, num_classes, in_channels, dropout, activation, activation_scale, image_size)
         self.dtype = dtype
         self.stem = _conv(in_channels, 16, 3, 1, dtype, rngs)
         blocks = []
@@ -103,6 +123,8 @@ class WideResNet(nnx.Module):
             dtype=jnp.float32,
             rngs=rngs,
         )
+        if activation != "relu":
+            _make_adaptive(self, activation_scale, image_size if activation == "n-laaf" else None)
 
     def __call__(
         self,
@@ -127,7 +149,7 @@ class WideResNet(nnx.Module):
         x = self.stem(images.astype(self.dtype))
         for block, key in zip(self.blocks, keys, strict=True):
             x = block(x, mask, key)
-        x = nnx.relu(self.norm(x, mask=mask))
+        x = self.activation(self.norm(x, mask=mask))
         # The mean over many pixels is taken in float32: bfloat16 has eight bits to add them up in.
         return self.linear(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
 
@@ -145,6 +167,21 @@ def flops_per_image(model: WideResNet, height: int, width: int) -> int:
         layers = [block.conv1, block.conv2, *([block.shortcut] if block.shortcut is not None else [])]
         total += sum(2 * pixels * layer.kernel.size for layer in layers)
     return total + 2 * model.linear.kernel.size
+
+
+def _make_adaptive(model: WideResNet, scale: float, size: tuple[int, int] | None) -> None:
+    """Give every activation its slopes: one for each pixel of images of this size and each channel, or a single one."""
+
+    def after(norm: nnx.BatchNorm, stride: int) -> AdaptiveActivation:
+        shape = () if size is None else (-(-size[0] // stride), -(-size[1] // stride), norm.num_features)
+        return AdaptiveActivation(nnx.relu, scale, shape)
+
+    stride = 1  # from the images to the input of the block
+    for block in model.blocks:
+        block.activation1 = after(block.norm1, stride)
+        stride *= block.stride
+        block.activation2 = after(block.norm2, stride)
+    model.activation = after(model.norm, stride)
 
 
 def _norm(channels: int, dtype: Any, rngs: nnx.Rngs) -> nnx.BatchNorm:
@@ -176,7 +213,16 @@ def _uniform(bound: float) -> Callable[..., jax.Array]:
     return init
 
 
-def _check(depth: int, width: int, num_classes: int, in_channels: int, dropout: float) -> None:
+def _check(
+    depth: int,
+    width: int,
+    num_classes: int,
+    in_channels: int,
+    dropout: float,
+    activation: str,
+    activation_scale: float,
+    image_size: tuple[int, int] | None,
+) -> None:
     if depth < 10 or (depth - 4) % 6:
         raise ValueError(f"depth must be 6n + 4 with n >= 1, such as 10, 16, 22 or 28; got {depth}.")
     if width < 1:
@@ -187,3 +233,11 @@ def _check(depth: int, width: int, num_classes: int, in_channels: int, dropout: 
         raise ValueError(f"in_channels must be at least 1, got {in_channels}.")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be in [0, 1), got {dropout}.")
+    if activation not in ("relu", "l-laaf", "n-laaf"):
+        raise ValueError(f'activation must be "relu", "l-laaf" or "n-laaf", got {activation!r}.')
+    if not 1 <= activation_scale < math.inf:
+        raise ValueError(f"activation_scale must be a finite number of at least 1, got {activation_scale}.")
+    if image_size is not None and (len(image_size) != 2 or min(image_size) < 4):
+        raise ValueError(f"image_size must be a height and a width of at least 4, got {image_size}.")
+    if activation == "n-laaf" and image_size is None:
+        raise ValueError('activation="n-laaf" has a slope for each pixel: pass image_size=(height, width), got None.')

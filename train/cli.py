@@ -18,7 +18,7 @@ from train.bench.command import Bench
 from train.data.dataset import DataError
 from train.experiments import ConfigError, Experiment
 from train.schema import RecordError
-from train.studies.command import Directions, Mechanism
+from train.studies.command import Directions, Games, Mechanism
 
 _LISTED = (
     "name",
@@ -93,15 +93,15 @@ class Run:
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
         arms = self._arms()
-        from train import loop, processes
+        from train import loop, processes, tuning
         from train.reporting.report import report
 
         policy = loop.SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         processes.join(self.coordinator, self.processes, self.process)
-        for arm in arms:
+        for run in [run for arm in arms for run in (*tuning.trials(arm), arm)]:
             loop.run(
-                arm,
-                seeds=arm.seeds,
+                run,
+                seeds=run.seeds,
                 root=self.runs,
                 data_dir=self.data_dir,
                 command=shlex.join(["python", "-m", "train", *sys.argv[1:]]),
@@ -222,6 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
             "bench": Bench,
             "mechanism": Mechanism,
             "directions": Directions,
+            "games": Games,
         },
         prog="python -m train",
         description="Train Wide ResNets with LCAM and with SGD, and say which did better.",

@@ -1,5 +1,6 @@
 """Seeds that run together as one program: their state, what they have seen, and how they go on."""
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -7,11 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from train import mesh as meshes
-from train.epoch import Evaluation, Images, StepMetrics, compiled, evaluation_program, slice_program
+from train.epoch import (
+    Evaluation,
+    Images,
+    StepMetrics,
+    calibration_program,
+    compiled,
+    evaluation_program,
+    slice_program,
+)
 from train.feed import Feed
+from train.objective import num_stages, stage
+from train.optimizer import evaluates_elsewhere
 from train.progress import RunProgress
 from train.schedules import learning_rate
 from train.state import Setup, TrainState
@@ -43,14 +55,24 @@ class Cohort:
         self._unread: list[StepMetrics] = []  # on the device
         self._step = 0
         self._slices = _cut(setup)
-        self._programs: dict[tuple[int, int], Callable[[TrainState, Images], Any]] = {
-            (steps, batch): compiled(
-                slice_program(setup, mesh, steps, batch, streamed=feed.streamed), mesh, len(seeds), donate=True
+        compile_program = functools.partial(compiled, mesh=mesh, seeds=len(seeds))
+        # Each is compiled when it is first called.
+        stages = range(num_stages(setup.experiment))
+        self._programs: dict[tuple[int, int, int], Callable[[TrainState, Images], Any]] = {
+            (stage, steps, batch): compile_program(
+                slice_program(setup, mesh, steps, batch, stage=stage, streamed=feed.streamed), donate=True
             )
+            for stage in stages
             for steps, batch in set(self._slices)
         }
-        batch = meshes.padded_size(min(_EVALUATION_BATCH, feed.test_size), mesh)
-        self._evaluate = compiled(evaluation_program(setup, mesh, batch), mesh, len(seeds), donate=False)
+        size = meshes.padded_size(min(_EVALUATION_BATCH, feed.test_size), mesh)
+        self._evaluations = [
+            compile_program(evaluation_program(setup, mesh, size, stage=stage), donate=False) for stage in stages
+        ]
+        steps, batch = self._slices[0]
+        self._calibrate = compile_program(
+            calibration_program(setup, mesh, steps, batch, streamed=feed.streamed), donate=False
+        )
 
     @property
     def step(self) -> int:
@@ -103,7 +125,7 @@ class Cohort:
     def _take(self, key: tuple[int, int]) -> None:
         data = self._feed.training(self._step, *key)
         with jax.transfer_guard("disallow"):
-            self.state, metrics = self._programs[key](self.state, data)
+            self.state, metrics = self._programs[(self._stage, *key)](self.state, data)
         self._unread.append(metrics)
         self._step += key[0]
 
@@ -129,11 +151,24 @@ class Cohort:
             "--learning-rate, or --nonfinite skip to leave such steps out."
         )
 
+    @property
+    def _stage(self) -> int:
+        return stage(self.setup.experiment, len(self.rows))
+
+    def _judged(self) -> TrainState:
+        """The state to evaluate: that after the last step, with the batch statistics of the parameters judged."""
+        if not evaluates_elsewhere(self.setup.experiment):
+            return self.state
+        first = self._step - self.setup.steps_per_epoch
+        data = self._feed.training(first, *self._slices[0])
+        return self._calibrate(self.state._replace(step=jnp.full_like(self.state.step, first)), data)
+
     def _rate(self, step: int) -> float:
         return float(learning_rate(self.setup.experiment, self.setup.steps_per_epoch)(np.int32(step)))
 
     def _end_epoch(self, seconds: float, progress: RunProgress) -> None:
-        parts = [jax.device_get(self._evaluate(self.state, data)) for data in self._feed.test()]
+        state, evaluate = self._judged(), self._evaluations[self._stage]
+        parts = [jax.device_get(evaluate(state, data)) for data in self._feed.test()]
         evaluation = Evaluation(*(np.sum(values, axis=0) for values in zip(*parts, strict=True)))
         number = self.setup.steps_per_epoch
         steps = StepMetrics(*(values[:, -number:] for values in self.steps()))

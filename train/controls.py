@@ -6,8 +6,8 @@ its momentum over all steps (phase `none`: that momentum, always). If LCAM is be
 picks the right steps.
 """
 
-import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +15,15 @@ from train import records
 from train.experiments import ConfigError, Experiment
 
 
-def resolve(experiment: Experiment, root: Path, seed: int) -> Experiment:
-    """Fill in what a control takes from the run that it follows; other experiments stay as they are.
+def taken(experiment: Experiment, root: Path, seed: int) -> dict[str, Any]:
+    """The fields of a control that the run which it follows decides; none for other experiments.
 
     Raises:
       ConfigError: If that run is not there, not finished, or has another number of epochs.
       RecordError: If its record is damaged.
     """
     if not experiment.follows:
-        return experiment
+        return {}
     name = f"{experiment.group}/{experiment.follows}"
     path = records.run_dir(root, name, seed) / records.RESULT
     if not path.exists():
@@ -39,6 +39,6 @@ def resolve(experiment: Experiment, root: Path, seed: int) -> Experiment:
     momentum = np.reshape(followed.steps.momentum, (experiment.epochs, -1))
     if experiment.phase == "none":
         mean = round(float(momentum.mean(dtype=np.float64)), 6)
-        return dataclasses.replace(experiment, momentum_below=mean, momentum_above=mean)
+        return {"momentum_below": mean, "momentum_above": mean}
     share = np.mean(momentum == np.float32(experiment.momentum_below), axis=1)
-    return dataclasses.replace(experiment, random_probability=tuple(round(float(p), 6) for p in share))
+    return {"random_probability": tuple(round(float(p), 6) for p in share)}

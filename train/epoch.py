@@ -6,7 +6,7 @@ Nothing goes to the host in between.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,13 @@ from jax.sharding import Mesh
 
 import lcam_optax
 from train import mesh as meshes
+from train import objective
 from train.augment import crop_and_flip, normalize
-from train.optimizer import make_optimizer, momentum_used
+from train.optimizer import evaluated, make_optimizer, momentum_used, trained
 from train.state import Setup, TrainState, stream
+
+# The label of a row of padding: past all classes.
+_NO_CLASS = np.int32(2**31 - 1)
 
 Array = jax.Array | np.ndarray  # on the device, or read from it
 
@@ -34,7 +38,7 @@ class Images(NamedTuple):
 class StepMetrics(NamedTuple):
     """What each step saw; [steps], or [seeds, steps]."""
 
-    loss: Array  # float32, mean cross-entropy of the batch in nats
+    loss: Array  # float32, of the batch: the mean cross-entropy in nats, or what else the run minimises
     momentum: Array  # float32, the momentum that the step used
     below: Array  # bool, whether the loss fell below the mean of its epoch so far
 
@@ -46,31 +50,58 @@ class Evaluation(NamedTuple):
     loss: Array  # float32, sum of the cross-entropies in nats
 
 
-def slice_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, streamed: bool = False) -> Callable:
+def slice_program(
+    setup: Setup, mesh: Mesh, steps: int, batch: int, *, stage: int = 0, streamed: bool = False
+) -> Callable:
     """Make the function (state, data) -> (state, StepMetrics) that takes the next `steps` steps of `batch` images.
 
     `data` is the whole training set; or, streamed, the images of each step, [steps, padded, ...] with `padded` from
-    `train.mesh.padded_size`.
+    `train.mesh.padded_size`. `stage` is that of `train.objective`.
     """
 
-    def run(state: TrainState, data: Images) -> tuple[TrainState, StepMetrics]:
+    def step(state: TrainState, images: jax.Array, labels: jax.Array, mask: jax.Array | None) -> Any:
+        return _train_step(setup, stage, state, images, labels, mask)
+
+    return _over_batches(setup, mesh, steps, batch, streamed, step)
+
+
+def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, streamed: bool = False) -> Callable:
+    """Make the function (state, data) -> state with the batch statistics of the parameters that a run is judged by.
+
+    For optimizers that take gradients at other parameters (`train.optimizer.evaluates_elsewhere`). The statistics are
+    running ones over the `steps` batches from the state's step on, for which it is set back.
+    """
+
+    def step(state: TrainState, images: jax.Array, labels: jax.Array, mask: jax.Array | None) -> Any:
+        params = evaluated(setup.experiment, state.params, state.opt_state)
+        batch_stats = _loss(setup, 0, state, images, labels, mask, params)[1][0]
+        return state._replace(batch_stats=batch_stats, step=state.step + 1), None
+
+    return lambda state, data: _over_batches(setup, mesh, steps, batch, streamed, step)(state, data)[0]
+
+
+def _over_batches(setup: Setup, mesh: Mesh, steps: int, batch: int, streamed: bool, step: Callable) -> Callable:
+    """Make the scan of a step (state, images, labels, mask) -> (state, seen) over the state's next batches."""
+
+    def run(state: TrainState, data: Images) -> tuple[TrainState, Any]:
         order = epoch_order(setup, state.seed, state.step // setup.steps_per_epoch)
 
-        def step(state: TrainState, own: Images) -> tuple[TrainState, StepMetrics]:
+        def on_batch(state: TrainState, own: Images) -> tuple[TrainState, Any]:
             images, labels = own if streamed else _gather(setup, mesh, state, data, order, batch)
             images, mask = _augment(setup, mesh, state, jnp.asarray(images), batch)
-            return _train_step(setup, state, images, jnp.asarray(labels), mask)
+            return step(state, images, jnp.asarray(labels), mask)
 
-        return jax.lax.scan(step, state, data if streamed else None, length=steps)
+        return jax.lax.scan(on_batch, state, data if streamed else None, length=steps)
 
     return run
 
 
-def evaluation_program(setup: Setup, mesh: Mesh, batch: int) -> Callable:
+def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) -> Callable:
     """Make the function (state, data) -> Evaluation over a whole split, every image counted once."""
 
     def run(state: TrainState, data: Images) -> Evaluation:
-        model = nnx.merge(setup.graphdef, state.params, state.batch_stats, copy=True)
+        params = evaluated(setup.experiment, state.params, state.opt_state)
+        model: Any = nnx.merge(setup.graphdef, params, state.batch_stats, copy=True)
         model.eval()
         size = len(data.labels)
 
@@ -79,7 +110,8 @@ def evaluation_program(setup: Setup, mesh: Mesh, batch: int) -> Callable:
             counted = index < size
             # The rows after the end repeat the last image and are not counted.
             images, labels = _take(mesh, data, jnp.minimum(index, size - 1))
-            logits = model(normalize(images, setup.experiment.mean, setup.experiment.std))
+            inputs = normalize(images, setup.experiment.mean, setup.experiment.std)
+            logits = objective.predict(setup.experiment, model, inputs, stage)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return Evaluation(
                 total.wrong + jnp.sum(counted & (logits.argmax(-1) != labels), dtype=jnp.int32),
@@ -135,26 +167,39 @@ def _augment(
 
 
 def _train_step(
-    setup: Setup, state: TrainState, images: jax.Array, labels: jax.Array, mask: jax.Array | None
+    setup: Setup, stage: int, state: TrainState, images: jax.Array, labels: jax.Array, mask: jax.Array | None
 ) -> tuple[TrainState, StepMetrics]:
     """One step of the optimizer, from augmented uint8 images."""
-    loss_fn = functools.partial(_loss, setup, state, images, labels, mask)
-    (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    experiment = setup.experiment
+    loss_fn = functools.partial(_loss, setup, stage, state, images, labels, mask)
+    params = trained(experiment, state.params)
+    (loss, (batch_stats, logits)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
     # The seed entered the optimizer state in `init_state`; `update` reads it there.
-    optimizer = make_optimizer(setup.experiment, setup.steps_per_epoch)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
+    optimizer = make_optimizer(experiment, setup.steps_per_epoch, stage=stage)
+    updates, opt_state = optimizer.update(
+        grads,
+        state.opt_state,
+        state.params,
+        value=loss,
+        # For those that look at other parameters too: the same batch, and batch statistics that nobody keeps.
+        value_fn=lambda params: loss_fn(params)[0],
+        grad_fn=lambda params: jax.grad(loss_fn, has_aux=True)(params)[0],
+        labels=labels if mask is None else jnp.where(mask, labels, _NO_CLASS),
+        predictions=None if logits is None else logits.argmax(-1),
+    )
     below, observed = lcam_optax.epoch_mean(setup.steps_per_epoch).update(loss, state.observed)
-    metrics = StepMetrics(loss, momentum_used(setup.experiment, state.opt_state, opt_state), below)
-    params = optax.apply_updates(state.params, updates)
-    if setup.experiment.nonfinite == "skip":
+    metrics = StepMetrics(loss, momentum_used(experiment, state.opt_state, opt_state, stage), below)
+    new_params = optax.apply_updates(state.params, updates)
+    if experiment.nonfinite == "skip":
         keep = functools.partial(jax.tree.map, functools.partial(jnp.where, jnp.isfinite(loss)))
-        params, batch_stats = keep(params, state.params), keep(batch_stats, state.batch_stats)
-        # The momentum buffer stays; the counters, which are scalars, go on, for a step was made.
+        new_params, batch_stats = keep(new_params, state.params), keep(batch_stats, state.batch_stats)
+        # Of the optimizer state only the counters go on, for a step was made.
+        counts = jax.tree.map(lambda leaf: jnp.issubdtype(leaf.dtype, jnp.integer), opt_state)
         opt_state = jax.tree.map(
-            lambda new, old: jnp.where(jnp.isfinite(loss), new, old) if new.ndim else new, opt_state, state.opt_state
+            jnp.where, jax.tree.map(lambda c: c | jnp.isfinite(loss), counts), opt_state, state.opt_state
         )
     new_state = TrainState(
-        params=params,
+        params=new_params,
         batch_stats=batch_stats,
         opt_state=opt_state,
         observed=observed,
@@ -166,18 +211,18 @@ def _train_step(
 
 def _loss(
     setup: Setup,
+    stage: int,
     state: TrainState,
     images: jax.Array,
     labels: jax.Array,
     mask: jax.Array | None,
     params: nnx.State,
-) -> tuple[jax.Array, nnx.State]:
-    """The mean cross-entropy of the real rows, and the new batch statistics."""
+) -> tuple[jax.Array, tuple[nnx.State, jax.Array | None]]:
+    """The loss of the real rows, the new batch statistics, and the logits of all rows."""
     # NNX modules may be changed only at the trace level they were made at: merged inside the gradient.
-    model = nnx.merge(setup.graphdef, params, state.batch_stats, copy=True)
+    model: Any = nnx.merge(setup.graphdef, params, state.batch_stats, copy=True)
     model.train()
     key = jax.random.fold_in(stream(state.seed, "dropout"), state.step) if setup.experiment.dropout else None
-    logits = model(normalize(images, setup.experiment.mean, setup.experiment.std), mask=mask, dropout_key=key)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    loss = losses.mean() if mask is None else jnp.sum(losses, where=mask) / jnp.sum(mask, dtype=jnp.float32)
-    return loss, nnx.state(model, nnx.BatchStat)
+    inputs = normalize(images, setup.experiment.mean, setup.experiment.std)
+    loss, logits = objective.loss(setup.experiment, model, inputs, labels, mask, key, stage)
+    return loss, (nnx.state(model, nnx.BatchStat), logits)

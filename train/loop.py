@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from train import controls, data, processes, records
+from train import controls, data, processes, records, tuning
 from train import mesh as meshes
 from train.checkpoints import Checkpoints, Snapshot, begun_cohorts, cohort_dir
 from train.cohort import Cohort
@@ -90,11 +90,13 @@ def run(
     )
     if missing:
         dataset = (data.open_source if stream else data.load)(experiment.dataset, data_dir)
+        if experiment.holdout:
+            dataset = tuning.hold_out(dataset)
         mesh = meshes.make_mesh(devices)
         # Streamed seeds need images of their own, and those that follow a run have settings of their own.
         together = experiment.vmap_seeds and not stream and not experiment.follows
         for cohort in _cohorts(together, missing, begun):
-            resolved = _resolved(experiment, root, cohort[0])
+            resolved = _resolved_by_first(experiment, root, cohort[0])
             job = _Job(
                 experiment=resolved,
                 dataset=dataset,
@@ -140,21 +142,23 @@ def _is_finished(root: Path, experiment: Experiment, seed: int) -> bool:
     if not path.exists():
         return False
     record = records.read(path)
-    _refuse_other_settings(path, record.config, config_of(controls.resolve(experiment, root, seed)))
+    _refuse_other_settings(path, record.config, config_of(_resolved(experiment, root, seed)))
     return record.finished
 
 
 def _resolved(experiment: Experiment, root: Path, seed: int) -> Experiment:
-    """A control with what it takes from another run, as the first process sees it."""
+    """An experiment with what it takes from other runs: its controls' momentum, its tuned learning rate."""
+    changes = controls.taken(experiment, root, seed) | tuning.tuned(experiment, root)
+    return dataclasses.replace(experiment, **changes) if changes else experiment
 
-    def look() -> list[Any]:
-        resolved = controls.resolve(experiment, root, seed)
-        return [resolved.momentum_below, resolved.momentum_above, resolved.random_probability]
 
-    below, above, chances = processes.of_first(look)
-    return dataclasses.replace(
-        experiment, momentum_below=below, momentum_above=above, random_probability=tuple(chances)
-    )
+def _resolved_by_first(experiment: Experiment, root: Path, seed: int) -> Experiment:
+    """The same as the first process sees it, who alone knows for certain what there is."""
+    config: dict[str, Any] = processes.of_first(lambda: config_of(_resolved(experiment, root, seed)))
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
+    }
+    return dataclasses.replace(experiment, **fields)
 
 
 def _refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:

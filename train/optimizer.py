@@ -1,47 +1,98 @@
-"""The optimizer of an experiment, and the momentum that it used."""
+"""The optimizer of an experiment, the momentum that it used, and the parameters that it trains and is judged by."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 import lcam_optax
+from models import is_slope
+from train import alternatives, objective
 from train.experiments import Experiment
-from train.schedules import learning_rate
+from train.schedules import epochs_in_schedule, learning_rate
 
 
 def make_optimizer(
-    experiment: Experiment, steps_per_epoch: int, seed: jax.typing.ArrayLike = 0
+    experiment: Experiment, steps_per_epoch: int, seed: jax.typing.ArrayLike = 0, stage: int = 0
 ) -> optax.GradientTransformationExtraArgs:
     """Build the optimizer of an experiment.
 
     Args:
       experiment: The arm.
       steps_per_epoch: Optimizer steps in an epoch, the short last batch included.
-      seed: Enters the state that `init` makes, for the phase that draws; `update` does not look at it.
+      seed: Enters the state that `init` makes, for what is drawn; `update` does not look at it.
+      stage: See `train.objective.stage`.
 
     Returns:
-      SGD from Optax itself where there is no phase, else LCAM; coupled weight decay in both.
+      SGD from Optax itself where there is no phase, else LCAM; or the alternative that the experiment names. Its
+      `update` takes the extra arguments `value`, `value_fn`, `grad_fn`, `labels` and `predictions`, whichever it needs.
     """
-    rate = learning_rate(experiment, steps_per_epoch)
+    settings = alternatives.Settings(
+        rate=learning_rate(experiment, steps_per_epoch),
+        peak=experiment.learning_rate,
+        weight_decay=experiment.weight_decay,
+        decayed=None if experiment.activation == "relu" else _all_but_slopes,
+        momentum=experiment.momentum_below,
+        steps_per_epoch=steps_per_epoch,
+        total_steps=epochs_in_schedule(experiment) * steps_per_epoch,
+        seed=seed,
+    )
+    if experiment.optimizer != "sgd":
+        optimizer = alternatives.BUILDERS[experiment.optimizer](settings)
+    elif experiment.phase == "none":
+        optimizer = alternatives.sgd(settings, nesterov=experiment.nesterov)
+    else:
+        optimizer = _lcam(experiment, settings)
+    return objective.restrict(optax.with_extra_args_support(optimizer), experiment, stage)
+
+
+def momentum_used(experiment: Experiment, before: optax.OptState, after: optax.OptState, stage: int = 0) -> jax.Array:
+    """The float32 momentum of the step that led from one optimizer state to the next."""
     if experiment.phase == "none":
-        sgd = optax.sgd(rate, momentum=experiment.momentum_below, nesterov=experiment.nesterov)
-        return optax.chain(optax.add_decayed_weights(experiment.weight_decay), sgd)
+        return jnp.float32(experiment.momentum_below)
+    return lcam_optax.phase(objective.acting(experiment, before if experiment.delay else after, stage)).momentum
+
+
+def evaluates_elsewhere(experiment: Experiment) -> bool:
+    """Whether a run is judged by other parameters than those that it takes gradients at."""
+    return experiment.optimizer in ("lookahead", "schedule-free")
+
+
+def start(experiment: Experiment, params: Any) -> Any:
+    """The parameters of a run before the first step, in the form that its optimizer wants."""
+    return optax.LookaheadParams.init_synced(params) if experiment.optimizer == "lookahead" else params
+
+
+def trained(experiment: Experiment, params: Any) -> Any:
+    """The network's parameters that gradients are taken at."""
+    return params.fast if experiment.optimizer == "lookahead" else params
+
+
+def evaluated(experiment: Experiment, params: Any, opt_state: optax.OptState) -> Any:
+    """The network's parameters that a run is judged by."""
+    if experiment.optimizer == "lookahead":
+        return params.slow
+    if experiment.optimizer == "schedule-free":
+        return optax.contrib.schedule_free_eval_params(opt_state, params)
+    return params
+
+
+def _all_but_slopes(params: optax.Params) -> Any:
+    return jax.tree.map(lambda slope: not slope, is_slope(params))
+
+
+def _lcam(experiment: Experiment, settings: alternatives.Settings) -> optax.GradientTransformationExtraArgs:
     return lcam_optax.lcam(
-        rate,
-        _phase(experiment, steps_per_epoch, seed),
+        settings.rate,
+        _phase(experiment, settings.steps_per_epoch, settings.seed),
         experiment.momentum_below,
         experiment.momentum_above,
         nesterov=experiment.nesterov,
         delay=experiment.delay,
-        weight_decay=experiment.weight_decay,
+        weight_decay=settings.weight_decay,
+        weight_decay_mask=settings.decayed,
     )
-
-
-def momentum_used(experiment: Experiment, before: optax.OptState, after: optax.OptState) -> jax.Array:
-    """The float32 momentum of the step that led from one optimizer state to the next."""
-    if experiment.phase == "none":
-        return jnp.float32(experiment.momentum_below)
-    return lcam_optax.phase(before if experiment.delay else after).momentum
 
 
 def _phase(experiment: Experiment, steps_per_epoch: int, seed: jax.typing.ArrayLike) -> lcam_optax.Phase:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from train.experiments import Experiment
+from train.objective import num_stages
 
 _AUTHORS_EPOCHS = 150
 _DROPS = (31, 61, 91)  # epochs, counted from 0, at whose start the rate falls to a fifth
@@ -24,7 +25,7 @@ def learning_rate(experiment: Experiment, steps_per_epoch: int) -> optax.Schedul
 
     `step`: 0.1, 0.02, 0.004, 0.0008 from epochs 0, 31, 61, 91 (times `learning_rate` / 0.1). `smooth`: held for 31
     epochs, then multiplied by 0.99985 before every step. `cosine`: half a period from `learning_rate` to 0, without
-    restarts. `constant`: as it says.
+    restarts. `constant`: as it says. Each stage of a run (see `train.objective`) has the schedule anew.
 
     Args:
       experiment: Its `schedule`, `learning_rate` and `epochs` count.
@@ -33,7 +34,17 @@ def learning_rate(experiment: Experiment, steps_per_epoch: int) -> optax.Schedul
     Returns:
       A function from the step, an int32 scalar counted from 0, to the float32 learning rate of that step.
     """
-    rate, epochs = experiment.learning_rate, experiment.epochs
+    schedule, steps = _schedule(experiment, steps_per_epoch), epochs_in_schedule(experiment) * steps_per_epoch
+    return schedule if num_stages(experiment) == 1 else lambda step: schedule(step % steps)
+
+
+def epochs_in_schedule(experiment: Experiment) -> int:
+    """Epochs of a run that one schedule spans: all, or those of a stage."""
+    return experiment.epochs // num_stages(experiment)
+
+
+def _schedule(experiment: Experiment, steps_per_epoch: int) -> optax.Schedule:
+    rate, epochs = experiment.learning_rate, epochs_in_schedule(experiment)
     if experiment.schedule == "step":
         drops = [_stretched(epoch, epochs) * steps_per_epoch for epoch in _DROPS]
         return lambda step: rate * 0.2 ** sum((step >= drop).astype(jnp.float32) for drop in drops)

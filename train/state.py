@@ -1,7 +1,8 @@
 """The state of a run: plain arrays, so that it can be jitted, vmapped, sharded, donated and saved as it is."""
 
+import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +11,16 @@ import optax
 from flax import nnx
 
 import lcam_optax
-from models import WideResNet
 from train.data.dataset import Dataset, Source
 from train.experiments import ConfigError, Experiment
-from train.optimizer import make_optimizer
+from train.objective import make_model
+from train.optimizer import make_optimizer, start
 
 
 class TrainState(NamedTuple):
     """Everything that changes while a run goes on; with a leading axis where several seeds run together."""
 
-    params: nnx.State  # float32
+    params: Any  # float32; the network's, in the form that the optimizer wants (see `train.optimizer.start`)
     batch_stats: nnx.State  # float32
     opt_state: optax.OptState
     observed: lcam_optax.EpochMeanState  # where the losses lie, for the record: kept for SGD as well
@@ -56,19 +57,6 @@ class Setup(NamedTuple):
         return self.experiment.epochs * self.steps_per_epoch
 
 
-def make_model(experiment: Experiment, num_classes: int, channels: int, key: jax.Array) -> WideResNet:
-    """Build the network of an experiment."""
-    return WideResNet(
-        experiment.depth,
-        experiment.width,
-        num_classes,
-        in_channels=channels,
-        dropout=experiment.dropout,
-        dtype=jnp.dtype(experiment.dtype),
-        rngs=nnx.Rngs(params=key),
-    )
-
-
 def make_setup(experiment: Experiment, dataset: Dataset | Source) -> Setup:
     """Fit an experiment to a data set.
 
@@ -86,7 +74,8 @@ def make_setup(experiment: Experiment, dataset: Dataset | Source) -> Setup:
             f"{experiment.name}: batch_size is {experiment.batch_size}, but {dataset.name} has only "
             f"{dataset.train_size} training images."
         )
-    model = nnx.eval_shape(lambda: make_model(experiment, dataset.num_classes, channels, jax.random.key(0)))
+    make = functools.partial(make_model, experiment, dataset.num_classes, dataset.image_shape)
+    model = nnx.eval_shape(lambda: make(jax.random.key(0)))
     graphdef = nnx.split(model, nnx.Param, nnx.BatchStat)[0]
     setup = Setup(experiment, graphdef, dataset.train_size, dataset.image_shape)
     if setup.total_steps >= 2**31:
@@ -102,8 +91,9 @@ def initial_state(setup: Setup, num_classes: int, seeds: Sequence[int], sharding
 
 def init_state(setup: Setup, num_classes: int, seed: jax.Array) -> TrainState:
     """Make the state before the first step; all of it follows from the seed."""
-    model = make_model(setup.experiment, num_classes, setup.image_shape[-1], stream(seed, "init"))
-    _, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
+    model = make_model(setup.experiment, num_classes, setup.image_shape, stream(seed, "init"))
+    _, network, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
+    params = start(setup.experiment, network)
     optimizer = make_optimizer(setup.experiment, setup.steps_per_epoch, seed)
     return TrainState(
         params=params,

@@ -9,6 +9,7 @@ from lcam_optax.contrib._momentum_annealing import learning_rate_from_momentum, 
 from lcam_optax.contrib._mutual_information import contingency_table, label_information
 from lcam_optax.contrib._mutual_information_decay import MutualInformationDecayState, mutual_information_decay
 from lcam_optax.contrib._player_field import player_field
+from lcam_optax.contrib._salp_swarm import SalpSwarmSgdState, salp_swarm_sgd
 from lcam_optax.contrib._symplectic_gradient import symplectic_gradient
 from lcam_optax.contrib._yamadam import ScaleByYamadamState, scale_by_yamadam, yamadam
 
@@ -16,6 +17,7 @@ __all__ = [
     "DelayedFeedbackState",
     "LrsgdState",
     "MutualInformationDecayState",
+    "SalpSwarmSgdState",
     "ScaleByYamadamState",
     "consensus_gradient",
     "contingency_table",
@@ -29,6 +31,7 @@ __all__ = [
     "momentum_from_learning_rate",
     "mutual_information_decay",
     "player_field",
+    "salp_swarm_sgd",
     "scale_by_yamadam",
     "symplectic_gradient",
     "yamadam",

@@ -48,6 +48,9 @@ BAD = [
     ("weight_decay", -1e-4), ("weight_decay", float("inf")), ("crop_padding", -1), ("std", (0.0, 1.0, 1.0)),
     ("mean", (0.5,)), ("mean", (float("nan"), 0.0, 0.0)), ("seeds", ()), ("seeds", (-1,)), ("seeds", (1, 1)),
     ("seeds", (2**31,)), ("dtype", "float16"), ("schedule", "linear"), ("phase", "lunar"),
+    ("optimizer", "sdg"), ("training", "sideways"), ("activation", "tanh"),
+    ("activation_scale", 0.5), ("slope_recovery", -1.0), ("learning_rates", (0.1, 0.0)), ("weight_decays", (-1e-4,)),
+    ("tuning_seeds", ()), ("tuning_seeds", (1, 1)),
 ]  # fmt: skip
 
 
@@ -78,3 +81,28 @@ def test_every_arm_that_is_followed_runs_before_its_followers():
     assert len(followers) == 4
     for arm in followers:
         assert names.index(f"{arm.group}/{arm.follows}") < names.index(arm.name)
+
+
+TOGETHER = [
+    ({"optimizer": "adamw", "phase": "epoch_mean"}, "phase is 'epoch_mean', allowed: none, as optimizer is adamw"),
+    ({"optimizer": "sam", "nesterov": True}, "nesterov is True, allowed: False"),
+    ({"optimizer": "momo", "activation": "l-laaf"}, "optimizer is 'momo', allowed: one of sgd, adam"),
+    ({"training": "associated", "activation": "n-laaf"}, "activation is 'n-laaf', allowed: relu"),
+    ({"training": "partitioned", "epochs": 10}, "epochs is 10, allowed: a multiple of 3"),
+    ({"training": "partitioned", "epochs": 9, "phase": "random"}, "phase is 'random', allowed: any but random"),
+    ({"learning_rates": (0.1,)}, "weight_decays is .*empty if and only if learning_rates is"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), TOGETHER)
+def test_what_does_not_go_together_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(EXPERIMENTS["fig3/sgd-0.9"], **changes)
+
+
+@pytest.mark.parametrize("group", ["arena", "arena-digits"])
+def test_all_of_an_arena_have_the_same_budget(group):
+    arms = find(group)
+    assert {len(arm.learning_rates) * len(arm.weight_decays) for arm in arms} == {6}
+    assert len({(arm.tuning_seeds, arm.seeds, arm.epochs, arm.batch_size, arm.dataset) for arm in arms}) == 1
+    assert all(not set(arm.tuning_seeds) & set(arm.seeds) and len(arm.seeds) >= 5 for arm in arms)

@@ -14,7 +14,7 @@ from train.bench.machine import copy_program
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, compile_timed, ratio
 from train.bench.workload import Case, experiment_of, on_gpu, require_positive, tree_bytes
-from train.state import make_model
+from train.objective import make_model
 
 _STEPS_PER_EPOCH = 391
 _GUARDED_STEPS = 50
@@ -83,7 +83,7 @@ def optimizers() -> dict[str, optax.GradientTransformationExtraArgs]:
 def _parameters(depth: int, width: int) -> Any:
     """A tree of the network's parameters with small random numbers."""
     experiment = experiment_of(Case(depth=depth, width=width))
-    model = nnx.eval_shape(lambda: make_model(experiment, 10, 3, jax.random.key(0)))
+    model = nnx.eval_shape(lambda: make_model(experiment, 10, (32, 32, 3), jax.random.key(0)))
     rng = np.random.default_rng(0)
 
     def leaf(shape: jax.ShapeDtypeStruct) -> jax.Array:

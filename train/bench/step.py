@@ -15,7 +15,7 @@ from train.bench.peers import peers
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, ratio
 from train.bench.workload import Case, CaseOptions, Training, cases, on_gpu, require_positive
-from train.state import make_model
+from train.objective import make_model
 
 OURS = "JAX, scanned"
 _ON_CPU = (Case(depth=16, width=1), Case(depth=16, width=4))
@@ -46,9 +46,10 @@ def run(options: Options) -> Result:
 
 def training_flops(training: Training) -> int:
     """Floating-point operations of one image's forward and backward pass in products."""
-    height, width, channels = training.setup.image_shape
+    height, width, _ = training.setup.image_shape
     classes = training.dataset.num_classes
-    model = nnx.eval_shape(lambda: make_model(training.experiment, classes, channels, jax.random.key(0)))
+    shape = training.setup.image_shape
+    model = nnx.eval_shape(lambda: make_model(training.experiment, classes, shape, jax.random.key(0)))
     return 3 * flops_per_image(model, height, width)
 
 

@@ -1,4 +1,4 @@
-"""`python -m train mechanism` and `python -m train directions`."""
+"""`python -m train mechanism`, `python -m train directions` and `python -m train games`."""
 
 import dataclasses
 import shlex
@@ -99,6 +99,37 @@ class Directions:
                 console.print(f"{arm.name}  epoch {measured.epoch} of {self.epochs}  loss {measured.train_loss:.3f}")
                 found.append(measured)
         _show(console, *directions_report.write(self.out, found, arms[0], seed=self.seed, command=_command()))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Games:
+    """Play small games and train a small GAN by the methods made for games, beside SGD and Adam.
+
+    Attributes:
+      out: Folder to write to.
+      seeds: How many final runs of each arm of the GAN; its learning rate is chosen on other seeds.
+      steps: Of a run of the GAN.
+    """
+
+    out: Path = Path("runs/games")
+    seeds: int = 10
+    steps: int = 3000
+
+    def __call__(self, console: Console) -> None:
+        """Carry the command out.
+
+        Raises:
+          ConfigError: If there are too few seeds for an interval, or so many that they meet those of the tuning, or
+            if the steps do not divide into looks.
+        """
+        from train.studies import games_report, gan
+
+        if not 2 <= self.seeds <= gan.FIRST_TUNING_SEED:
+            raise ConfigError(f"seeds is {self.seeds}, allowed: a whole number from 2 to {gan.FIRST_TUNING_SEED}.")
+        if self.steps < 1 or self.steps % gan.Gan.look_every:
+            raise ConfigError(f"steps is {self.steps}, allowed: a positive multiple of {gan.Gan.look_every}.")
+        how = gan.Gan(steps=self.steps)
+        _show(console, *games_report.study(self.out, seeds=self.seeds, command=_command(), gan=how))
 
 
 def _command() -> str:

@@ -1,0 +1,31 @@
+"""The Wide ResNet in pieces: its three groups of blocks, and what a head reads behind one of them."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+NUM_GROUPS = 3
+
+
+def run_group(blocks: nnx.List, group: int, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Pass [N, H, W, C] through the blocks of one group of a `WideResNet`; `mask` as in its call."""
+    size = len(blocks) // NUM_GROUPS
+    for block in blocks[group * size : (group + 1) * size]:
+        x = block(x, _over_pixels(mask), None)
+    return x
+
+
+def pooled_features(norm: nnx.BatchNorm, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Read [N, H, W, C] as the head of a `WideResNet` does: batch norm, ReLU, mean over the pixels; float32 [N, C]."""
+    x = nnx.relu(norm(x, mask=_over_pixels(mask)))
+    return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+
+
+def group_channels(width: int) -> list[int]:
+    """List the channels behind the stem and behind each group."""
+    return [16, *(16 * 2**group * width for group in range(NUM_GROUPS))]
+
+
+def _over_pixels(mask: jax.Array | None) -> jax.Array | None:
+    """Give a mask of rows, [N], the axes that batch norm needs to broadcast it against [N, H, W, C]."""
+    return None if mask is None else mask[:, None, None, None]

@@ -1,0 +1,66 @@
+"""The arena: LCAM beside other optimizers on one network and one data set, each tuned with the same budget.
+
+Every optimizer gets six trials (three learning rates and two weight decays; one that has no learning rate, six weight
+decays) with two seeds each, on images held out from training, and the best goes into runs with five other seeds. The
+learning rates lie around what the literature takes for it. All arms that take a schedule take the cosine, next to which
+SGD and LCAM are run with the authors' steps too.
+"""
+
+import dataclasses
+from typing import Any
+
+from train.experiments.experiment import Experiment
+from train.experiments.variants import lcam, sgd
+
+_SGD_RATES = (0.03, 0.1, 0.3)
+_ADAM_RATES = (3e-4, 1e-3, 3e-3)
+_COUPLED = (1e-4, 5e-4)
+_DECOUPLED = (0.01, 0.1)
+
+
+def arena(base: Experiment) -> list[Experiment]:
+    """The arms of an arena on the network, data and epochs of a base."""
+    steps = dataclasses.replace(base, schedule="step", learning_rates=_SGD_RATES, weight_decays=_COUPLED)
+    cosine = dataclasses.replace(steps, schedule="cosine")
+    constant = dataclasses.replace(steps, schedule="constant")
+
+    def arm(base: Experiment, name: str, **changes: Any) -> Experiment:
+        return dataclasses.replace(base, name=f"{base.name}/{name}", **changes)
+
+    def other(optimizer: str, base: Experiment = cosine, **changes: Any) -> Experiment:
+        return arm(base, optimizer, optimizer=optimizer, **changes)
+
+    adaptive: dict[str, Any] = {"learning_rates": _ADAM_RATES, "weight_decays": _DECOUPLED}
+    without_momentum: dict[str, Any] = {"momentum_below": 0.0, "momentum_above": 0.0}
+    return [
+        sgd(steps, 0.9),
+        lcam(steps, 0.9, 0.95),
+        lcam(steps, 0.95, 0.9),
+        arm(cosine, "cosine-sgd-0.9"),
+        arm(cosine, "cosine-lcam-0.9-0.95", phase="epoch_mean", momentum_above=0.95),
+        arm(cosine, "cosine-nesterov-0.9", nesterov=True),
+        arm(cosine, "cosine-plain-sgd", **without_momentum),
+        other("adamw", **adaptive),
+        other("lion", learning_rates=(1e-4, 3e-4, 1e-3), weight_decays=(0.1, 1.0)),
+        other("muon", **adaptive),
+        other("schedule-free", constant, learning_rates=(0.3, 1.0, 3.0)),
+        other("momo", constant, learning_rates=(0.1, 1.0, 10.0), weight_decays=_COUPLED),
+        other("sam"),
+        other("lookahead"),
+        other("polyak", constant, learning_rates=(0.1, 1.0, 10.0), **without_momentum),
+        other("annealed-momentum"),
+        other("mutual-information", constant),
+        other("lrsgd-c"),
+        other("lrsgd-r"),
+        other("delayed-feedback", learning_rates=(0.1, 0.3, 1.0), **without_momentum),
+        other("extragradient"),
+        other("past-extrapolation", learning_rates=(0.1, 0.3, 1.0), **without_momentum),
+        other("salp-swarm"),
+        other(
+            "yamadam",
+            constant,
+            learning_rates=(1.0,),
+            weight_decays=(0.0, 1e-5, 1e-4, 5e-4, 1e-3, 5e-3),
+            **without_momentum,
+        ),
+    ]

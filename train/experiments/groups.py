@@ -1,0 +1,131 @@
+"""The arms by name: the authors' figures, the controls, and what is compared with them."""
+
+import dataclasses
+import difflib
+from typing import Any
+
+from train.experiments.arena import arena
+from train.experiments.experiment import ConfigError, Experiment
+from train.experiments.variants import lcam, sgd
+
+
+def _four_arms(base: Experiment) -> list[Experiment]:
+    return [sgd(base, 0.9), sgd(base, 0.95), lcam(base, 0.95, 0.9), lcam(base, 0.9, 0.95)]
+
+
+def _controls(base: Experiment) -> list[Experiment]:
+    """What tells whether it is the loss that makes the difference; the arms that are followed come first."""
+
+    def variant(arm: Experiment, name: str, **changes: Any) -> Experiment:
+        return dataclasses.replace(arm, name=f"{base.name}/{name}", **changes)
+
+    both_ways = [(0.95, 0.9), (0.9, 0.95)]
+    sgd_arm, lcam_arm = sgd(base, 0.9), lcam(base, 0.9, 0.95)
+    followers = []
+    for below, above in both_ways:
+        pair = f"{below:g}-{above:g}"
+        followers += [
+            variant(lcam(base, below, above), f"random-{pair}", phase="random", follows=f"lcam-{pair}"),
+            variant(sgd_arm, f"constant-{pair}", follows=f"lcam-{pair}"),
+        ]
+    return [
+        *_four_arms(base),
+        *followers,
+        variant(lcam_arm, "nodelay-0.9-0.95", delay=False),
+        variant(lcam_arm, "ema-0.9-0.95", phase="ema"),
+        variant(sgd_arm, "nesterov-0.9", nesterov=True),
+        variant(sgd_arm, "cosine-sgd-0.9", schedule="cosine"),
+        variant(lcam_arm, "cosine-lcam-0.9-0.95", schedule="cosine"),
+        # "Half the epochs" as the claim it is: the whole schedule in fewer epochs.
+        variant(sgd_arm, "half-sgd-0.9", epochs=75),
+        variant(lcam_arm, "half-lcam-0.9-0.95", epochs=75),
+        variant(sgd_arm, "twothirds-sgd-0.9", epochs=100),
+        variant(lcam_arm, "twothirds-lcam-0.9-0.95", epochs=100),
+    ]
+
+
+def _methods(base: Experiment) -> list[Experiment]:
+    """Other ways to build or train the network, beside SGD from end to end."""
+
+    def variant(name: str, **changes: Any) -> Experiment:
+        return dataclasses.replace(base, name=f"{base.name}/{name}", **changes)
+
+    return [
+        sgd(base, 0.9),
+        variant("l-laaf", activation="l-laaf"),
+        variant("n-laaf", activation="n-laaf"),
+        variant("partitioned", training="partitioned"),
+        variant("associated", training="associated", optimizer="adam", learning_rate=1e-3, weight_decay=1e-4),
+    ]
+
+
+def _build() -> dict[str, Experiment]:
+    fig3 = Experiment(name="fig3", dataset="cifar10")
+    fig4 = Experiment(name="fig4", dataset="cifar100")
+    controls = Experiment(name="controls", dataset="cifar10")
+    fig5_cifar10 = Experiment(name="fig5-cifar10", dataset="cifar10", schedule="smooth")
+    fig5_cifar100 = Experiment(name="fig5-cifar100", dataset="cifar100", schedule="smooth")
+    # Reproduces nothing: three small runs of the same kind, on bundled data, in a minute or two on two CPU cores.
+    quickstart = Experiment(
+        name="quickstart",
+        dataset="digits",
+        depth=10,
+        width=1,
+        dtype="float32",
+        epochs=20,
+        crop_padding=1,
+        flip=False,
+        mean=(0.5,),
+        std=(0.5,),
+        seeds=(0, 1, 2),
+        vmap_seeds=True,
+    )
+    small = dataclasses.replace(quickstart, seeds=(0, 1, 2, 3, 4))
+    methods = dataclasses.replace(small, name="methods", epochs=30)
+    # A trial that diverges is a bad trial, and no reason to stop.
+    on_cpu = dataclasses.replace(small, name="arena-digits", drop_last=True, nonfinite="skip")
+    on_gpu = Experiment(
+        name="arena", dataset="cifar10", depth=28, width=2, epochs=30, vmap_seeds=True, nonfinite="skip"
+    )
+    arms = [
+        *_four_arms(fig3),
+        *_four_arms(fig4),
+        *_controls(controls),
+        sgd(fig5_cifar10, 0.9),
+        lcam(fig5_cifar10, 0.9, 0.95),
+        sgd(fig5_cifar100, 0.9),
+        lcam(fig5_cifar100, 0.93, 0.9),
+        sgd(quickstart, 0.9),
+        lcam(quickstart, 0.95, 0.9),
+        lcam(quickstart, 0.9, 0.95),
+        *_methods(methods),
+        *arena(on_gpu),
+        *arena(on_cpu),
+    ]
+    return {arm.name: arm for arm in arms}
+
+
+EXPERIMENTS = _build()
+
+
+def scaled(arms: list[Experiment], epochs: int) -> list[Experiment]:
+    """Give the longest of some arms a number of epochs, and the others in proportion."""
+    longest = max(arm.epochs for arm in arms)
+    return [dataclasses.replace(arm, epochs=max(round(arm.epochs * epochs / longest), min(epochs, 1))) for arm in arms]
+
+
+def find(name_or_group: str) -> list[Experiment]:
+    """Look up an arm, or all arms of a group.
+
+    Raises:
+      ConfigError: If there is none of that name; the message holds the nearest ones.
+    """
+    if name_or_group in EXPERIMENTS:
+        return [EXPERIMENTS[name_or_group]]
+    arms = [arm for arm in EXPERIMENTS.values() if arm.group == name_or_group]
+    if arms:
+        return arms
+    known = [*dict.fromkeys(arm.group for arm in EXPERIMENTS.values()), *EXPERIMENTS]
+    near = difflib.get_close_matches(name_or_group, known, n=3, cutoff=0.4)
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    raise ConfigError(f"No arm or group is called {name_or_group!r}. {hint}`python -m train list` shows all.")

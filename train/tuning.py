@@ -1,0 +1,92 @@
+"""Trials that find the learning rate and weight decay of an arm, before its runs and on images held out from training.
+
+Each pair of the arm's `learning_rates` and `weight_decays` is trained with the `tuning_seeds` on four fifths of the
+training images and judged by the error on the last fifth after the last epoch; the test set has no part in it. Trials
+lie beside the arm's group, in `<group>-tuning/`, and are ordinary runs: they resume, and are not repeated.
+"""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train import records
+from train.data import Dataset, Source
+from train.data.dataset import stratified_split
+from train.experiments import ConfigError, Experiment
+
+
+def trials(arm: Experiment) -> list[Experiment]:
+    """The trials of an arm, none if it has nothing to tune."""
+    return [_trial(arm, rate, decay) for rate in arm.learning_rates for decay in arm.weight_decays]
+
+
+def tuned(arm: Experiment, root: Path) -> dict[str, Any]:
+    """The fields of an arm that its trials decide.
+
+    Args:
+      arm: The arm.
+      root: Folder of all runs.
+
+    Returns:
+      `learning_rate` and `weight_decay` of the trial with the lowest error on the images held out, mean over its seeds;
+      of several, that with the lowest loss. Empty if the arm has nothing to tune.
+
+    Raises:
+      ConfigError: If a trial is missing or not finished, or none of them stayed finite.
+      RecordError: If a record is damaged.
+    """
+    if not arm.learning_rates:
+        return {}
+    scores = {trial: _score(trial, arm, root) for trial in trials(arm)}
+    best = min(scores, key=lambda trial: scores[trial])
+    if not math.isfinite(scores[best][1]):
+        raise ConfigError(f"{arm.name}: no trial stayed finite; pass smaller --learning-rates.")
+    return {"learning_rate": best.learning_rate, "weight_decay": best.weight_decay}
+
+
+def hold_out(dataset: Dataset | Source) -> Dataset:
+    """The training images of a data set alone, every fifth of a class as its test set.
+
+    Raises:
+      ConfigError: If the data set is streamed.
+    """
+    if isinstance(dataset, Source):
+        raise ConfigError("Images are held out in memory only: leave out --stream.")
+    train, test = stratified_split(dataset.train_labels)
+    return dataclasses.replace(
+        dataset,
+        train_images=dataset.train_images[train],
+        train_labels=dataset.train_labels[train],
+        test_images=dataset.train_images[test],
+        test_labels=dataset.train_labels[test],
+    )
+
+
+def _trial(arm: Experiment, rate: float, decay: float) -> Experiment:
+    group, _, name = arm.name.partition("/")
+    return dataclasses.replace(
+        arm,
+        name=f"{group}-tuning/{name}-lr{rate:g}-wd{decay:g}",
+        learning_rate=rate,
+        weight_decay=decay,
+        learning_rates=(),
+        weight_decays=(),
+        seeds=arm.tuning_seeds,
+        holdout=True,
+    )
+
+
+def _score(trial: Experiment, arm: Experiment, root: Path) -> tuple[float, float]:
+    """The error and the loss on the images held out; infinite where one of the seeds left the finite numbers."""
+    ends = []
+    for seed in trial.seeds:
+        path = records.run_dir(root, trial.name, seed) / records.RESULT
+        record = records.read(path) if path.exists() else None
+        if record is None or not record.finished:
+            raise ConfigError(f"{arm.name} takes its learning rate from {trial.name}, seed {seed}: run that first.")
+        ends.append((record.history[-1]["test_error"], record.history[-1]["test_loss"]))
+    error, loss = np.mean(np.asarray(ends, np.float64), axis=0)
+    return (float(error), float(loss)) if np.isfinite(loss) else (math.inf, math.inf)
