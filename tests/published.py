@@ -9,6 +9,7 @@ from pathlib import Path
 from train import records
 from train.bench import result
 from train.reporting.statistics import analyse
+from train.studies import games_report
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "train" / "results"
@@ -32,20 +33,27 @@ def mechanism() -> str:
 
 def replication() -> str:
     """Final test errors, and the paired differences to SGD."""
-    group = analyse(records.read_all(REPLICATION), "sgd-0.9")
-    differences = {comparison.name: comparison for comparison in group.comparisons}
-    lines = []
-    for arm in group.arms:
-        low, high = arm.final.interval
-        cells = [str(len(arm.records)), f"{arm.final.mean:.2f}", f"{low:.2f} to {high:.2f}"]
-        found = differences.get(arm.name)
-        if found is None:
-            cells += ["", "", ""]
-        else:
-            low, high = found.difference.interval
-            cells += [f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{found.p_holm:.3f}"]
-        lines.append(_row(group.short(arm.name), *cells))
-    return "\n".join(lines)
+    return _compared(REPLICATION)
+
+
+def arena() -> str:
+    """What each optimizer was tuned to, and what it reached."""
+    return _compared(RESULTS / "arena-digits", "learning_rate", "weight_decay")
+
+
+def methods() -> str:
+    """Other activations and ways to train."""
+    return _compared(RESULTS / "methods-digits")
+
+
+def small_games() -> str:
+    """The fewest steps of each method in each small game."""
+    return "\n".join(_row(*cells) for cells in games_report.small_rows(_games()))
+
+
+def gan() -> str:
+    """Modes and quality of each arm."""
+    return "\n".join(_row(*cells) for cells in games_report.gan_rows(_games()))
 
 
 def benchmarks() -> str:
@@ -62,6 +70,10 @@ TABLES = {
     "mechanism": (mechanism, ROOT / "docs" / "mechanism.md"),
     "replication": (replication, ROOT / "README.md"),
     "benchmarks": (benchmarks, ROOT / "docs" / "performance.md"),
+    "small-games": (small_games, ROOT / "docs" / "games.md"),
+    "gan": (gan, ROOT / "docs" / "games.md"),
+    "arena": (arena, ROOT / "docs" / "arena.md"),
+    "methods": (methods, ROOT / "docs" / "methods.md"),
 }
 
 
@@ -69,6 +81,29 @@ def between_markers(name: str, text: str) -> str:
     """What stands under the head of a table that is marked with its name."""
     marked = text.partition(f"<!-- table: {name} -->\n")[2].partition("\n<!-- end -->")[0]
     return marked.partition("---|\n")[2]
+
+
+def _compared(runs: Path, *settings: str) -> str:
+    """Each arm of a folder of records: its seeds, some settings, its final test error and how far that is from SGD's."""
+    group = analyse(records.read_all(runs), "sgd-0.9")
+    differences = {comparison.name: comparison for comparison in group.comparisons}
+    lines = []
+    for arm in group.arms:
+        low, high = arm.final.interval
+        cells = [str(len(arm.records)), *(f"{arm.records[0].config[name]:g}" for name in settings)]
+        cells += [f"{arm.final.mean:.2f}", f"{low:.2f} to {high:.2f}"]
+        found = differences.get(arm.name)
+        if found is None:
+            cells += ["", "", ""]
+        else:
+            low, high = found.difference.interval
+            cells += [f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{found.p_holm:.3f}"]
+        lines.append(_row(group.short(arm.name), *cells))
+    return "\n".join(lines)
+
+
+def _games() -> dict:
+    return json.loads((RESULTS / "games" / "games.json").read_text())
 
 
 def _row(*cells: str) -> str:

@@ -191,12 +191,9 @@ def _train_step(
     metrics = StepMetrics(loss, momentum_used(experiment, state.opt_state, opt_state, stage), below)
     new_params = optax.apply_updates(state.params, updates)
     if experiment.nonfinite == "skip":
-        keep = functools.partial(jax.tree.map, functools.partial(jnp.where, jnp.isfinite(loss)))
-        new_params, batch_stats = keep(new_params, state.params), keep(batch_stats, state.batch_stats)
-        # Of the optimizer state only the counters go on, for a step was made.
-        counts = jax.tree.map(lambda leaf: jnp.issubdtype(leaf.dtype, jnp.integer), opt_state)
-        opt_state = jax.tree.map(
-            jnp.where, jax.tree.map(lambda c: c | jnp.isfinite(loss), counts), opt_state, state.opt_state
+        # Of the network and the optimizer; only counters go on, for a step was made.
+        new_params, batch_stats, opt_state = _where_finite(
+            (loss, grads), (new_params, batch_stats, opt_state), (state.params, state.batch_stats, state.opt_state)
         )
     new_state = TrainState(
         params=new_params,
@@ -207,6 +204,14 @@ def _train_step(
         seed=state.seed,
     )
     return new_state, metrics
+
+
+def _where_finite(seen: Any, new: Any, old: Any) -> Any:
+    """The new floats if all that was seen is finite, else the old ones; the new integers in any case."""
+    finite = functools.reduce(jnp.logical_and, [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(seen)])
+    return jax.tree.map(
+        lambda new, old: new if jnp.issubdtype(new.dtype, jnp.integer) else jnp.where(finite, new, old), new, old
+    )
 
 
 def _loss(

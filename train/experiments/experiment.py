@@ -57,7 +57,8 @@ class Experiment:
       weight_decays: Likewise.
       tuning_seeds: Seeds of each trial, best not among `seeds`.
       holdout: Whether every fifth training image of a class is held out, to be tested on in the test set's place.
-      nonfinite: What to do at a loss that is not finite: `stop` the run, or `skip` the update of that step.
+      nonfinite: What to do at a loss that is not finite: `stop` the run, or `skip` the update of that step, and of one
+        whose gradient is not finite.
       crop_padding: Black pixels around an image before the random crop; 0 leaves it whole.
       flip: Whether to mirror half of the images, at random.
       mean: Subtracted from the pixels in [0, 1], one number a channel.
