@@ -84,7 +84,7 @@ def between_markers(name: str, text: str) -> str:
 
 
 def _compared(runs: Path, *settings: str) -> str:
-    """Each arm of a folder of records: its seeds, some settings, its final test error and how far that is from SGD's."""
+    """Each arm of a folder of records: its seeds, some settings, its final test error, and that minus SGD's."""
     group = analyse(records.read_all(runs), "sgd-0.9")
     differences = {comparison.name: comparison for comparison in group.comparisons}
     lines = []

@@ -20,6 +20,7 @@ from train.feed import make_feed
 from train.interrupt import Stopped, StopSignals
 from train.progress import RunProgress
 from train.state import Setup, initial_state, make_setup
+from train.steps import Steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -267,5 +268,5 @@ def _write_records(cohort: Cohort, job: _Job) -> None:
             command=job.command,
             history=[rows[i] for rows in cohort.rows],
         )
-        own = records.Steps(**{field: values[i] for field, values in steps._asdict().items()})
+        own = Steps(**{field: values[i] for field, values in steps._asdict().items()})
         records.write(job.root, record, own)

@@ -12,12 +12,9 @@ Each file is replaced whole, so that a killed run leaves the old one or the new 
 import dataclasses
 import functools
 import hashlib
-import io
 import math
 import platform
 import tempfile
-import zipfile
-import zlib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,39 +23,12 @@ import numpy as np
 
 from train import files, schema
 from train.schema import HISTORY_FIELDS, RecordError
+from train.steps import Steps, decode
 
 RESULT = "result.json"
 STEPS = "steps.npz"
 # TensorBoard recognises "tfevents" in a name; one fixed name cannot be duplicated by a resumed run.
 EVENTS = "events.out.tfevents.lcam"
-# What NumPy and zipfile raise for what is no archive of three plain vectors.
-_DAMAGED = (
-    *(OSError, EOFError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, SyntaxError),
-    *(zipfile.BadZipFile, zlib.error),
-)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Steps:
-    """Every training step of a run, in order.
-
-    Attributes:
-      loss: mean cross-entropy of each step's batch, float32 `[steps]`.
-      momentum: the momentum that each step used, float32 `[steps]`.
-      below: whether each step's loss fell below the mean, bool `[steps]`.
-    """
-
-    loss: np.ndarray
-    momentum: np.ndarray
-    below: np.ndarray
-
-    def __post_init__(self) -> None:
-        shapes = {np.shape(self.loss), np.shape(self.momentum), np.shape(self.below)}
-        if len(shapes) != 1 or len(shapes.pop()) != 1:
-            raise ValueError(
-                "loss, momentum and below must be vectors of one length, got shapes "
-                f"{np.shape(self.loss)}, {np.shape(self.momentum)}, {np.shape(self.below)}"
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,7 +89,7 @@ class Record:
         result = schema.parse(_read_bytes(self.folder / RESULT), self.folder / RESULT)
         if hashlib.sha256(data).hexdigest() != result["steps_sha256"]:
             raise RecordError(f"{path}: does not belong to {RESULT} beside it; run the arm again")
-        return _decode_steps(data, path, len(self.history))
+        return decode(data, path, len(self.history))
 
 
 def run_dir(root: Path, name: str, seed: int) -> Path:
@@ -173,13 +143,7 @@ def write(root: Path, record: Record, steps: Steps) -> Path:
       RecordError: if the record could not be read back, before anything is written.
     """
     path = run_dir(root, record.name, record.seed) / RESULT
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        loss=np.asarray(steps.loss, np.float32),
-        momentum=np.asarray(steps.momentum, np.float32),
-        below=np.asarray(steps.below, np.bool_),
-    )
+    encoded = steps.encode()
     if not record.history or len(steps.loss) % len(record.history):
         raise RecordError(
             f"{path}: {len(steps.loss)} steps in {len(record.history)} epochs, expected equally many in each"
@@ -190,13 +154,13 @@ def write(root: Path, record: Record, steps: Steps) -> Path:
             **{key: getattr(record, key) for key in schema.FIELDS},
             "final_test_error": record.final_test_error,
             "best_test_error": record.best_test_error,
-            "steps_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+            "steps_sha256": hashlib.sha256(encoded).hexdigest(),
         }
     )
     _decode(text.encode(), path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The record comes after the steps that it vouches for.
-    files.write_atomically(path.parent / STEPS, buffer.getvalue())
+    files.write_atomically(path.parent / STEPS, encoded)
     files.write_atomically(path, text.encode())
     files.write_atomically(path.parent / EVENTS, _events(record))
     return path
@@ -256,22 +220,6 @@ def _decode(data: bytes, path: Path) -> Record:
                 f"{path}: `{key}` is {result[key]}, but the history gives {getattr(record, key)}; {schema.ADVICE}"
             )
     return record
-
-
-def _decode_steps(data: bytes, path: Path, epochs: int) -> Steps:
-    """The steps that a file's bytes hold."""
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            steps = Steps(**arrays)
-    except _DAMAGED as error:
-        raise RecordError(f"{path}: not the steps of a run: {error!s:.100}; {schema.ADVICE}") from error
-    kinds = tuple(str(getattr(steps, field.name).dtype) for field in dataclasses.fields(steps))
-    if kinds != ("float32", "float32", "bool") or len(steps.loss) % epochs:
-        raise RecordError(
-            f"{path}: {len(steps.loss)} steps of {', '.join(kinds)} in {epochs} epochs, expected float32, float32, "
-            f"bool, equally many in each; {schema.ADVICE}"
-        )
-    return steps
 
 
 def _events(record: Record) -> bytes:

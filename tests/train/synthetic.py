@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from train.records import Record, Steps
+from train.records import Record
+from train.steps import Steps
 
 STEPS_PER_EPOCH = 6
 CONFIG = {

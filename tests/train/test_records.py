@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.train.synthetic import record, steps
 from train import files, records
 from train.records import RecordError
+from train.steps import Steps
 
 
 def _write(root: Path, arm: str = "sgd-0.9", seed: int = 0, errors=(8.0, 5.0, 6.0)) -> Path:
@@ -82,7 +83,7 @@ def test_a_record_that_was_not_read_has_no_steps():
 
 def test_steps_have_to_be_vectors_of_one_length():
     with pytest.raises(ValueError, match=r"\(2,\), \(3,\), \(2,\)"):
-        records.Steps(loss=np.zeros(2), momentum=np.zeros(3), below=np.zeros(2, bool))
+        Steps(loss=np.zeros(2), momentum=np.zeros(3), below=np.zeros(2, bool))
 
 
 def test_steps_have_to_be_shared_equally_by_the_epochs(tmp_path):

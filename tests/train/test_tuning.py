@@ -9,6 +9,7 @@ from tests.train import synthetic, tiny_run
 from train import cli, data, loop, records, tuning
 from train.data.dataset import as_source
 from train.experiments import EXPERIMENTS, ConfigError, Experiment
+from train.steps import Steps
 
 ARM = Experiment(
     name="g/arm",
@@ -30,7 +31,7 @@ def write_trials(root, errors, losses=None):
             history = [dict(row) for row in record.history]
             history[-1]["test_loss"] = (losses or {}).get(key, 1.0)
             record = dataclasses.replace(record, config=loop.config_of(trial), history=history)
-            steps = records.Steps(loss=np.ones(8, np.float32), momentum=np.ones(8, np.float32), below=np.zeros(8, bool))
+            steps = Steps(loss=np.ones(8, np.float32), momentum=np.ones(8, np.float32), below=np.zeros(8, bool))
             records.write(root, record, steps)
 
 
