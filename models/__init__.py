@@ -3,9 +3,10 @@
 from models._adaptive_activation import AdaptiveActivation, is_slope, slope_recovery
 from models._associated import AssociatedWideResNet, associated_labels
 from models._partitioned import PartitionedWideResNet, partition_of
-from models._wide_resnet import WideResNet
+from models._wide_resnet import BATCH_NORM_MOMENTUM, WideResNet
 
 __all__ = [
+    "BATCH_NORM_MOMENTUM",
     "AdaptiveActivation",
     "AssociatedWideResNet",
     "PartitionedWideResNet",

@@ -79,6 +79,7 @@ def _muon(settings: Settings) -> optax.GradientTransformation:
 
     return optax.contrib.muon(
         settings.rate,
+        beta=settings.momentum,
         weight_decay=settings.weight_decay,
         adam_weight_decay=settings.weight_decay,
         weight_decay_mask=settings.decayed,

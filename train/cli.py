@@ -33,6 +33,7 @@ _LISTED = (
     "momentum_below",
     "momentum_above",
     "phase",
+    "optimizer",
 )
 
 
@@ -120,6 +121,11 @@ class Run:
         if self.seeds is not None:
             changed["seeds"] = self.seeds
         arms = experiments.find(self.name)
+        if {"learning_rate", "weight_decay"} & set(changed) and any(arm.learning_rates for arm in arms):
+            raise ConfigError(
+                f"{self.name} tries several learning rates and weight decays: pass --learning-rates and "
+                "--weight-decays, one or more of each."
+            )
         if "epochs" in changed:
             arms = experiments.scaled(arms, changed.pop("epochs"))
         return [dataclasses.replace(arm, **changed) for arm in arms]
@@ -148,13 +154,15 @@ class List:
         if self.json:
             print(json.dumps(arms, indent=2))
             return
-        table = Table("arm", "data", "network", "epochs", "schedule", "momentum", box=None)
-        table.columns[0].no_wrap = True
+        table = Table("arm", "data", "network", "epochs", "schedule", "optimizer and momentum", box=None)
+        for column in table.columns[:3]:
+            column.no_wrap = True
         for arm in arms:
             below, above = arm["momentum_below"], arm["momentum_above"]
             momentum = f"{below:g}" if arm["phase"] == "none" else f"{below:g} below, {above:g} above"
             network = f"WRN-{arm['depth']}-{arm['width']}"
-            table.add_row(arm["name"], arm["dataset"], network, str(arm["epochs"]), arm["schedule"], momentum)
+            how = f"{arm['optimizer']} {momentum}"
+            table.add_row(arm["name"], arm["dataset"], network, str(arm["epochs"]), arm["schedule"], how)
         console.print(table)
 
 

@@ -22,7 +22,7 @@ from train.epoch import (
     slice_program,
 )
 from train.feed import Feed
-from train.objective import num_stages, stage
+from train.objective import num_stages, stage_of
 from train.optimizer import evaluates_elsewhere
 from train.progress import RunProgress
 from train.schedules import learning_rate
@@ -153,7 +153,7 @@ class Cohort:
 
     @property
     def _stage(self) -> int:
-        return stage(self.setup.experiment, len(self.rows))
+        return stage_of(self.setup.experiment, len(self.rows))
 
     def _judged(self) -> TrainState:
         """The state to evaluate: that after the last step, with the batch statistics of the parameters judged."""
@@ -161,7 +161,8 @@ class Cohort:
             return self.state
         first = self._step - self.setup.steps_per_epoch
         data = self._feed.training(first, *self._slices[0])
-        return self._calibrate(self.state._replace(step=jnp.full_like(self.state.step, first)), data)
+        at_start = self.state._replace(step=jnp.full_like(self.state.step, first))
+        return self.state._replace(batch_stats=self._calibrate(at_start, data))
 
     def _rate(self, step: int) -> float:
         return float(learning_rate(self.setup.experiment, self.setup.steps_per_epoch)(np.int32(step)))

@@ -15,7 +15,7 @@ from train import records
 from train.experiments import ConfigError, Experiment
 
 
-def taken(experiment: Experiment, root: Path, seed: int) -> dict[str, Any]:
+def followed_fields(experiment: Experiment, root: Path, seed: int) -> dict[str, Any]:
     """The fields of a control that the run which it follows decides; none for other experiments.
 
     Raises:

@@ -16,10 +16,11 @@ from flax import nnx
 from jax.sharding import Mesh
 
 import lcam_optax
+from models import BATCH_NORM_MOMENTUM
 from train import mesh as meshes
 from train import objective
 from train.augment import crop_and_flip, normalize
-from train.optimizer import evaluated, make_optimizer, momentum_used, trained
+from train.optimizer import evaluation_params, gradient_params, make_optimizer, momentum_used
 from train.state import Setup, TrainState, stream
 
 # The label of a row of padding: past all classes.
@@ -66,18 +67,24 @@ def slice_program(
 
 
 def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, streamed: bool = False) -> Callable:
-    """Make the function (state, data) -> state with the batch statistics of the parameters that a run is judged by.
+    """Make the function (state, data) -> batch statistics of the parameters that a run is judged by.
 
     For optimizers that take gradients at other parameters (`train.optimizer.evaluates_elsewhere`). The statistics are
-    running ones over the `steps` batches from the state's step on, for which it is set back.
+    running ones over the `steps` batches from the state's step on, with no trace of those in the state.
     """
 
     def step(state: TrainState, images: jax.Array, labels: jax.Array, mask: jax.Array | None) -> Any:
-        params = evaluated(setup.experiment, state.params, state.opt_state)
+        params = evaluation_params(setup.experiment, state.params, state.opt_state)
         batch_stats = _loss(setup, 0, state, images, labels, mask, params)[1][0]
         return state._replace(batch_stats=batch_stats, step=state.step + 1), None
 
-    return lambda state, data: _over_batches(setup, mesh, steps, batch, streamed, step)(state, data)[0]
+    def run(state: TrainState, data: Images) -> nnx.State:
+        blank = state._replace(batch_stats=jax.tree.map(jnp.zeros_like, state.batch_stats))
+        ended, _ = _over_batches(setup, mesh, steps, batch, streamed, step)(blank, data)
+        # A running mean that began at zero lacks the weight of what came before.
+        return jax.tree.map(lambda x: x / (1 - BATCH_NORM_MOMENTUM**steps), ended.batch_stats)
+
+    return run
 
 
 def _over_batches(setup: Setup, mesh: Mesh, steps: int, batch: int, streamed: bool, step: Callable) -> Callable:
@@ -100,7 +107,7 @@ def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) 
     """Make the function (state, data) -> Evaluation over a whole split, every image counted once."""
 
     def run(state: TrainState, data: Images) -> Evaluation:
-        params = evaluated(setup.experiment, state.params, state.opt_state)
+        params = evaluation_params(setup.experiment, state.params, state.opt_state)
         model: Any = nnx.merge(setup.graphdef, params, state.batch_stats, copy=True)
         model.eval()
         size = len(data.labels)
@@ -172,28 +179,33 @@ def _train_step(
     """One step of the optimizer, from augmented uint8 images."""
     experiment = setup.experiment
     loss_fn = functools.partial(_loss, setup, stage, state, images, labels, mask)
-    params = trained(experiment, state.params)
+    params = gradient_params(experiment, state.params)
     (loss, (batch_stats, logits)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
+    # An optimizer that looks at the loss must not count one whose step is skipped.
+    skips = experiment.nonfinite == "skip"
+    value = jnp.where(_all_finite((loss, grads)), loss, jnp.nan) if skips else loss
     # The seed entered the optimizer state in `init_state`; `update` reads it there.
     optimizer = make_optimizer(experiment, setup.steps_per_epoch, stage=stage)
     updates, opt_state = optimizer.update(
         grads,
         state.opt_state,
         state.params,
-        value=loss,
+        value=value,
         # For those that look at other parameters too: the same batch, and batch statistics that nobody keeps.
         value_fn=lambda params: loss_fn(params)[0],
         grad_fn=lambda params: jax.grad(loss_fn, has_aux=True)(params)[0],
         labels=labels if mask is None else jnp.where(mask, labels, _NO_CLASS),
         predictions=None if logits is None else logits.argmax(-1),
     )
-    below, observed = lcam_optax.epoch_mean(setup.steps_per_epoch).update(loss, state.observed)
+    below, observed = lcam_optax.epoch_mean(setup.steps_per_epoch).update(value, state.observed)
     metrics = StepMetrics(loss, momentum_used(experiment, state.opt_state, opt_state, stage), below)
     new_params = optax.apply_updates(state.params, updates)
-    if experiment.nonfinite == "skip":
+    if skips:
         # Of the network and the optimizer; only counters go on, for a step was made.
-        new_params, batch_stats, opt_state = _where_finite(
-            (loss, grads), (new_params, batch_stats, opt_state), (state.params, state.batch_stats, state.opt_state)
+        new_params, batch_stats, opt_state = _floats_where(
+            _all_finite((loss, grads, updates)),
+            (new_params, batch_stats, opt_state),
+            (state.params, state.batch_stats, state.opt_state),
         )
     new_state = TrainState(
         params=new_params,
@@ -206,11 +218,14 @@ def _train_step(
     return new_state, metrics
 
 
-def _where_finite(seen: Any, new: Any, old: Any) -> Any:
-    """The new floats if all that was seen is finite, else the old ones; the new integers in any case."""
-    finite = functools.reduce(jnp.logical_and, [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(seen)])
+def _all_finite(tree: Any) -> jax.Array:
+    return functools.reduce(jnp.logical_and, [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)])
+
+
+def _floats_where(condition: jax.Array, new: Any, old: Any) -> Any:
+    """The new floats where a condition holds, else the old ones; the new integers in any case."""
     return jax.tree.map(
-        lambda new, old: new if jnp.issubdtype(new.dtype, jnp.integer) else jnp.where(finite, new, old), new, old
+        lambda new, old: new if jnp.issubdtype(new.dtype, jnp.integer) else jnp.where(condition, new, old), new, old
     )
 
 

@@ -149,7 +149,7 @@ def _is_finished(root: Path, experiment: Experiment, seed: int) -> bool:
 
 def _resolved(experiment: Experiment, root: Path, seed: int) -> Experiment:
     """An experiment with what it takes from other runs: its controls' momentum, its tuned learning rate."""
-    changes = controls.taken(experiment, root, seed) | tuning.tuned(experiment, root)
+    changes = controls.followed_fields(experiment, root, seed) | tuning.tuned_fields(experiment, root)
     return dataclasses.replace(experiment, **changes) if changes else experiment
 
 

@@ -53,7 +53,7 @@ def num_stages(experiment: Experiment) -> int:
     return PartitionedWideResNet.num_partitions if experiment.training == "partitioned" else 1
 
 
-def stage(experiment: Experiment, epoch: int) -> int:
+def stage_of(experiment: Experiment, epoch: int) -> int:
     """Which stage an epoch belongs to, from 0; the programs of a stage are its own."""
     return epoch * num_stages(experiment) // experiment.epochs
 
@@ -81,7 +81,7 @@ def loss(
       labels: [N], int32.
       mask: [N], bool, False where a row is padding; None if none is.
       dropout_key: For networks with dropout.
-      stage: See `stage`; static.
+      stage: See `stage_of`; static.
 
     Returns:
       The loss, float32 scalar, and the logits, [N, classes]; None where training needs none.

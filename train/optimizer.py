@@ -22,7 +22,7 @@ def make_optimizer(
       experiment: The arm.
       steps_per_epoch: Optimizer steps in an epoch, the short last batch included.
       seed: Enters the state that `init` makes, for what is drawn; `update` does not look at it.
-      stage: See `train.objective.stage`.
+      stage: See `train.objective.stage_of`.
 
     Returns:
       SGD from Optax itself where there is no phase, else LCAM; or the alternative that the experiment names. Its
@@ -59,17 +59,17 @@ def evaluates_elsewhere(experiment: Experiment) -> bool:
     return experiment.optimizer in ("lookahead", "schedule-free")
 
 
-def start(experiment: Experiment, params: Any) -> Any:
+def initial_params(experiment: Experiment, params: Any) -> Any:
     """The parameters of a run before the first step, in the form that its optimizer wants."""
     return optax.LookaheadParams.init_synced(params) if experiment.optimizer == "lookahead" else params
 
 
-def trained(experiment: Experiment, params: Any) -> Any:
+def gradient_params(experiment: Experiment, params: Any) -> Any:
     """The network's parameters that gradients are taken at."""
     return params.fast if experiment.optimizer == "lookahead" else params
 
 
-def evaluated(experiment: Experiment, params: Any, opt_state: optax.OptState) -> Any:
+def evaluation_params(experiment: Experiment, params: Any, opt_state: optax.OptState) -> Any:
     """The network's parameters that a run is judged by."""
     if experiment.optimizer == "lookahead":
         return params.slow

@@ -14,13 +14,13 @@ import lcam_optax
 from train.data.dataset import Dataset, Source
 from train.experiments import ConfigError, Experiment
 from train.objective import make_model
-from train.optimizer import make_optimizer, start
+from train.optimizer import initial_params, make_optimizer
 
 
 class TrainState(NamedTuple):
     """Everything that changes while a run goes on; with a leading axis where several seeds run together."""
 
-    params: Any  # float32; the network's, in the form that the optimizer wants (see `train.optimizer.start`)
+    params: Any  # float32; the network's, in the form that the optimizer wants (see `train.optimizer.initial_params`)
     batch_stats: nnx.State  # float32
     opt_state: optax.OptState
     observed: lcam_optax.EpochMeanState  # where the losses lie, for the record: kept for SGD as well
@@ -93,7 +93,7 @@ def init_state(setup: Setup, num_classes: int, seed: jax.Array) -> TrainState:
     """Make the state before the first step; all of it follows from the seed."""
     model = make_model(setup.experiment, num_classes, setup.image_shape, stream(seed, "init"))
     _, network, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
-    params = start(setup.experiment, network)
+    params = initial_params(setup.experiment, network)
     optimizer = make_optimizer(setup.experiment, setup.steps_per_epoch, seed)
     return TrainState(
         params=params,

@@ -23,7 +23,7 @@ class Steps:
     """Every training step of a run, in order.
 
     Attributes:
-      loss: mean cross-entropy of each step's batch, float32 `[steps]`.
+      loss: of each step's batch, float32 `[steps]`: the mean cross-entropy in nats, or what else the run minimises.
       momentum: the momentum that each step used, float32 `[steps]`.
       below: whether each step's loss fell below the mean, bool `[steps]`.
     """

@@ -23,7 +23,7 @@ def trials(arm: Experiment) -> list[Experiment]:
     return [_trial(arm, rate, decay) for rate in arm.learning_rates for decay in arm.weight_decays]
 
 
-def tuned(arm: Experiment, root: Path) -> dict[str, Any]:
+def tuned_fields(arm: Experiment, root: Path) -> dict[str, Any]:
     """The fields of an arm that its trials decide.
 
     Args:
@@ -69,7 +69,7 @@ def _trial(arm: Experiment, rate: float, decay: float) -> Experiment:
     group, _, name = arm.name.partition("/")
     return dataclasses.replace(
         arm,
-        name=f"{group}-tuning/{name}-lr{rate:g}-wd{decay:g}",
+        name=f"{group}-tuning/{name}-lr{rate:.9g}-wd{decay:.9g}",
         learning_rate=rate,
         weight_decay=decay,
         learning_rates=(),

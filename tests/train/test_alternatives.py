@@ -1,6 +1,8 @@
 """The optimizers of the arena on a small problem: they learn, keep the form of their state, and decay the weights."""
 
 import dataclasses
+import functools
+from typing import get_args
 
 import chex
 import jax
@@ -10,8 +12,12 @@ import optax
 import pytest
 
 from lcam_optax import contrib
+from tests.train import tiny_run
 from train import alternatives, optimizer
+from train import mesh as meshes
+from train.epoch import Images, slice_program
 from train.experiments import Experiment
+from train.state import init_state, make_setup
 
 STEPS, CLASSES = 40, 3
 RATES = {"adam": 0.02, "adamw": 0.02, "lion": 0.005, "muon": 0.02, "polyak": 1.0, "momo": 1.0, "schedule-free": 0.5}
@@ -57,11 +63,11 @@ def loss(params, images, labels):
 def train(arm, params, images, labels, steps=STEPS):
     """Train on the whole set in each step; the losses before each, and where it ends."""
     tx = optimizer.make_optimizer(arm, steps // arm.epochs)
-    params = optimizer.start(arm, params)
+    params = optimizer.initial_params(arm, params)
 
     def step(carry, _):
         params, state = carry
-        own = optimizer.trained(arm, params)
+        own = optimizer.gradient_params(arm, params)
         value, grads = jax.value_and_grad(loss)(own, images, labels)
         updates, state = tx.update(
             grads,
@@ -84,7 +90,7 @@ def train(arm, params, images, labels, steps=STEPS):
 def test_it_learns(name):
     arm = experiment(name)
     losses, params, state = train(arm, start(), *problem())
-    judged = loss(optimizer.evaluated(arm, params, state), *problem())
+    judged = loss(optimizer.evaluation_params(arm, params, state), *problem())
     assert losses[-1] < 0.8 * losses[0]
     assert judged < 0.8 * losses[0]
     chex.assert_tree_all_finite((params, state))
@@ -111,6 +117,21 @@ def test_weights_that_the_loss_does_not_see_decay(name):
     still = train(dataclasses.replace(arm, weight_decay=0.0), params, *problem(), steps=8)[1]
     if name != "salp-swarm":  # whose salps wander
         np.testing.assert_array_equal(still["unseen"], params["unseen"])
+
+
+def test_every_name_that_an_experiment_may_have_is_built():
+    (allowed,) = [field.type for field in dataclasses.fields(Experiment) if field.name == "optimizer"]
+    assert set(NAMES) == set(get_args(allowed))
+
+
+@pytest.mark.parametrize("name", ["muon", "mutual-information", "lookahead", "schedule-free", "lrsgd-c", "salp-swarm"])
+def test_it_takes_the_network_s_own_tree(name):
+    arm = tiny_run.experiment(optimizer=name, phase="none", momentum_above=0.9, nonfinite="skip")
+    setup = make_setup(arm, tiny_run.dataset())
+    before = jax.eval_shape(functools.partial(init_state, setup, 3), np.uint32(0))
+    data = Images(np.zeros((54, 8, 8, 1), np.uint8), np.zeros(54, np.int32))
+    after, _ = jax.eval_shape(slice_program(setup, meshes.make_mesh(1), 2, 16), before, data)
+    chex.assert_trees_all_equal_shapes_and_dtypes(before, after)
 
 
 def settings(**changes):

@@ -27,25 +27,25 @@ def write_run(root, seed=3, epochs=2, config_epochs=2):
 
 def test_the_random_control_keeps_the_share_of_each_epoch(tmp_path):
     write_run(tmp_path)
-    assert controls.taken(RANDOM, tmp_path, 3) == {"random_probability": (0.75, 0.25)}
+    assert controls.followed_fields(RANDOM, tmp_path, 3) == {"random_probability": (0.75, 0.25)}
 
 
 def test_the_constant_control_keeps_the_mean(tmp_path):
     write_run(tmp_path)
-    taken = controls.taken(CONSTANT, tmp_path, 3)
-    assert taken == {"momentum_below": pytest.approx(0.925), "momentum_above": pytest.approx(0.925)}
+    fields = controls.followed_fields(CONSTANT, tmp_path, 3)
+    assert fields == {"momentum_below": pytest.approx(0.925), "momentum_above": pytest.approx(0.925)}
 
 
 def test_others_take_nothing(tmp_path):
-    assert controls.taken(LCAM, tmp_path, 3) == {}
+    assert controls.followed_fields(LCAM, tmp_path, 3) == {}
 
 
 def test_a_run_that_cannot_be_followed_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"g/random follows g/lcam, which has no run with seed 3 .*run it first"):
-        controls.taken(RANDOM, tmp_path, 3)
+        controls.followed_fields(RANDOM, tmp_path, 3)
     write_run(tmp_path, epochs=2, config_epochs=5)
     with pytest.raises(ConfigError, match=r"has 2 of 5 epochs, not 2"):
-        controls.taken(RANDOM, tmp_path, 3)
+        controls.followed_fields(RANDOM, tmp_path, 3)
 
 
 def test_a_run_with_controls(tmp_path, monkeypatch):

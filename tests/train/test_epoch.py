@@ -10,7 +10,15 @@ from flax import nnx
 from tests.train import tiny_run
 from train import mesh as meshes
 from train.augment import normalize
-from train.epoch import Images, _gather, compiled, epoch_order, evaluation_program, slice_program
+from train.epoch import (
+    Images,
+    _gather,
+    calibration_program,
+    compiled,
+    epoch_order,
+    evaluation_program,
+    slice_program,
+)
 from train.state import init_state, make_setup
 
 DATA = tiny_run.dataset()
@@ -132,3 +140,33 @@ def test_bfloat16_keeps_state_and_loss_in_float32():
     chex.assert_trees_all_equal_dtypes(after, state)
     assert {leaf.dtype for leaf in jax.tree.leaves((after.params, after.batch_stats))} == {jnp.dtype("float32")}
     assert seen.loss.dtype == np.float32
+
+
+def test_statistics_found_anew_are_those_of_the_weights_judged_and_of_nothing_else():
+    setup, states = setup_and_state(optimizer="lookahead", phase="none", momentum_above=0.9)
+    state = jax.tree.map(lambda x: x[0], states)
+    calibrate = jax.jit(calibration_program(setup, ONE, 3, 16))
+    found = calibrate(state, TRAIN)
+    other = state._replace(
+        batch_stats=jax.tree.map(lambda x: x + 5, state.batch_stats),
+        params=state.params._replace(fast=jax.tree.map(lambda x: 2 * x, state.params.fast)),
+    )
+    chex.assert_trees_all_equal(calibrate(other, TRAIN), found)
+    # A network that trains nothing ends with running means of the same batches, and a rest of where they began.
+    still, plain = setup_and_state(learning_rate=1e-30, weight_decay=0.0, momentum_below=0.0, momentum_above=0.0)
+    ran = jax.jit(slice_program(still, ONE, 3, 16))(jax.tree.map(lambda x: x[0], plain), TRAIN)[0].batch_stats
+    start = jax.tree.map(lambda x: x[0], plain.batch_stats)
+    anew = jax.tree.map(lambda ran, start: (ran - 0.9**3 * start) / (1 - 0.9**3), ran, start)
+    chex.assert_trees_all_close(found, anew, rtol=1e-3, atol=1e-4)
+
+
+def test_a_step_that_is_skipped_does_not_enter_the_mean():
+    setup, states = setup_and_state(nonfinite="skip")
+    state = jax.tree.map(lambda x: x[0], states)
+    broken = Images(jnp.zeros_like(TRAIN.images), TRAIN.labels)  # all pixels infinite, of a mean of 3e38
+    infinite = setup._replace(experiment=tiny_run.experiment(nonfinite="skip", mean=(3e38,), std=(1e-3,)))
+    after, _ = jax.jit(slice_program(infinite, ONE, 2, 16))(state, broken)
+    chex.assert_trees_all_equal(after.params, state.params)
+    assert (int(after.step), int(after.observed.loss_count)) == (2, 0)
+    _, metrics = jax.jit(slice_program(setup, ONE, 1, 16))(after, TRAIN)
+    assert not metrics.below[0]  # the first loss of all is its own mean

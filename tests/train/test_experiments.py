@@ -83,6 +83,7 @@ def test_every_arm_that_is_followed_runs_before_its_followers():
         assert names.index(f"{arm.group}/{arm.follows}") < names.index(arm.name)
 
 
+TUNED = {"learning_rates": (0.1,), "weight_decays": (0.0,)}
 TOGETHER = [
     ({"optimizer": "adamw", "phase": "epoch_mean"}, "phase is 'epoch_mean', allowed: none, as optimizer is adamw"),
     ({"optimizer": "sam", "nesterov": True}, "nesterov is True, allowed: False"),
@@ -90,6 +91,10 @@ TOGETHER = [
     ({"training": "associated", "activation": "n-laaf"}, "activation is 'n-laaf', allowed: relu"),
     ({"training": "partitioned", "epochs": 10}, "epochs is 10, allowed: a multiple of 3"),
     ({"training": "partitioned", "epochs": 9, "phase": "random"}, "phase is 'random', allowed: any but random"),
+    ({"optimizer": "schedule-free", "momentum_below": 0.0, "momentum_above": 0.0}, "momentum_below .*above 0"),
+    (TUNED | {"follows": "lcam"}, "follows is 'lcam', allowed: empty"),
+    (TUNED | {"holdout": True}, "holdout is True, allowed: False"),
+    (TUNED | {"seeds": (1000,)}, r"tuning_seeds is \(1000, 1001\), allowed: none of the seeds"),
     ({"learning_rates": (0.1,)}, "weight_decays is .*empty if and only if learning_rates is"),
 ]
 

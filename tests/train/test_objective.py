@@ -42,8 +42,8 @@ def moved(before, after):
 
 def test_epochs_fall_into_stages():
     arm = tiny_run.experiment(**PARTITIONED)
-    assert [objective.stage(arm, epoch) for epoch in range(6)] == [0, 0, 1, 1, 2, 2]
-    assert objective.stage(tiny_run.experiment(), 1) == 0
+    assert [objective.stage_of(arm, epoch) for epoch in range(6)] == [0, 0, 1, 1, 2, 2]
+    assert objective.stage_of(tiny_run.experiment(), 1) == 0
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])

@@ -49,20 +49,20 @@ def test_trials_hold_images_out_and_have_seeds_of_their_own():
 @pytest.mark.parametrize(("losses", "decay"), [({(0.3, 0.0): 0.5}, 0.0), ({(0.3, 5e-4): 0.5}, 5e-4)])
 def test_the_lowest_error_wins_and_of_two_the_lower_loss(tmp_path, losses, decay):
     write_trials(tmp_path, ERRORS, losses)
-    assert tuning.tuned(ARM, tmp_path) == {"learning_rate": 0.3, "weight_decay": decay}
+    assert tuning.tuned_fields(ARM, tmp_path) == {"learning_rate": 0.3, "weight_decay": decay}
 
 
 def test_a_trial_that_left_the_finite_numbers_loses(tmp_path):
     write_trials(tmp_path, ERRORS, {(0.3, 0.0): float("nan"), (0.3, 5e-4): float("inf")})
-    assert tuning.tuned(ARM, tmp_path) == {"learning_rate": 0.1, "weight_decay": 5e-4}
+    assert tuning.tuned_fields(ARM, tmp_path) == {"learning_rate": 0.1, "weight_decay": 5e-4}
     write_trials(tmp_path, ERRORS, dict.fromkeys(ERRORS, float("nan")))
     with pytest.raises(ConfigError, match="no trial stayed finite"):
-        tuning.tuned(ARM, tmp_path)
+        tuning.tuned_fields(ARM, tmp_path)
 
 
 def test_a_missing_trial_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"g/arm takes its learning rate from g-tuning/arm-lr0.1-wd0, seed 7"):
-        tuning.tuned(ARM, tmp_path)
+        tuning.tuned_fields(ARM, tmp_path)
 
 
 def test_what_is_held_out_is_a_fifth_of_the_training_images_and_nothing_else():

@@ -3,7 +3,7 @@
 Every optimizer gets six trials (three learning rates and two weight decays; one that has no learning rate, six weight
 decays) with two seeds each, on images held out from training, and the best goes into runs with five other seeds. The
 learning rates lie around what the literature takes for it. All arms that take a schedule take the cosine, next to which
-SGD and LCAM are run with the authors' steps too.
+SGD and LCAM, with the controls that keep the higher momentum or draw, are run with the authors' steps.
 """
 
 import dataclasses
@@ -34,17 +34,20 @@ def arena(base: Experiment) -> list[Experiment]:
     without_momentum: dict[str, Any] = {"momentum_below": 0.0, "momentum_above": 0.0}
     return [
         sgd(steps, 0.9),
+        sgd(steps, 0.95),
+        # Without the loss: either momentum at random, half of the time.
+        arm(steps, "random-0.9-0.95", phase="random", momentum_above=0.95),
         lcam(steps, 0.9, 0.95),
         lcam(steps, 0.95, 0.9),
         arm(cosine, "cosine-sgd-0.9"),
         arm(cosine, "cosine-lcam-0.9-0.95", phase="epoch_mean", momentum_above=0.95),
         arm(cosine, "cosine-nesterov-0.9", nesterov=True),
-        arm(cosine, "cosine-plain-sgd", **without_momentum),
+        arm(cosine, "cosine-plain-sgd", learning_rates=(0.1, 0.3, 1.0), **without_momentum),
         other("adamw", **adaptive),
         other("lion", learning_rates=(1e-4, 3e-4, 1e-3), weight_decays=(0.1, 1.0)),
-        other("muon", **adaptive),
+        other("muon", **adaptive, momentum_below=0.95, momentum_above=0.95),  # Optax's own
         other("schedule-free", constant, learning_rates=(0.3, 1.0, 3.0)),
-        other("momo", constant, learning_rates=(0.1, 1.0, 10.0), weight_decays=_COUPLED),
+        other("momo", constant, learning_rates=(0.1, 1.0, 10.0)),
         other("sam"),
         other("lookahead"),
         other("polyak", constant, learning_rates=(0.1, 1.0, 10.0), **without_momentum),

@@ -34,7 +34,7 @@ class Experiment:
       drop_last: Whether to leave out a short last batch, which the authors keep as a step of its own.
       learning_rate: At the start.
       schedule: `step`, `smooth` (see `train.schedules`), `cosine` or `constant`.
-      weight_decay: Coupled L2, on every parameter.
+      weight_decay: Coefficient: coupled L2, or as its optimizer has it (see `train.alternatives`); slopes do not decay.
       momentum_below: Momentum after a loss below the mean; without a phase, of every step.
       momentum_above: After a loss at or above it; without a phase equal to `momentum_below`.
       phase: `none` is SGD; `epoch_mean` is LCAM; `ema` and `window` compare with another mean; `random` draws.
@@ -55,8 +55,9 @@ class Experiment:
       learning_rates: Tried, each with each of `weight_decays`, before the run, which takes the best pair; see
         `train.tuning`. Empty: `learning_rate` and `weight_decay` are taken as they are.
       weight_decays: Likewise.
-      tuning_seeds: Seeds of each trial, best not among `seeds`.
-      holdout: Whether every fifth training image of a class is held out, to be tested on in the test set's place.
+      tuning_seeds: Seeds of each trial, none of them among `seeds`.
+      holdout: Whether a fifth of the training images, of each class alike, is held out and tested on in the test set's
+        place. Trials always do so.
       nonfinite: What to do at a loss that is not finite: `stop` the run, or `skip` the update of that step, and of one
         whose gradient is not finite.
       crop_padding: Black pixels around an image before the random crop; 0 leaves it whole.
@@ -180,8 +181,15 @@ class Experiment:
         if self.optimizer != "sgd":
             self._require("phase", self.phase == "none", f"none, as optimizer is {self.optimizer}")
             self._require("nesterov", not self.nesterov, f"False, as optimizer is {self.optimizer}")
+        above_zero = self.momentum_below > 0
+        self._require("momentum_below", above_zero or self.optimizer != "schedule-free", "above 0 with schedule-free")
         both = bool(self.learning_rates) == bool(self.weight_decays)
         self._require("weight_decays", both, f"empty if and only if learning_rates is, which is {self.learning_rates}")
+        if self.learning_rates:
+            self._require("follows", not self.follows, "empty, as learning_rates are tried in a group of their own")
+            self._require("holdout", not self.holdout, "False, as learning_rates are given: trials alone hold out")
+            others = not set(self.tuning_seeds) & set(self.seeds)
+            self._require("tuning_seeds", others, f"none of the seeds, {self.seeds}")
         # Slopes that must not decay, parts that move in turn: not every optimizer can be told of these.
         unusual = self.training != "end-to-end" or self.activation != "relu"
         allowed = f"one of {', '.join(_PLAIN)} with {self.training} training and {self.activation}"
