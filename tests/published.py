@@ -13,6 +13,7 @@ from train.studies import games_report
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "train" / "results"
+ARENA = RESULTS / "arena-digits"
 REPLICATION = RESULTS / "cifar10-wrn-16-1-cpu"
 BENCHMARKS = [ROOT / "train" / "bench" / name for name in ("cpu.json", "cpu-startup.json")]
 
@@ -38,12 +39,12 @@ def replication() -> str:
 
 def arena() -> str:
     """What each optimizer was tuned to, and what it reached."""
-    return _compared(RESULTS / "arena-digits", "learning_rate", "weight_decay")
+    return _compared(ARENA, "learning_rate", "weight_decay")
 
 
 def methods() -> str:
     """Other activations and ways to train."""
-    return _compared(RESULTS / "methods-digits")
+    return _compared(RESULTS / "methods")
 
 
 def small_games() -> str:

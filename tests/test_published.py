@@ -2,15 +2,31 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from tests import published
+from train import records
+from train.experiments import find
 
 
 @pytest.mark.parametrize("name", published.TABLES)
 def test_table_follows_from_its_record(name):
     make, path = published.TABLES[name]
     assert published.between_markers(name, path.read_text()) == make()
+
+
+def test_each_arm_of_the_arena_has_the_settings_that_its_trials_decide():
+    arms = list(published.ARENA.glob("*/trials.json"))
+    assert len(arms) == len(find("arena-digits"))
+    for path in arms:
+        trials = json.loads(path.read_text())["trials"]
+        # A loss that was not finite stands as null, and loses.
+        finite = [trial for trial in trials if None not in trial["loss"]]
+        best = min(finite, key=lambda trial: (np.mean(trial["error"]), np.mean(trial["loss"])))
+        for record in records.read_all(path.parent):
+            assert {key: record.config[key] for key in ("learning_rate", "weight_decay")}.items() <= best.items()
+            assert len(trials) == len(record.config["learning_rates"]) * len(record.config["weight_decays"])
 
 
 def test_no_record_tells_of_somebody_s_folders():

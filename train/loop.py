@@ -270,3 +270,4 @@ def _write_records(cohort: Cohort, job: _Job) -> None:
         )
         own = Steps(**{field: values[i] for field, values in steps._asdict().items()})
         records.write(job.root, record, own)
+    tuning.write_trials(experiment, job.root, job.command)

@@ -2,7 +2,8 @@
 
 Each pair of the arm's `learning_rates` and `weight_decays` is trained with the `tuning_seeds` on four fifths of the
 training images and judged by the error on the last fifth after the last epoch; the test set has no part in it. Trials
-lie beside the arm's group, in `<group>-tuning/`, and are ordinary runs: they resume, and are not repeated.
+lie beside the arm's group, in `<group>-tuning/`, and are ordinary runs: they resume, and are not repeated. What they
+reached is kept in `trials.json` beside the arm's runs.
 """
 
 import dataclasses
@@ -12,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from train import records
+from train import files, records
 from train.data import Dataset, Source
 from train.data.dataset import stratified_split
 from train.experiments import ConfigError, Experiment
+
+TRIALS = "trials.json"
 
 
 def trials(arm: Experiment) -> list[Experiment]:
@@ -40,11 +43,32 @@ def tuned_fields(arm: Experiment, root: Path) -> dict[str, Any]:
     """
     if not arm.learning_rates:
         return {}
-    scores = {trial: _score(trial, arm, root) for trial in trials(arm)}
-    best = min(scores, key=lambda trial: scores[trial])
-    if not math.isfinite(scores[best][1]):
+    found = {trial: _score(_ends(trial, arm, root)) for trial in trials(arm)}
+    best = min(found, key=lambda trial: found[trial])
+    if not math.isfinite(found[best][1]):
         raise ConfigError(f"{arm.name}: no trial stayed finite; pass smaller --learning-rates.")
     return {"learning_rate": best.learning_rate, "weight_decay": best.weight_decay}
+
+
+def write_trials(arm: Experiment, root: Path, command: str) -> None:
+    """Write what the trials of an arm reached to `trials.json` beside its runs; nothing if it has none.
+
+    Args:
+      arm: The arm.
+      root: Folder of all runs.
+      command: The command line, for the record.
+
+    Raises:
+      ConfigError: If a trial is missing or not finished.
+      RecordError: If a record is damaged.
+    """
+    if arm.learning_rates:
+        rows = [
+            {"learning_rate": trial.learning_rate, "weight_decay": trial.weight_decay} | _ends(trial, arm, root)
+            for trial in trials(arm)
+        ]
+        document = {"command": command, "seeds": list(arm.tuning_seeds), "trials": rows}
+        files.write_atomically(root / arm.name / TRIALS, files.dumps(document).encode())
 
 
 def hold_out(dataset: Dataset | Source) -> Dataset:
@@ -79,14 +103,19 @@ def _trial(arm: Experiment, rate: float, decay: float) -> Experiment:
     )
 
 
-def _score(trial: Experiment, arm: Experiment, root: Path) -> tuple[float, float]:
-    """The error and the loss on the images held out; infinite where one of the seeds left the finite numbers."""
+def _ends(trial: Experiment, arm: Experiment, root: Path) -> dict[str, list[float]]:
+    """The error and the loss on the images held out, after the last epoch with each seed."""
     ends = []
     for seed in trial.seeds:
         path = records.run_dir(root, trial.name, seed) / records.RESULT
         record = records.read(path) if path.exists() else None
         if record is None or not record.finished:
             raise ConfigError(f"{arm.name} takes its learning rate from {trial.name}, seed {seed}: run that first.")
-        ends.append((record.history[-1]["test_error"], record.history[-1]["test_loss"]))
-    error, loss = np.mean(np.asarray(ends, np.float64), axis=0)
-    return (float(error), float(loss)) if np.isfinite(loss) else (math.inf, math.inf)
+        ends.append(record.history[-1])
+    return {"error": [end["test_error"] for end in ends], "loss": [end["test_loss"] for end in ends]}
+
+
+def _score(ends: dict[str, list[float]]) -> tuple[float, float]:
+    """What to compare trials by, lower is better; infinite where one of the seeds left the finite numbers."""
+    error, loss = float(np.mean(ends["error"])), float(np.mean(ends["loss"]))
+    return (error, loss) if math.isfinite(loss) else (math.inf, math.inf)

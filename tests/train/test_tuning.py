@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.train import synthetic, tiny_run
-from train import cli, data, loop, records, tuning
+from train import cli, data, files, loop, records, tuning
 from train.data.dataset import as_source
 from train.experiments import EXPERIMENTS, ConfigError, Experiment
 from train.steps import Steps
@@ -60,6 +60,21 @@ def test_a_trial_that_left_the_finite_numbers_loses(tmp_path):
         tuning.tuned_fields(ARM, tmp_path)
 
 
+def test_what_trials_reached_is_written_down(tmp_path):
+    write_trials(tmp_path, ERRORS)
+    (tmp_path / ARM.name).mkdir(parents=True)
+    tuning.write_trials(ARM, tmp_path, "a command")
+    document = files.loads((tmp_path / ARM.name / tuning.TRIALS).read_bytes())
+    assert document["command"] == "a command"
+    assert document["seeds"] == [7, 8]
+    assert document["trials"][1] == {
+        "learning_rate": 0.1,
+        "weight_decay": 5e-4,
+        "error": [11.0, 12.0],
+        "loss": [1.0, 1.0],
+    }
+
+
 def test_a_missing_trial_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"g/arm takes its learning rate from g-tuning/arm-lr0.1-wd0, seed 7"):
         tuning.tuned_fields(ARM, tmp_path)
@@ -85,6 +100,7 @@ def test_a_tuned_run(tmp_path, monkeypatch, capsys):
         assert cli.main([*words, *tune, str(tmp_path)]) == 0
     runs = {run.name: run for run in records.read_all(tmp_path)}
     assert len(runs) == 3
+    assert (tmp_path / "quickstart/sgd-0.9" / tuning.TRIALS).exists()
     final = runs["quickstart/sgd-0.9"]
     assert (final.config["learning_rate"], final.config["holdout"]) == (0.05, False)
     assert len(runs["quickstart-tuning/sgd-0.9-lr0.05-wd0.0005"].steps.loss) < len(final.steps.loss)
