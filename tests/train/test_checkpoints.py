@@ -33,7 +33,13 @@ def run(root, text=None, fresh=False, policy=None, seeds=SEEDS, **changes):
     console = Console(file=text or io.StringIO(), width=200)
     settings = {"epochs": 3, "phase": "random"} | changes  # the phase with the most state
     paths = loop.run(
-        tiny_run.experiment(**settings), seeds=seeds, root=root, console=console, fresh=fresh, policy=policy
+        tiny_run.experiment(**settings),
+        seeds=seeds,
+        root=root,
+        console=console,
+        fresh=fresh,
+        policy=policy,
+        devices=1,  # whose programs the compile cache keeps
     )
     return [records.read(path) for path in paths]
 
@@ -200,7 +206,8 @@ def test_begun_cohorts_are_found(tmp_path):
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
-    words = "run quickstart/lcam-0.9-0.95 --epochs 60 --seeds 0 4 --checkpoint-epochs 1 --checkpoint-minutes 0.002"
+    words = "run quickstart/lcam-0.9-0.95 --devices 1 --epochs 60 --seeds 0 4"
+    words += " --checkpoint-epochs 1 --checkpoint-minutes 0.002"
 
     def start(root):
         command = [sys.executable, "-m", "train", *words.split(), "--runs", str(root)]

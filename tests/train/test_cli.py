@@ -28,7 +28,7 @@ def test_list_shows_every_name_whole(capsys):
 
 def test_run_trains_a_group_and_reports(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
-    words = "run quickstart --seeds 0 1 --epochs 2 --batch-size 16 --flip True --runs"
+    words = "run quickstart --seeds 0 1 --epochs 2 --batch-size 16 --flip True --devices 1 --runs"
     assert cli.main([*words.split(), str(tmp_path)]) == 0
     runs = records.read_all(tmp_path)
     assert len(runs) == 6

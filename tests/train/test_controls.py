@@ -58,7 +58,7 @@ def test_a_run_with_controls(tmp_path, monkeypatch):
     ]
     for _ in range(2):  # the second time finds all of it finished, whatever it followed
         for arm in arms:
-            loop.run(arm, seeds=(0, 1), root=tmp_path, console=Console(file=io.StringIO()))
+            loop.run(arm, seeds=(0, 1), root=tmp_path, devices=1, console=Console(file=io.StringIO()))
     runs = {(run.name, run.seed): run for run in records.read_all(tmp_path)}
     for seed in (0, 1):
         followed, drawn, constant = (runs[arm.name, seed] for arm in arms)

@@ -18,10 +18,16 @@ def tiny_data(monkeypatch):
     monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
 
 
-def run(root, seeds=(0,), text=None, fresh=False, **changes):
+def run(root, seeds=(0,), text=None, fresh=False, devices=1, **changes):
     console = Console(file=text or io.StringIO(), width=200)
     paths = loop.run(
-        tiny_run.experiment(**changes), seeds=seeds, root=root, console=console, fresh=fresh, command="test"
+        tiny_run.experiment(**changes),
+        seeds=seeds,
+        root=root,
+        console=console,
+        fresh=fresh,
+        command="test",
+        devices=devices,
     )
     return [records.read(path) for path in paths]
 
@@ -32,7 +38,7 @@ def recorded(tmp_path_factory):
         patch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
         root = tmp_path_factory.mktemp("runs")
         text = io.StringIO()
-        return root, run(root, (0, 1), text, epochs=3), text.getvalue()
+        return root, run(root, (0, 1), text, epochs=3, devices=None), text.getvalue()
 
 
 def test_record_holds_the_whole_run(recorded):
