@@ -91,7 +91,7 @@ def _compared(runs: Path, *settings: str) -> str:
     lines = []
     for arm in group.arms:
         low, high = arm.final.interval
-        cells = [str(len(arm.records)), *(f"{arm.records[0].config[name]:g}" for name in settings)]
+        cells = [str(len(arm.records)), *(_setting(arm.records[0].config, name) for name in settings)]
         cells += [f"{arm.final.mean:.2f}", f"{low:.2f} to {high:.2f}"]
         found = differences.get(arm.name)
         if found is None:
@@ -101,6 +101,13 @@ def _compared(runs: Path, *settings: str) -> str:
             cells += [f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{found.p_holm:.3f}"]
         lines.append(_row(group.short(arm.name), *cells))
     return "\n".join(lines)
+
+
+def _setting(config: dict, name: str) -> str:
+    """A setting, starred where it is the first or the last of three and more that were tried."""
+    tried = config[f"{name}s"]
+    at_end = len(tried) > 2 and config[name] in (min(tried), max(tried))
+    return f"{config[name]:g}" + "*" * at_end
 
 
 def _games() -> dict:

@@ -71,7 +71,8 @@ def assert_same(record, alone):
     np.testing.assert_allclose(record.steps.loss, alone.steps.loss, rtol=1e-3)
 
 
-@pytest.mark.parametrize("words", [(), pytest.param(("--stream",), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [(), ("--stream",)])
 def test_two_processes_give_the_run_of_one_and_write_it_once(tmp_path, alone, words):
     (first, first_code), (second, second_code) = finish(start_pair(tmp_path, *words))
     assert (first_code, second_code) == (0, 0), first + second

@@ -90,7 +90,7 @@ def test_a_step_of_a_half_shrinks_the_bilinear_game_by_the_root_of_two(swept):
     assert found.steps[found.best] == np.ceil(np.log(1 / NEAR) / np.log(np.sqrt(2)))
 
 
-@pytest.mark.parametrize("arm", ["sgd", "adam", "consensus-aligned"])
+@pytest.mark.parametrize("arm", ["sgd", "adam"])
 def test_no_rate_helps_these_in_the_bilinear_game(swept, arm):
     assert swept["bilinear"][arm].best is None
     if arm == "sgd":
