@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "train" / "results"
 ARENA = RESULTS / "arena-digits"
 REPLICATION = RESULTS / "cifar10-wrn-16-1-cpu"
-BENCHMARKS = [ROOT / "train" / "bench" / name for name in ("cpu.json", "cpu-startup.json")]
+BENCHMARKS = [ROOT / "train" / "bench" / name for name in ("cpu.json", "cpu-startup.json", "cpu-scaling.json")]
 
 
 def mechanism() -> str:
