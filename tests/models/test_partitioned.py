@@ -11,18 +11,13 @@ import pytest
 from flax import nnx
 
 from models import PartitionedWideResNet, WideResNet, partition_of
+from tests.models.small_batch import LABELS, X, scattered, split
 
-X = jax.random.normal(jax.random.key(1), (6, 8, 8, 3))
-LABELS = jnp.asarray([0, 1, 2, 0, 1, 2])
 STAGES = pytest.mark.parametrize("stage", [0, 1, 2])
 
 
 def make(seed=0, **settings):
     return PartitionedWideResNet(10, 1, 3, **settings, rngs=nnx.Rngs(params=jax.random.key(seed)))
-
-
-def split(model):
-    return nnx.split(model, nnx.Param, nnx.BatchStat)
 
 
 # The graph definition is static, as in training.
@@ -36,11 +31,7 @@ def initial(seed):
 
 @functools.cache
 def state():
-    """Parameters and statistics that differ from their simple initial values everywhere."""
-    rng = np.random.default_rng(0)
-    params, stats = initial(0)
-    params = jax.tree.map(lambda x: x + 0.1 * rng.normal(size=x.shape).astype(np.float32), params)
-    return params, jax.tree.map(lambda x: x + rng.random(x.shape, np.float32), stats)
+    return scattered(*initial(0))
 
 
 def loss_and_stats(params, stats, stage, images=X, labels=LABELS, mask=None, graphdef=GRAPHDEF):
