@@ -127,7 +127,7 @@ def load(name: str) -> Callable[[Path], None]:
 def command_load(name: str, store: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", LOAD)
-        command("run", SGD, "--dataset", name, "--data-dir", store)
+        command("run", SGD, "--dataset", name, "--data-dir", store, "--runs", store.parent / "runs")
 
 
 LOAD = data.load  # what the fixture below puts a tiny data set in place of
