@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models._groups import NUM_GROUPS, group_channels, pooled_features, run_group
-from models._wide_resnet import WideResNet, _norm, _uniform
+from models._wide_resnet import WideResNet, _linear, _norm
 
 
 class PartitionedWideResNet(nnx.Module):
@@ -145,14 +145,7 @@ class _ProxyHead(nnx.Module):
 
     def __init__(self, channels: int, num_classes: int, dtype: Any, rngs: nnx.Rngs):
         self.norm = _norm(channels, dtype, rngs)
-        self.linear = nnx.Linear(
-            channels,
-            num_classes,
-            kernel_init=_uniform(channels**-0.5),
-            bias_init=nnx.initializers.zeros,
-            dtype=jnp.float32,
-            rngs=rngs,
-        )
+        self.linear = _linear(channels, num_classes, rngs)
 
     def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
         """Map [N, H, W, channels] to float32 logits [N, num_classes]."""

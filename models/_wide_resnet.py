@@ -118,14 +118,7 @@ class WideResNet(nnx.Module):
                 channels = wider
         self.blocks = nnx.List(blocks)
         self.norm = _norm(channels, dtype, rngs)
-        self.linear = nnx.Linear(
-            channels,
-            num_classes,
-            kernel_init=_uniform(channels**-0.5),
-            bias_init=nnx.initializers.zeros,
-            dtype=jnp.float32,
-            rngs=rngs,
-        )
+        self.linear = _linear(channels, num_classes, rngs)
         if activation != "relu":
             _make_adaptive(self, activation_scale, image_size if activation == "n-laaf" else None)
 
@@ -204,6 +197,17 @@ def _conv(in_channels: int, channels: int, kernel: int, stride: int, dtype: Any,
         kernel_init=_CONV_INIT,
         dtype=dtype,
         conv_general_dilated=conv_general_dilated,
+        rngs=rngs,
+    )
+
+
+def _linear(channels: int, num_classes: int, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(
+        channels,
+        num_classes,
+        kernel_init=_uniform(channels**-0.5),
+        bias_init=nnx.initializers.zeros,
+        dtype=jnp.float32,
         rngs=rngs,
     )
 
