@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -83,12 +84,7 @@ def run(
     console = console or Console(stderr=True)
     console.quiet = console.quiet or not processes.is_first()
     # Only the first process writes records, so only it knows for certain what there is.
-    missing, begun = processes.of_first(
-        lambda: [
-            [seed for seed in seeds if fresh or not _is_finished(root, experiment, seed)],
-            begun_cohorts(root, experiment.name),
-        ]
-    )
+    missing, begun = processes.of_first(lambda: _what_is_left(experiment, seeds, root, fresh))
     if missing:
         dataset = (data.open_source if stream else data.load)(experiment.dataset, data_dir)
         if experiment.holdout:
@@ -104,6 +100,7 @@ def run(
                 setup=make_setup(resolved, dataset),
                 mesh=mesh,
                 root=root,
+                missing=missing,
                 command=command,
                 fresh=fresh,
                 policy=policy or SavePolicy(),
@@ -122,6 +119,7 @@ class _Job:
     setup: Setup
     mesh: meshes.Mesh
     root: Path
+    missing: list[int]  # seeds whose records are to be written
     command: str
     fresh: bool
     policy: SavePolicy
@@ -136,6 +134,17 @@ def config_of(experiment: Experiment) -> dict[str, Any]:
 
 
 _DEFAULTS = config_of(Experiment(name="", dataset=""))
+
+
+def _what_is_left(experiment: Experiment, seeds: Sequence[int], root: Path, fresh: bool) -> list[Any]:
+    """The seeds without a finished record, and the begun cohorts that go on with some of them."""
+    begun = begun_cohorts(root, experiment.name)
+    known = {*seeds, *itertools.chain.from_iterable(begun)}
+    finished = set() if fresh else {seed for seed in known if _is_finished(root, experiment, seed)}
+    missing = [seed for seed in seeds if seed not in finished]
+    # A kill may have come between two seeds' records: then the cohort has only the other's left to write.
+    left = [cohort for cohort in begun if set(cohort) & set(missing) and set(cohort) <= {*missing, *finished}]
+    return [missing, left]
 
 
 def _is_finished(root: Path, experiment: Experiment, seed: int) -> bool:
@@ -178,7 +187,7 @@ def _cohorts(together: bool, missing: list[int], begun: list[list[int]]) -> list
         return [[seed] for seed in missing]
     cohorts: list[list[int]] = []
     for seeds in sorted(begun, key=len, reverse=True):
-        if set(seeds) <= set(missing) and not any(set(seeds) & set(cohort) for cohort in cohorts):
+        if not any(set(seeds) & set(cohort) for cohort in cohorts):
             cohorts.append(seeds)
     rest = [seed for seed in missing if not any(seed in cohort for cohort in cohorts)]
     return [*cohorts, rest] if rest else cohorts
@@ -258,6 +267,8 @@ def _write_records(cohort: Cohort, job: _Job) -> None:
     environment["versions"]["dataset"] = job.dataset.name
     steps = cohort.steps()
     for i, seed in enumerate(cohort.seeds):
+        if seed not in job.missing:
+            continue
         record = records.Record(
             name=experiment.name,
             group=experiment.group,

@@ -4,6 +4,7 @@ import io
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,8 +193,31 @@ def test_skipping_steps_whose_loss_is_not_finite(tmp_path):
 def test_which_seeds_run_together():
     assert loop._cohorts(True, [0, 1, 2], []) == [[0, 1, 2]]
     assert loop._cohorts(True, [0, 1, 2, 3], [[0, 2]]) == [[0, 2], [1, 3]]
-    assert loop._cohorts(True, [0, 1], [[0, 2]]) == [[0, 1]]
+    assert loop._cohorts(True, [0, 1], [[0], [0, 1]]) == [[0, 1]]
     assert loop._cohorts(False, [0, 1], [[0, 1]]) == [[0], [1]]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("lost", SEEDS)
+def test_a_kill_between_the_records_of_two_seeds_loses_nothing(tmp_path, monkeypatch, uninterrupted, lost):
+    root = tmp_path / "runs"
+    shutil.copytree(uninterrupted[0], root)
+    kept, gone = (records.run_dir(root, "quickstart/lcam-0.9-0.95", seed) for seed in (sum(SEEDS) - lost, lost))
+    (gone / records.RESULT).unlink()
+    there = (kept / records.RESULT).stat().st_mtime_ns
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 1, crash)  # no step is made again
+        assert_same(root, run(root, seeds=SEEDS), uninterrupted)
+    assert (kept / records.RESULT).stat().st_mtime_ns == there
+
+
+def test_seeds_that_nobody_asked_for_are_not_trained(tmp_path, uninterrupted):
+    root = tmp_path / "runs"
+    shutil.copytree(uninterrupted[0], root)
+    for seed in SEEDS:
+        (records.run_dir(root, "quickstart/lcam-0.9-0.95", seed) / records.RESULT).unlink()
+    run(root, seeds=SEEDS[:1])
+    assert [record.seed for record in records.read_all(root)] == [SEEDS[0]]
 
 
 def test_begun_cohorts_are_found(tmp_path):
