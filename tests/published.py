@@ -104,9 +104,9 @@ def _compared(runs: Path, *settings: str) -> str:
 
 
 def _setting(config: dict, name: str) -> str:
-    """A setting, starred where it is the first or the last of three and more that were tried."""
+    """A setting, starred where it is the least, but for zero, or the greatest of three and more that were tried."""
     tried = config[f"{name}s"]
-    at_end = len(tried) > 2 and config[name] in (min(tried), max(tried))
+    at_end = len(tried) > 2 and config[name] in (min(tried), max(tried)) and config[name] != 0
     return f"{config[name]:g}" + "*" * at_end
 
 

@@ -1,9 +1,10 @@
 """The arena: LCAM beside other optimizers on one network and one data set, each tuned with the same budget.
 
-Every optimizer gets six trials (three learning rates and two weight decays; one that has no learning rate, six weight
+Every optimizer gets ten trials (five learning rates and two weight decays; one that has no learning rate, ten weight
 decays) with two seeds each, on images held out from training, and the best goes into runs with five other seeds. The
-learning rates lie around what the literature takes for it. All arms that take a schedule take the cosine, next to which
-SGD and LCAM, with the controls that keep the higher momentum or draw, are run with the authors' steps.
+learning rates go from below what the literature takes for it, on long runs, to far above, for short ones. All arms that
+take a schedule take the cosine, next to which SGD and LCAM, with the controls that keep the higher momentum or draw,
+are run with the authors' steps.
 """
 
 import dataclasses
@@ -12,8 +13,10 @@ from typing import Any
 from train.experiments.experiment import Experiment
 from train.experiments.variants import lcam, sgd
 
-_SGD_RATES = (0.03, 0.1, 0.3)
-_ADAM_RATES = (3e-4, 1e-3, 3e-3)
+_SGD_RATES = (0.03, 0.1, 0.3, 1.0, 3.0)
+_PLAIN_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)  # without momentum, which makes the step ten times as long
+_OWN_RATES = (0.01, 0.1, 1.0, 10.0, 100.0)  # an upper bound on a step that is found
+_ADAM_RATES = (3e-4, 1e-3, 3e-3, 0.01, 0.03)
 _COUPLED = (1e-4, 5e-4)
 _DECOUPLED = (0.01, 0.1)
 
@@ -32,6 +35,7 @@ def arena(base: Experiment) -> list[Experiment]:
 
     adaptive: dict[str, Any] = {"learning_rates": _ADAM_RATES, "weight_decays": _DECOUPLED}
     without_momentum: dict[str, Any] = {"momentum_below": 0.0, "momentum_above": 0.0}
+    plain: dict[str, Any] = {"learning_rates": _PLAIN_RATES} | without_momentum
     return [
         sgd(steps, 0.9),
         sgd(steps, 0.95),
@@ -42,28 +46,28 @@ def arena(base: Experiment) -> list[Experiment]:
         arm(cosine, "cosine-sgd-0.9"),
         arm(cosine, "cosine-lcam-0.9-0.95", phase="epoch_mean", momentum_above=0.95),
         arm(cosine, "cosine-nesterov-0.9", nesterov=True),
-        arm(cosine, "cosine-plain-sgd", learning_rates=(0.1, 0.3, 1.0), **without_momentum),
+        arm(cosine, "cosine-plain-sgd", **plain),
         other("adamw", **adaptive),
-        other("lion", learning_rates=(1e-4, 3e-4, 1e-3), weight_decays=(0.1, 1.0)),
+        other("lion", learning_rates=(1e-4, 3e-4, 1e-3, 3e-3, 0.01), weight_decays=(0.1, 1.0)),
         other("muon", **adaptive, momentum_below=0.95, momentum_above=0.95),  # Optax's own
-        other("schedule-free", constant, learning_rates=(0.3, 1.0, 3.0)),
-        other("momo", constant, learning_rates=(0.1, 1.0, 10.0)),
+        other("schedule-free", constant, learning_rates=(0.3, 1.0, 3.0, 10.0, 30.0)),
+        other("momo", constant, learning_rates=_OWN_RATES),
         other("sam"),
         other("lookahead"),
-        other("polyak", constant, learning_rates=(0.1, 1.0, 10.0), **without_momentum),
+        other("polyak", constant, learning_rates=_OWN_RATES, **without_momentum),
         other("annealed-momentum"),
         other("mutual-information", constant),
         other("lrsgd-c"),
         other("lrsgd-r"),
-        other("delayed-feedback", learning_rates=(0.1, 0.3, 1.0), **without_momentum),
+        other("delayed-feedback", **plain),
         other("extragradient"),
-        other("past-extrapolation", learning_rates=(0.1, 0.3, 1.0), **without_momentum),
+        other("past-extrapolation", **plain),
         other("salp-swarm"),
         other(
             "yamadam",
             constant,
             learning_rates=(1.0,),
-            weight_decays=(0.0, 1e-5, 1e-4, 5e-4, 1e-3, 5e-3),
+            weight_decays=(0.0, 1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 5e-4, 1e-3, 3e-3, 5e-3),
             **without_momentum,
         ),
     ]
