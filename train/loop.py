@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import itertools
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from train import mesh as meshes
 from train.checkpoints import Checkpoints, Snapshot, begun_cohorts, cohort_dir
 from train.cohort import Cohort
 from train.data.dataset import Dataset, Source
-from train.experiments import ConfigError, Experiment
+from train.experiments import DEFAULTS, ConfigError, Experiment, config_of
 from train.feed import make_feed
 from train.interrupt import Stopped, StopSignals
 from train.progress import RunProgress
@@ -126,16 +125,6 @@ class _Job:
     console: Console
 
 
-def config_of(experiment: Experiment) -> dict[str, Any]:
-    """The settings that decide a run's numbers, as JSON values; which seeds are run, and how, is not among them."""
-    config = dataclasses.asdict(experiment)
-    del config["seeds"], config["vmap_seeds"]
-    return json.loads(json.dumps(config))
-
-
-_DEFAULTS = config_of(Experiment(name="", dataset=""))
-
-
 def _what_is_left(experiment: Experiment, seeds: Sequence[int], root: Path, fresh: bool) -> list[Any]:
     """The seeds without a finished record, and the begun cohorts that go on with some of them."""
     begun = begun_cohorts(root, experiment.name)
@@ -172,10 +161,10 @@ def _resolved_by_first(experiment: Experiment, root: Path, seed: int) -> Experim
 
 
 def _refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
-    # A setting that is younger than what is there had then the value that is now its default.
-    differ = [key for key in now if there.get(key, _DEFAULTS.get(key)) != now[key]]
+    there = DEFAULTS | there
+    differ = [key for key in now if there[key] != now[key]]
     if differ:
-        told = ", ".join(f"{key} ({there.get(key)!r} there, {now[key]!r} now)" for key in differ)
+        told = ", ".join(f"{key} ({there[key]!r} there, {now[key]!r} now)" for key in differ)
         raise ConfigError(
             f"{path} was made with other settings: {told}. Choose another --runs folder, or replace it with --fresh."
         )

@@ -1,5 +1,6 @@
 """The optimizer of an experiment, the momentum that it used, and the parameters that it trains and is judged by."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -32,7 +33,7 @@ def make_optimizer(
         rate=learning_rate(experiment, steps_per_epoch),
         peak=experiment.learning_rate,
         weight_decay=experiment.weight_decay,
-        decayed=None if experiment.activation == "relu" else _all_but_slopes,
+        decayed=_decayed(experiment),
         momentum=experiment.momentum_below,
         steps_per_epoch=steps_per_epoch,
         total_steps=epochs_in_schedule(experiment) * steps_per_epoch,
@@ -78,8 +79,14 @@ def evaluation_params(experiment: Experiment, params: Any, opt_state: optax.OptS
     return params
 
 
-def _all_but_slopes(params: optax.Params) -> Any:
-    return jax.tree.map(lambda slope: not slope, is_slope(params))
+def _decayed(experiment: Experiment) -> Callable[[optax.Params], Any] | None:
+    """What tells which parameters decay; None where all do."""
+    if experiment.training == "associated":
+        # As its authors do: neither autoencoders nor bridges, which alone are dense, nor batch norms.
+        return lambda params: jax.tree.map(lambda x: x.ndim == 4, params)
+    if experiment.activation != "relu":
+        return lambda params: jax.tree.map(lambda slope: not slope, is_slope(params))
+    return None
 
 
 def _lcam(experiment: Experiment, settings: alternatives.Settings) -> optax.GradientTransformationExtraArgs:

@@ -38,6 +38,8 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     number = _whole("JAX_NUM_PROCESSES", processes)
     index = _whole("JAX_PROCESS_ID", process)
     if address == "auto":
+        # JAX would look there first, and take "auto" for an address.
+        os.environ.pop("JAX_COORDINATOR_ADDRESS", None)
         address = None
     elif address is None and number is None and index is None:
         return

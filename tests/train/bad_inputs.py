@@ -13,8 +13,9 @@ import jax
 import numpy as np
 
 from tests.train import synthetic, tiny_data, tiny_run
-from train import checkpoints, cli, loop, records, state
+from train import checkpoints, cli, records, state
 from train.epoch import StepMetrics
+from train.experiments import config_of
 
 CIFAR10, CIFAR100 = tiny_data.LAYOUTS
 BEGUN = "quickstart/lcam-0.9-0.95"
@@ -118,7 +119,7 @@ def begun_run(place: Path) -> Path:
             zeros._replace(step=np.ones(1, np.int32)),
             StepMetrics(loss, loss, loss > 0),
             [],
-            loop.config_of(experiment),
+            config_of(experiment),
         )
     )
     saved.wait()

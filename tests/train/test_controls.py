@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tests.train import synthetic, tiny_run
 from train import controls, data, loop, records
-from train.experiments import ConfigError, Experiment
+from train.experiments import ConfigError, Experiment, config_of
 from train.steps import Steps
 
 LCAM = Experiment(name="g/lcam", dataset="digits", phase="epoch_mean", momentum_above=0.95, epochs=2)
@@ -20,7 +20,7 @@ MOMENTA = np.float32([[0.9, 0.95, 0.9, 0.9], [0.95, 0.95, 0.95, 0.9]]).ravel()
 
 def write_run(root, seed=3, epochs=2, config_epochs=2):
     row = synthetic.record("lcam", seed, [2.0] * epochs, group="g")
-    record = dataclasses.replace(row, config=loop.config_of(LCAM) | {"epochs": config_epochs})
+    record = dataclasses.replace(row, config=config_of(LCAM) | {"epochs": config_epochs})
     steps = Steps(loss=np.ones(8, np.float32), momentum=MOMENTA, below=np.zeros(8, bool))
     records.write(root, record, steps)
 

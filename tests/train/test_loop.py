@@ -10,7 +10,7 @@ from rich.console import Console
 from tests.train import tiny_run
 from train import data, loop, records
 from train.cohort import RunError
-from train.experiments import ConfigError
+from train.experiments import ConfigError, config_of
 
 
 @pytest.fixture(autouse=True)
@@ -116,4 +116,4 @@ def test_sgd_equals_lcam_with_one_momentum(tmp_path):
 def test_config_is_complete_but_for_the_seeds():
     experiment = tiny_run.experiment()
     names = {field.name for field in dataclasses.fields(experiment)}
-    assert set(loop.config_of(experiment)) == names - {"seeds", "vmap_seeds"}
+    assert set(config_of(experiment)) == names - {"seeds", "vmap_seeds"}

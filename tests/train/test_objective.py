@@ -92,6 +92,16 @@ def test_local_losses_add_up_and_the_autoencoders_are_faster():
     assert np.mean(moved(state.params, after.params)) > 0.9
 
 
+def test_associated_learning_decays_the_kernels_of_its_layers_alone():
+    setup, state = setup_and_state(training="associated", weight_decay=0.1)
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    updates, _ = make_optimizer(setup.experiment, 4).update(zeros, state.opt_state, state.params, value=jnp.float32(1))
+    decayed = [path[0].key for path, update in jax.tree.leaves_with_path(updates) if np.any(update != 0)]
+    kernels = [path[0].key for path, x in jax.tree.leaves_with_path(state.params) if x.ndim == 4]
+    assert decayed == kernels
+    assert not {"encoders", "decoders", "bridges"} & set(decayed)
+
+
 def test_slopes_start_as_relu_recover_and_do_not_decay():
     relu, state = setup_and_state(weight_decay=0.1)
     adaptive, sloped = setup_and_state(weight_decay=0.1, activation="l-laaf", activation_scale=2.0, slope_recovery=0.5)

@@ -21,13 +21,12 @@ PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=300 --xla_cpu_co
 ROOT = Path(__file__).parent.parent.parent
 
 
-def start(root, index=None, port=0, words=(), devices=2):
-    """One process with virtual CPU devices, alone or one of two."""
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {PATIENCE}"}
-    place = [] if index is None else ["--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process", str(index)]
+def start(root, *words, devices=2, **variables):
+    """One process with virtual CPU devices."""
+    flags = f"--xla_force_host_platform_device_count={devices} {PATIENCE}"
     return subprocess.Popen(
-        [sys.executable, "-m", "train", *RUN.split(), "--runs", str(root), *words, *place],
-        env=environment,
+        [sys.executable, "-m", "train", *RUN.split(), "--runs", str(root), *words],
+        env=os.environ | {"XLA_FLAGS": flags} | variables,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -42,8 +41,17 @@ def free_port():
 
 
 def start_pair(root, *words):
-    port = free_port()
-    return [start(root, index, port, words) for index in range(2)]
+    place = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process"]
+    return [start(root, *words, *place, str(index)) for index in range(2)]
+
+
+def start_slurm_job(root):
+    """Two processes that find each other by what SLURM tells them; the port is JAX's, made from the job's number."""
+    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2"}
+    return [
+        start(root, "--coordinator", "auto", **job, SLURM_PROCID=str(index), SLURM_LOCALID=str(index))
+        for index in range(2)
+    ]
 
 
 def finish(running, seconds=240):
@@ -71,10 +79,14 @@ def assert_same(record, alone):
     np.testing.assert_allclose(record.steps.loss, alone.steps.loss, rtol=1e-3)
 
 
+def start_streaming_pair(root):
+    return start_pair(root, "--stream")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [(), ("--stream",)])
-def test_two_processes_give_the_run_of_one_and_write_it_once(tmp_path, alone, words):
-    (first, first_code), (second, second_code) = finish(start_pair(tmp_path, *words))
+@pytest.mark.parametrize("begin", [start_pair, start_streaming_pair, start_slurm_job])
+def test_two_processes_give_the_run_of_one_and_write_it_once(tmp_path, alone, begin):
+    (first, first_code), (second, second_code) = finish(begin(tmp_path))
     assert (first_code, second_code) == (0, 0), first + second
     record = the_record(tmp_path)
     assert_same(record, alone)

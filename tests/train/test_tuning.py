@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.train import synthetic, tiny_run
-from train import cli, data, files, loop, records, tuning
+from train import cli, data, files, records, tuning
 from train.data.dataset import as_source
-from train.experiments import EXPERIMENTS, ConfigError, Experiment
+from train.experiments import EXPERIMENTS, ConfigError, Experiment, config_of
 from train.steps import Steps
 
 ARM = Experiment(
@@ -30,7 +30,7 @@ def write_trials(root, errors, losses=None):
             record = synthetic.record(trial.name.partition("/")[2], seed, [90.0, error + seed], group="g-tuning")
             history = [dict(row) for row in record.history]
             history[-1]["test_loss"] = (losses or {}).get(key, 1.0)
-            record = dataclasses.replace(record, config=loop.config_of(trial), history=history)
+            record = dataclasses.replace(record, config=config_of(trial), history=history)
             steps = Steps(loss=np.ones(8, np.float32), momentum=np.ones(8, np.float32), below=np.zeros(8, bool))
             records.write(root, record, steps)
 

@@ -1,7 +1,7 @@
 """The experiments: what decides a run's numbers, and the arms and groups by name."""
 
-from train.experiments.experiment import ConfigError, Experiment
+from train.experiments.experiment import DEFAULTS, ConfigError, Experiment, config_of
 from train.experiments.groups import EXPERIMENTS, find, scaled
 from train.experiments.variants import lcam, sgd
 
-__all__ = ["EXPERIMENTS", "ConfigError", "Experiment", "find", "lcam", "scaled", "sgd"]
+__all__ = ["DEFAULTS", "EXPERIMENTS", "ConfigError", "Experiment", "config_of", "find", "lcam", "scaled", "sgd"]

@@ -1,7 +1,8 @@
 """An experiment: one frozen dataclass that decides all of a run's numbers but the seed."""
 
 import dataclasses
-from typing import Literal, get_args, get_origin
+import json
+from typing import Any, Literal, get_args, get_origin
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -34,7 +35,8 @@ class Experiment:
       drop_last: Whether to leave out a short last batch, which the authors keep as a step of its own.
       learning_rate: At the start.
       schedule: `step`, `smooth` (see `train.schedules`), `cosine` or `constant`.
-      weight_decay: Coefficient: coupled L2, or as its optimizer has it (see `train.alternatives`); slopes do not decay.
+      weight_decay: Coefficient: coupled L2, or as its optimizer has it (see `train.alternatives`); on all weights
+        but slopes, with `associated` training on the kernels of convolutions alone.
       momentum_below: Momentum after a loss below the mean; without a phase, of every step.
       momentum_above: After a loss at or above it; without a phase equal to `momentum_below`.
       phase: `none` is SGD; `epoch_mean` is LCAM; `ema` and `window` compare with another mean; `random` draws.
@@ -209,3 +211,14 @@ class Experiment:
     def group(self) -> str:
         """The part of the name before the slash."""
         return self.name.partition("/")[0]
+
+
+def config_of(experiment: Experiment) -> dict[str, Any]:
+    """The settings that decide a run's numbers, as JSON values; which seeds are run, and how, is not among them."""
+    config = dataclasses.asdict(experiment)
+    del config["seeds"], config["vmap_seeds"]
+    return json.loads(json.dumps(config))
+
+
+DEFAULTS = config_of(Experiment(name="", dataset=""))
+"""What a setting was, as JSON values, in runs that are older than the setting."""

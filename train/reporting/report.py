@@ -105,10 +105,10 @@ def _comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
                     f"{name}, seed {run.seed}: {len(run.history)} of {run.config['epochs']} epochs "
                     "done; run it again to finish it"
                 )
-        differing = set(tables.SETTINGS) - tables.common_settings(finished).keys()
+        differing = tables.differing_settings(finished)
         if differing:
             left_out.append(
-                f"{name}: its runs differ in {', '.join(sorted(differing))} and have no common "
+                f"{name}: its runs differ in {', '.join(differing)} and have no common "
                 "mean; keep runs of different settings in different folders"
             )
         else:

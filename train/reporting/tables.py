@@ -10,6 +10,7 @@ import rich.table
 import rich.text
 from rich.console import Group as Lines
 
+from train.experiments import DEFAULTS
 from train.records import Record
 from train.reporting.statistics import Arm, Estimate, Group
 
@@ -20,6 +21,9 @@ SETTINGS = (
     "width",
     "epochs",
     "batch_size",
+    "training",
+    "activation",
+    "optimizer",
     "learning_rate",
     "schedule",
     "weight_decay",
@@ -78,17 +82,24 @@ def common_settings(records: Iterable[Record]) -> dict[str, Any]:
     """Those of the `SETTINGS` that all these runs share; of no run, all of them."""
     configs = [_settings_of(record) for record in records]
     first = configs[0] if configs else {}
-    return {key: first.get(key) for key in SETTINGS if all(config.get(key) == first.get(key) for config in configs)}
+    return {key: first.get(key) for key in SETTINGS if all(config[key] == first[key] for config in configs)}
+
+
+def differing_settings(records: Iterable[Record]) -> list[str]:
+    """The settings, of all there are, that these runs do not share."""
+    configs = [_settings_of(record) for record in records]
+    keys = sorted(set().union(*configs))
+    return [key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)]
 
 
 def _settings_of(record: Record) -> dict[str, Any]:
     """A run's settings, with what a control took from another run told as such: it differs from seed to seed."""
-    config = record.config
-    if not config.get("follows"):
-        return {"follows": ""} | config
+    config = DEFAULTS | record.config
+    if not config["follows"]:
+        return config
     if config["phase"] == "none":
         return config | {"momentum_below": "its mean", "momentum_above": "its mean"}
-    return config
+    return config | {"random_probability": "its share"}
 
 
 def _errors(group: Group, title: str, estimates: Sequence[Estimate], note: str) -> Table:
@@ -186,7 +197,7 @@ def settings(group: Group) -> Table:
         rows.append(
             (
                 group.short(arm.name),
-                *(str(config.get(key)) for key in differing),
+                *(str(config[key]) for key in differing),
                 _number(sum(seconds) / len(arm.records) / 60),
             )
         )

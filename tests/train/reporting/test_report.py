@@ -211,10 +211,24 @@ def test_an_unfinished_run_is_left_out_loudly(root):
 
 def test_an_arm_of_mixed_settings_is_left_out_loudly(root):
     momenta = {"momentum_below": 0.95, "momentum_above": 0.95}
-    mixed = record("sgd-0.95", 1, [20.0, 9.0, 8.0], width=10, learning_rate=0.2, **momenta)
+    mixed = record("sgd-0.95", 1, [20.0, 9.0, 8.0], width=10, dtype="float32", **momenta)
     records.write(root, mixed, steps(3))
-    made = _left_out(root, "demo/sgd-0.95: its runs differ in learning_rate, width")
+    made = _left_out(root, "demo/sgd-0.95: its runs differ in dtype, width")
     assert len(made.groups[0].arms) == 2
+
+
+def test_what_a_control_takes_from_its_own_run_is_no_other_setting(tmp_path):
+    for seed, share in enumerate((0.4, 0.5)):
+        drawn = {"phase": "random", "random_probability": [share], "momentum_above": 0.95}
+        held = {"phase": "none", "momentum_below": 0.9 + share / 10, "momentum_above": 0.9 + share / 10}
+        for arm, settings in (("random-0.9-0.95", drawn), ("constant-0.9-0.95", held)):
+            followed = record(arm, seed, [20.0], follows="lcam-0.9-0.95", **settings)
+            records.write(tmp_path, followed, steps(1))
+    (group,) = report(tmp_path).groups
+    assert {arm.name: len(arm.records) for arm in group.arms} == {
+        "demo/constant-0.9-0.95": 2,
+        "demo/random-0.9-0.95": 2,
+    }
 
 
 def test_missing_steps_cost_their_figure_only(root):
