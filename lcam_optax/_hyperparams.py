@@ -1,6 +1,5 @@
 """The phase as an Optax schedule: any hyper-parameter of any Optax optimizer can follow the loss."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,9 +8,7 @@ import optax
 
 from lcam_optax._decision import as_loss, pick
 from lcam_optax._phase import Phase, PhaseState
-from lcam_optax._scalars import at_step, counter, incremented
-
-ScalarOrSchedule = jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.ArrayLike]
+from lcam_optax._scalars import ScalarOrSchedule, at_step, counter, incremented
 
 
 class LossControlledState(NamedTuple):

@@ -10,9 +10,7 @@ import optax
 from lcam_optax._decision import as_loss, pick
 from lcam_optax._hyperparams import LossControlledState
 from lcam_optax._phase import Phase, PhaseState
-from lcam_optax._scalars import at_step, counter, incremented, require_unit_interval
-
-ScalarOrSchedule = jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.ArrayLike]
+from lcam_optax._scalars import ScalarOrSchedule, at_step, counter, incremented, require_unit_interval
 
 
 class ScaleByLcamState(NamedTuple):
@@ -211,7 +209,7 @@ def lcam(
       arXiv 2309.02130.
     """
     # A constant zero is left out, so that it costs nothing and `update` needs no parameters.
-    has_decay = callable(weight_decay) or not (isinstance(weight_decay, (int, float)) and weight_decay == 0)
+    has_decay = not (isinstance(weight_decay, (int, float)) and weight_decay == 0)
     return optax.chain(
         optax.add_decayed_weights(weight_decay, weight_decay_mask) if has_decay else optax.identity(),
         scale_by_lcam(

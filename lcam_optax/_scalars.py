@@ -5,10 +5,13 @@ losses on the wrong side. All are strongly typed from `init` on, so that a secon
 """
 
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+ScalarOrSchedule = jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.ArrayLike]
 
 
 def at_step(scalar_or_schedule: Any, step: jax.Array) -> jax.Array:

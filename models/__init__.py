@@ -1,9 +1,9 @@
-"""Flax networks to train: the Wide ResNet."""
+"""Flax networks to train: the Wide ResNet, with adaptive activations too, and its forms for local training."""
 
 from models._adaptive_activation import AdaptiveActivation, is_slope, slope_recovery
 from models._associated import AssociatedWideResNet, associated_labels
 from models._partitioned import PartitionedWideResNet, partition_of
-from models._wide_resnet import BATCH_NORM_MOMENTUM, WideResNet
+from models._wide_resnet import BATCH_NORM_MOMENTUM, WideResNet, flops_per_image
 
 __all__ = [
     "BATCH_NORM_MOMENTUM",
@@ -12,6 +12,7 @@ __all__ = [
     "PartitionedWideResNet",
     "WideResNet",
     "associated_labels",
+    "flops_per_image",
     "is_slope",
     "partition_of",
     "slope_recovery",

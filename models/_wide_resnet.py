@@ -10,6 +10,7 @@ from flax import nnx
 
 from models._adaptive_activation import AdaptiveActivation
 from models._conv import conv_general_dilated
+from models._groups import over_pixels, pooled_features
 
 # Share of the running batch statistics that a step keeps.
 BATCH_NORM_MOMENTUM = 0.9
@@ -139,15 +140,11 @@ class WideResNet(nnx.Module):
         Returns:
           float32, [N, num_classes].
         """
-        if mask is not None:
-            mask = mask[:, None, None, None]  # batch norm broadcasts it against [N, H, W, C]
         keys = [None] * len(self.blocks) if dropout_key is None else jax.random.split(dropout_key, len(self.blocks))
         x = self.stem(images.astype(self.dtype))
         for block, key in zip(self.blocks, keys, strict=True):
-            x = block(x, mask, key)
-        x = self.activation(self.norm(x, mask=mask))
-        # The mean over many pixels is taken in float32: bfloat16 has eight bits to add them up in.
-        return self.linear(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
+            x = block(x, over_pixels(mask), key)
+        return self.linear(pooled_features(self.norm, x, mask, self.activation))
 
 
 def flops_per_image(model: WideResNet, height: int, width: int) -> int:

@@ -37,6 +37,18 @@ def replication() -> str:
     return _compared(REPLICATION)
 
 
+def controlled() -> str:
+    """LCAM against its controls."""
+    group = analyse(records.read_all(REPLICATION), "sgd-0.9")
+    lines = []
+    for found in group.controlled:
+        cells = [f"{group.short(found.name)} minus {group.short(found.against)}", str(len(found.seeds))]
+        low, high = found.difference.interval
+        cells += [f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{found.p_holm:.3f}"]
+        lines.append(_row(*cells))
+    return "\n".join(lines)
+
+
 def arena() -> str:
     """What each optimizer was tuned to, and what it reached."""
     return _compared(ARENA, "learning_rate", "weight_decay")
@@ -70,6 +82,7 @@ def benchmarks() -> str:
 TABLES = {
     "mechanism": (mechanism, ROOT / "docs" / "mechanism.md"),
     "replication": (replication, ROOT / "README.md"),
+    "controlled": (controlled, ROOT / "README.md"),
     "benchmarks": (benchmarks, ROOT / "docs" / "performance.md"),
     "small-games": (small_games, ROOT / "docs" / "games.md"),
     "gan": (gan, ROOT / "docs" / "games.md"),

@@ -7,7 +7,7 @@ import pytest
 
 from tests import published
 from train import records
-from train.experiments import find
+from train.experiments import DEFAULTS, find
 
 
 @pytest.mark.parametrize("name", published.TABLES)
@@ -27,6 +27,15 @@ def test_each_arm_of_the_arena_has_the_settings_that_its_trials_decide():
         for record in records.read_all(path.parent):
             assert {key: record.config[key] for key in ("learning_rate", "weight_decay")}.items() <= best.items()
             assert len(trials) == len(record.config["learning_rates"]) * len(record.config["weight_decays"])
+
+
+def test_every_setting_of_a_record_has_the_type_that_it_has_now():
+    # Otherwise a run cannot be added beside it: its settings would count as others.
+    for record in records.read_all(published.RESULTS):
+        for key in DEFAULTS.keys() & record.config.keys():
+            expected = type(DEFAULTS[key])
+            allowed = (int, float) if expected is float else (expected,)
+            assert type(record.config[key]) in allowed, (record.folder, key)
 
 
 def test_no_record_tells_of_somebody_s_folders():

@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import jax
 import numpy as np
@@ -43,21 +43,25 @@ def cohort_dir(root: Path, name: str, seeds: Sequence[int]) -> Path:
 
 def begun_cohorts(root: Path, name: str) -> list[list[int]]:
     """The sets of seeds of an arm that have checkpoints, in order."""
-    folders = sorted((root / name / "checkpoints").glob("seeds-*"))
+    folders = sorted({path.parent for path in (root / name / "checkpoints").glob("seeds-*/*") if path.name.isdigit()})
     names = [re.fullmatch(r"seeds-(\d+(?:-\d+)*)", folder.name) for folder in folders]
     return [[int(seed) for seed in match[1].split("-")] for match in names if match]
 
 
 class Checkpoints:
-    """Saves and restores the snapshots of one cohort.
+    """Saves and restores the snapshots of one cohort; until it is closed, nobody else does.
 
     Args:
       folder: See `cohort_dir`.
+
+    Raises:
+      CheckpointError: If it cannot be written, or somebody else is training there.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         with _told(folder):
+            self._claim = _claim(folder) if jax.process_index() == 0 else None
             self._manager = ocp.CheckpointManager(
                 folder.absolute(),
                 options=ocp.CheckpointManagerOptions(max_to_keep=_KEPT, create=True),
@@ -99,7 +103,7 @@ class Checkpoints:
         return None
 
     def restore(self, like: TrainState, report: Callable[[str], None]) -> Snapshot | None:
-        """Read the newest checkpoint that is whole; damaged ones are reported and set aside.
+        """Read the newest checkpoint that is whole; damaged ones before it are reported and set aside.
 
         Args:
           like: A state of the right structure, shapes, dtypes and shardings.
@@ -107,14 +111,31 @@ class Checkpoints:
 
         Returns:
           The snapshot, or None if there is none.
+
+        Raises:
+          CheckpointError: If there are some, and none of them can be read; all are left as they are.
         """
+        damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return self._read(step, like)
-            # Whatever Orbax, TensorStore or the JSON parser says of a damaged file: it is told, and an older one tried.
+                snapshot = self._read(step, like)
+            except MemoryError:
+                raise
+            # Whatever Orbax, TensorStore or the JSON parser says of a damaged file: an older one is tried.
             except Exception as error:
-                aside = self._set_aside(step)
-                report(f"{self.folder / str(step)} is damaged and was moved to {aside} ({_first_line(error)}).")
+                if "RESOURCE_EXHAUSTED" in str(error):
+                    raise
+                damaged[step] = _first_line(error)
+                continue
+            for each, reason in damaged.items():
+                aside = self._set_aside(each)
+                report(f"{self.folder / str(each)} is damaged and was moved to {aside} ({reason}).")
+            return snapshot
+        if damaged:
+            raise CheckpointError(
+                f"{self.folder}: none of its checkpoints can be read ({next(iter(damaged.values()))}). Is the disk in "
+                "order? --fresh begins anew."
+            )
         return None
 
     def _set_aside(self, step: int) -> Path:
@@ -129,14 +150,11 @@ class Checkpoints:
             self._manager.reload()
         return aside
 
-    def clear(self) -> None:
-        """Remove all checkpoints."""
-        for step in self._manager.all_steps():
-            self._manager.delete(step)
-
     def close(self) -> None:
-        """Release the manager's threads."""
+        """Release the manager's threads, and the folder."""
         self._manager.close()
+        if self._claim is not None:
+            self._claim.close()
 
     def _read(self, step: int, like: TrainState) -> Snapshot:
         seeds = len(like.step)
@@ -163,6 +181,23 @@ class Checkpoints:
         return self._manager.restore(step, args=ocp.args.Composite(history=ocp.args.JsonRestore()))["history"]
 
 
+def _claim(folder: Path) -> TextIO | None:
+    """An open file that keeps other processes from claiming a folder, None where the file system cannot."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    file = (folder.parent / f".{folder.name}.lock").open("w")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise CheckpointError(f"{folder}: another process is training these seeds; wait for it, or stop it.") from error
+    except (ImportError, OSError):  # Windows; some network file systems
+        file.close()
+        return None
+    return file
+
+
 def _plain(state: TrainState) -> list[jax.Array]:
     """The arrays alone: what Flax and Optax wrap around them may change between versions."""
     return jax.tree.leaves(state)
@@ -172,6 +207,8 @@ def _plain(state: TrainState) -> list[jax.Array]:
 def _told(folder: Path) -> Iterator[None]:
     try:
         yield
+    except CheckpointError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:
         kept = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
         there = f"the checkpoint of step {kept[-1]} is still there" if kept else "there is no checkpoint yet"

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from rich.table import Table
 
 from train import experiments
 from train.bench.command import Bench
+from train.command_line import command_line
 from train.data.dataset import DataError
 from train.experiments import ConfigError, Experiment
 from train.schema import RecordError
@@ -33,17 +34,27 @@ _LISTED = (
     "momentum_below",
     "momentum_above",
     "phase",
+    "follows",
+    "delay",
+    "nesterov",
     "optimizer",
+    "training",
+    "activation",
 )
 
 
 def _overrides() -> type:
     """A dataclass of all fields of `Experiment` that a command may change, None where it does not."""
-    helps = {p.arg_name: p.description for p in docstring_parser.parse(Experiment.__doc__ or "").params}
+    helps = {p.arg_name: p.description or "" for p in docstring_parser.parse(Experiment.__doc__ or "").params}
+
+    def told(text: str) -> Any:
+        # The lines of the docstring are not those of the terminal.
+        return tyro.conf.arg(help=" ".join(text.split()), help_behavior_hint="(default: the arm's)")
+
     fields = [
         (
             field.name,
-            Annotated[field.type | None, tyro.conf.arg(help=helps[field.name])],  # type: ignore[operator]
+            Annotated[field.type | None, told(helps[field.name])],  # type: ignore[operator]
             dataclasses.field(default=None),
         )
         for field in dataclasses.fields(Experiment)
@@ -66,8 +77,8 @@ class Run:
       runs: Folder of the records.
       data_dir: Where TensorFlow Datasets keeps its data; by default where it always does.
       fresh: Train anew what is finished or begun.
-      checkpoint_epochs: Save after as many epochs,
-      checkpoint_minutes: or after as many minutes, whichever comes first.
+      checkpoint_epochs: Save at the latest when as many epochs have passed since the last checkpoint.
+      checkpoint_minutes: Save at the latest when as many minutes have passed since the last checkpoint.
       stream: Read images from disk as they are needed, for data that a device cannot hold.
       devices: How many devices to use; by default all.
       coordinator: Several processes: host:port of the first one, or `auto` to ask the cluster.
@@ -99,20 +110,24 @@ class Run:
 
         policy = loop.SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         processes.join(self.coordinator, self.processes, self.process)
-        for run in [run for arm in arms for run in (*tuning.trials(arm), arm)]:
+        runs = [run for arm in arms for run in (*tuning.trials(arm), arm)]
+        for i, run in enumerate(runs):
             loop.run(
                 run,
                 seeds=run.seeds,
                 root=self.runs,
                 data_dir=self.data_dir,
-                command=shlex.join(["python", "-m", "train", *sys.argv[1:]]),
-                fresh=self.fresh,
+                command=command_line(),
+                # The first removes what there is of all, so that a stop in between leaves nothing that looks finished.
+                fresh=self.fresh and i == 0,
+                fresh_too=runs[1:],
                 policy=policy,
                 devices=self.devices,
                 stream=self.stream,
             )
         if processes.is_first():
-            report(self.runs / arms[0].group, baseline=_baseline(arms)).show(console)
+            folder = self.runs / arms[0].group
+            report(folder, baseline=_baseline(arms, folder)).show(console)
 
     def _arms(self) -> list[Experiment]:
         changed = {k: v for k, v in dataclasses.asdict(self.overrides).items() if v is not None}
@@ -140,7 +155,7 @@ def _depth_and_width(model: str) -> tuple[int, int]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class List:
-    """Show all arms.
+    """Show all arms; of two momenta the first is that below the mean.
 
     Attributes:
       json: Print JSON, with more fields.
@@ -150,20 +165,41 @@ class List:
 
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
-        arms = [{key: getattr(arm, key) for key in _LISTED} for arm in experiments.EXPERIMENTS.values()]
+        arms = experiments.EXPERIMENTS.values()
         if self.json:
-            print(json.dumps(arms, indent=2))
+            print(json.dumps([{key: getattr(arm, key) for key in _LISTED} for arm in arms], indent=2))
             return
-        table = Table("arm", "data", "network", "epochs", "schedule", "optimizer and momentum", box=None)
+        columns = ("arm", "data", "network", "epochs", "schedule", "optimizer and momentum")
+        table = Table(*columns, box=None, padding=(0, 1, 0, 0))
+        table.columns[-1].overflow = "fold"
         for column in table.columns[:3]:
             column.no_wrap = True
         for arm in arms:
-            below, above = arm["momentum_below"], arm["momentum_above"]
-            momentum = f"{below:g}" if arm["phase"] == "none" else f"{below:g} below, {above:g} above"
-            network = f"WRN-{arm['depth']}-{arm['width']}"
-            how = f"{arm['optimizer']} {momentum}"
-            table.add_row(arm["name"], arm["dataset"], network, str(arm["epochs"]), arm["schedule"], how)
+            network = f"WRN-{arm.depth}-{arm.width}"
+            table.add_row(arm.name, arm.dataset, network, str(arm.epochs), arm.schedule, _how_trained(arm))
         console.print(table)
+
+
+def _how_trained(arm: Experiment) -> str:
+    """The optimizer and its momentum, and what else is unlike SGD on the plain network."""
+    momenta = f"{arm.momentum_below:g}/{arm.momentum_above:g}"
+    match arm.phase:
+        case "none":
+            momentum = f"at the mean of {arm.follows}" if arm.follows else f"{arm.momentum_below:g}"
+            how = f"{arm.optimizer} {momentum}"
+        case "random":
+            how = f"random {momenta}" + (f", as often as {arm.follows}" if arm.follows else "")
+        case "epoch_mean":
+            how = f"lcam {momenta}"
+        case other:
+            how = f"lcam with {other} {momenta}"
+    others = {
+        "no delay": not arm.delay,
+        "nesterov": arm.nesterov,
+        arm.training: arm.training != "end-to-end",
+        arm.activation: arm.activation != "relu",
+    }
+    return ", ".join([how, *(word for word, differs in others.items() if differs)])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -262,10 +298,13 @@ def main(arguments: list[str] | None = None) -> int:
     except Stopped as stop:
         print(stop, file=sys.stderr)
         return 128 + stop.signum
+    except KeyboardInterrupt:  # while nothing was being trained
+        print("Interrupted.", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 
-def _baseline(arms: list[Experiment]) -> str:
-    """SGD at 0.9 where it was run, else the first arm."""
-    names = [arm.name.partition("/")[2] for arm in arms]
-    return "sgd-0.9" if "sgd-0.9" in names else names[0]
+def _baseline(arms: list[Experiment], folder: Path) -> str:
+    """SGD at 0.9 where it was run, now or earlier, else the first arm."""
+    there = any((folder / "sgd-0.9").glob("seed-*/result.json"))
+    return "sgd-0.9" if there else arms[0].name.partition("/")[2]

@@ -147,8 +147,9 @@ class Cohort:
         raise RunError(
             f"{self.setup.experiment.name}, seed {self.seeds[which]}: the loss of step {at} (epoch "
             f"{at // self.setup.steps_per_epoch}) is {metrics.loss[which, step]}, at learning rate {self._rate(at):.3g}"
-            f" and momentum {metrics.momentum[which, step]:.3g}. Last good checkpoint: {where}. Try a smaller "
-            "--learning-rate, or --nonfinite skip to leave such steps out."
+            f" and momentum {metrics.momentum[which, step]:.3g}. Last good checkpoint: {where}. With "
+            "--nonfinite skip the same command goes on from there and leaves such steps out; a smaller --learning-rate "
+            "needs --fresh or another --runs."
         )
 
     @property

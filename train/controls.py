@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from train import records
-from train.experiments import ConfigError, Experiment
+from train.experiments import DEFAULTS, ConfigError, Experiment, config_of
 
 
 def followed_fields(experiment: Experiment, root: Path, seed: int) -> dict[str, Any]:
     """The fields of a control that the run which it follows decides; none for other experiments.
 
     Raises:
-      ConfigError: If that run is not there, not finished, or has another number of epochs.
+      ConfigError: If that run is not there, not finished, or differs in more than the momentum.
       RecordError: If its record is damaged.
     """
     if not experiment.follows:
@@ -36,9 +36,25 @@ def followed_fields(experiment: Experiment, root: Path, seed: int) -> dict[str, 
             f"{experiment.name} follows {name}, whose run with seed {seed} has {len(followed.history)} of "
             f"{followed.config['epochs']} epochs, not {experiment.epochs}; run it with as many, in the same folder."
         )
+    _refuse_others(experiment, followed, name)
     momentum = np.reshape(followed.steps.momentum, (experiment.epochs, -1))
     if experiment.phase == "none":
         mean = round(float(momentum.mean(dtype=np.float64)), 6)
         return {"momentum_below": mean, "momentum_above": mean}
     share = np.mean(momentum == np.float32(experiment.momentum_below), axis=1)
     return {"random_probability": tuple(round(float(p), 6) for p in share)}
+
+
+def _refuse_others(experiment: Experiment, followed: records.Record, name: str) -> None:
+    """Refuse a run of another network, data or schedule; a control by its mean alone has momenta of its own."""
+    own = {"name", "phase", "follows", "random_probability", "delay", "nonfinite"}
+    if experiment.phase == "none":
+        own |= {"momentum_below", "momentum_above"}
+    there, now = DEFAULTS | followed.config, config_of(experiment)
+    differ = [key for key in now if key not in own and there[key] != now[key]]
+    if differ:
+        told = ", ".join(f"{key} ({there[key]!r} there, {now[key]!r} here)" for key in differ)
+        raise ConfigError(
+            f"{experiment.name} follows {name}, whose run with seed {followed.seed} had other settings: {told}. "
+            "Run both with the same."
+        )

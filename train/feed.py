@@ -51,7 +51,7 @@ class OnDevice:
     streamed = False
 
     def __init__(self, dataset: Dataset, mesh: Mesh):
-        self.test_size = len(dataset.test_labels)
+        self.test_size = dataset.test_size
         self._train, self._test = meshes.replicate(
             mesh,
             (
@@ -83,7 +83,7 @@ class Streamed:
     streamed = True
 
     def __init__(self, source: Source, setup: Setup, mesh: Mesh, seed: int):
-        self.test_size = len(source.test)
+        self.test_size = source.test_size
         self._source, self._mesh = source, mesh
         self._batches = _Batches(source, setup, mesh, seed)
         self._iterator: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())

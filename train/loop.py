@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-import itertools
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +10,12 @@ from typing import Any
 
 from rich.console import Console
 
-from train import controls, data, processes, records, tuning
+from train import data, planning, processes, records, tuning
 from train import mesh as meshes
-from train.checkpoints import Checkpoints, Snapshot, begun_cohorts, cohort_dir
+from train.checkpoints import Checkpoints, Snapshot, cohort_dir
 from train.cohort import Cohort
 from train.data.dataset import Dataset, Source
-from train.experiments import DEFAULTS, ConfigError, Experiment, config_of
+from train.experiments import ConfigError, Experiment, config_of
 from train.feed import make_feed
 from train.interrupt import Stopped, StopSignals
 from train.progress import RunProgress
@@ -50,6 +50,7 @@ def run(
     data_dir: Path | None = None,
     command: str = "",
     fresh: bool = False,
+    fresh_too: Sequence[Experiment] = (),
     policy: SavePolicy | None = None,
     devices: int | None = None,
     stream: bool = False,
@@ -63,7 +64,8 @@ def run(
       root: Folder of all runs; a record is `root/<arm>/seed-<n>/result.json`.
       data_dir: Where TensorFlow Datasets keeps its data; None is its own default.
       command: Kept in the record.
-      fresh: Whether to train anew what is finished or begun.
+      fresh: Whether to train anew what is finished or begun: when the run is about to begin, what is there is removed.
+      fresh_too: Experiments whose runs, with their own seeds, are removed with it: those that come next.
       policy: When to save.
       devices: How many devices to use; None is all.
       stream: Whether to read the images from disk as they are needed, for data that a device cannot hold; seeds then
@@ -82,30 +84,37 @@ def run(
     """
     console = console or Console(stderr=True)
     console.quiet = console.quiet or not processes.is_first()
-    # Only the first process writes records, so only it knows for certain what there is.
-    missing, begun = processes.of_first(lambda: _what_is_left(experiment, seeds, root, fresh))
-    if missing:
+    # Only the first process writes records, so only it knows for certain what there is. Streamed seeds need images of
+    # their own, and those that follow a run have settings of their own.
+    together = experiment.vmap_seeds and not stream and not experiment.follows
+    plan = planning.Plan(
+        *processes.of_first(lambda: planning.make_plan(experiment, seeds, root, together=together, fresh=fresh))
+    )
+    if plan.missing:
         dataset = (data.open_source if stream else data.load)(experiment.dataset, data_dir)
         if experiment.holdout:
             dataset = tuning.hold_out(dataset)
         mesh = meshes.make_mesh(devices)
-        # Streamed seeds need images of their own, and those that follow a run have settings of their own.
-        together = experiment.vmap_seeds and not stream and not experiment.follows
-        for cohort in _cohorts(together, missing, begun):
-            resolved = _resolved_by_first(experiment, root, cohort[0])
+        stale = [(experiment, seeds), *((other, other.seeds) for other in fresh_too)] if fresh else []
+        for cohort in plan.cohorts:
+            settled = _resolved_by_first(experiment, root, cohort[0])
             job = _Job(
-                experiment=resolved,
+                experiment=settled,
                 dataset=dataset,
-                setup=make_setup(resolved, dataset),
+                setup=make_setup(settled, dataset),
                 mesh=mesh,
                 root=root,
-                missing=missing,
+                missing=plan.missing,
                 command=command,
-                fresh=fresh,
                 policy=policy or SavePolicy(),
                 console=console,
             )
+            # Not before everything was looked at that can be wrong.
+            processes.of_first(functools.partial(planning.discard, stale, root))
+            stale = []
             _run_together(job, cohort)
+    if processes.is_first() and (plan.missing or not (root / experiment.name / tuning.TRIALS).exists()):
+        tuning.write_trials(experiment, root, command)
     return [records.run_dir(root, experiment.name, seed) / records.RESULT for seed in seeds]
 
 
@@ -120,66 +129,22 @@ class _Job:
     root: Path
     missing: list[int]  # seeds whose records are to be written
     command: str
-    fresh: bool
     policy: SavePolicy
     console: Console
 
-
-def _what_is_left(experiment: Experiment, seeds: Sequence[int], root: Path, fresh: bool) -> list[Any]:
-    """The seeds without a finished record, and the begun cohorts that go on with some of them."""
-    begun = begun_cohorts(root, experiment.name)
-    known = {*seeds, *itertools.chain.from_iterable(begun)}
-    finished = set() if fresh else {seed for seed in known if _is_finished(root, experiment, seed)}
-    missing = [seed for seed in seeds if seed not in finished]
-    # A kill may have come between two seeds' records: then the cohort has only the other's left to write.
-    left = [cohort for cohort in begun if set(cohort) & set(missing) and set(cohort) <= {*missing, *finished}]
-    return [missing, left]
-
-
-def _is_finished(root: Path, experiment: Experiment, seed: int) -> bool:
-    path = records.run_dir(root, experiment.name, seed) / records.RESULT
-    if not path.exists():
-        return False
-    record = records.read(path)
-    _refuse_other_settings(path, record.config, config_of(_resolved(experiment, root, seed)))
-    return record.finished
-
-
-def _resolved(experiment: Experiment, root: Path, seed: int) -> Experiment:
-    """An experiment with what it takes from other runs: its controls' momentum, its tuned learning rate."""
-    changes = controls.followed_fields(experiment, root, seed) | tuning.tuned_fields(experiment, root)
-    return dataclasses.replace(experiment, **changes) if changes else experiment
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its checkpoints depend on."""
+        return planning.saved_settings(self.experiment, self.dataset)
 
 
 def _resolved_by_first(experiment: Experiment, root: Path, seed: int) -> Experiment:
     """The same as the first process sees it, who alone knows for certain what there is."""
-    config: dict[str, Any] = processes.of_first(lambda: config_of(_resolved(experiment, root, seed)))
+    config: dict[str, Any] = processes.of_first(lambda: config_of(planning.resolved(experiment, root, seed)))
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
     }
     return dataclasses.replace(experiment, **fields)
-
-
-def _refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
-    there = DEFAULTS | there
-    differ = [key for key in now if there[key] != now[key]]
-    if differ:
-        told = ", ".join(f"{key} ({there[key]!r} there, {now[key]!r} now)" for key in differ)
-        raise ConfigError(
-            f"{path} was made with other settings: {told}. Choose another --runs folder, or replace it with --fresh."
-        )
-
-
-def _cohorts(together: bool, missing: list[int], begun: list[list[int]]) -> list[list[int]]:
-    """Which seeds run together: those that began so, then all others; or each alone."""
-    if not together:
-        return [[seed] for seed in missing]
-    cohorts: list[list[int]] = []
-    for seeds in sorted(begun, key=len, reverse=True):
-        if not any(set(seeds) & set(cohort) for cohort in cohorts):
-            cohorts.append(seeds)
-    rest = [seed for seed in missing if not any(seed in cohort for cohort in cohorts)]
-    return [*cohorts, rest] if rest else cohorts
 
 
 def _run_together(job: _Job, seeds: list[int]) -> None:
@@ -189,28 +154,25 @@ def _run_together(job: _Job, seeds: list[int]) -> None:
     # From here on, as compiling takes long: a process that a signal ended alone would leave the others waiting for it.
     with contextlib.closing(checkpoints), StopSignals() as signals:
         # Before anything is compiled, and before the arrays are read: another network's would be taken for damaged.
-        there = None if job.fresh else checkpoints.config()
+        there = checkpoints.config()
         if there is not None:
-            _refuse_other_settings(checkpoints.folder, there, config_of(experiment))
+            planning.refuse_other_settings(checkpoints.folder, there, job.settings)
         feed = make_feed(job.dataset, setup, job.mesh, seeds[0])
         state = initial_state(setup, job.dataset.num_classes, seeds, meshes.replicated(job.mesh))
         cohort = Cohort(setup, job.mesh, seeds, feed, state)
-        _resume(cohort, checkpoints, job.fresh, title, job.console)
+        _resume(cohort, checkpoints, title, job.console)
         with RunProgress(title, setup.total_steps, experiment.batch_size, cohort.step, job.console) as progress:
             _train(cohort, checkpoints, job, signals, progress)
         if processes.is_first():
             _write_records(cohort, job)
 
 
-def _resume(cohort: Cohort, checkpoints: Checkpoints, fresh: bool, title: str, console: Console) -> None:
+def _resume(cohort: Cohort, checkpoints: Checkpoints, title: str, console: Console) -> None:
     """Bring a cohort to its newest checkpoint, if there is one."""
 
     def report(sentence: str) -> None:
         console.print(sentence, highlight=False, soft_wrap=True)
 
-    if fresh:
-        checkpoints.clear()
-        return
     if processes.of_first(checkpoints.latest) != checkpoints.latest():
         raise ConfigError(f"{checkpoints.folder}: the processes see different files there; --runs has to be shared.")
     snapshot = checkpoints.restore(cohort.state, report)
@@ -232,7 +194,7 @@ def _train(cohort: Cohort, checkpoints: Checkpoints, job: _Job, signals: StopSig
         nonlocal saved_at, saved_epochs
         cohort.read_all(progress)
         if checkpoints.latest() != cohort.step:
-            checkpoints.save(Snapshot(cohort.state, cohort.steps(), cohort.rows, config_of(cohort.setup.experiment)))
+            checkpoints.save(Snapshot(cohort.state, cohort.steps(), cohort.rows, job.settings))
         saved_at, saved_epochs = time.monotonic(), len(cohort.rows)
 
     for _ in cohort.advance(progress, checkpoints.folder):
@@ -243,7 +205,7 @@ def _train(cohort: Cohort, checkpoints: Checkpoints, job: _Job, signals: StopSig
             raise Stopped(
                 stop,
                 f"Stopped at step {cohort.step} of {cohort.setup.total_steps}, saved in {checkpoints.folder}. "
-                "The same command resumes.",
+                "The same command resumes (without --fresh).",
             )
         if due or len(cohort.rows) - saved_epochs >= policy.epochs or cohort.finished:
             save()
@@ -252,7 +214,7 @@ def _train(cohort: Cohort, checkpoints: Checkpoints, job: _Job, signals: StopSig
 
 def _write_records(cohort: Cohort, job: _Job) -> None:
     experiment = cohort.setup.experiment
-    environment = records.environment()
+    environment = records.environment(job.mesh.size)
     environment["versions"]["dataset"] = job.dataset.name
     steps = cohort.steps()
     for i, seed in enumerate(cohort.seeds):
@@ -270,4 +232,3 @@ def _write_records(cohort: Cohort, job: _Job) -> None:
         )
         own = Steps(**{field: values[i] for field, values in steps._asdict().items()})
         records.write(job.root, record, own)
-    tuning.write_trials(experiment, job.root, job.command)

@@ -18,6 +18,8 @@ from train.schema import RecordError
 # After so long without a sign of life a process counts as lost.
 _HEARTBEAT_SECONDS = 30
 _MEETING_SECONDS = 300
+# At the end the others wait while the first writes the records and the report.
+_PARTING_SECONDS = 3600
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
@@ -64,7 +66,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
             index,
             initialization_timeout=_MEETING_SECONDS,
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=_PARTING_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"The processes of the run did not meet: {str(error).splitlines()[0]}") from error
@@ -135,8 +137,8 @@ def leave_after_loss(error: BaseException) -> None:
     reason = str(error).splitlines()[0][:200]
     print(
         f"error: process {jax.process_index()} of {jax.process_count()}: a common step failed, most likely as another "
-        f"process was lost ({reason}). Start all of them again with the same command: they resume from the last "
-        "checkpoint.",
+        f"process was lost ({reason}). Start all of them again, without --fresh: they resume from the "
+        "last checkpoint.",
         file=sys.stderr,
         flush=True,
     )

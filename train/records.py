@@ -106,8 +106,12 @@ def run_dir(root: Path, name: str, seed: int) -> Path:
     return root / name / f"seed-{seed}"
 
 
-def environment() -> dict[str, dict[str, Any]]:
-    """The `versions` and the `device` of this process, named as in `Record`."""
+def environment(devices: int | None = None) -> dict[str, dict[str, Any]]:
+    """The `versions` and the `device` of this process, named as in `Record`.
+
+    Args:
+      devices: How many are used; None is all.
+    """
     import jax
 
     import lcam_optax
@@ -123,7 +127,7 @@ def environment() -> dict[str, dict[str, Any]]:
         "device": {
             "platform": device.platform,
             "kind": device.device_kind,
-            "count": jax.device_count(),
+            "count": devices or jax.device_count(),
             "process_count": jax.process_count(),
         },
     }
@@ -160,10 +164,10 @@ def write(root: Path, record: Record, steps: Steps) -> Path:
     )
     _decode(text.encode(), path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The record comes after the steps that it vouches for.
+    # The record comes last: it vouches for the steps, and who finds it does not look for more to do.
     files.write_atomically(path.parent / STEPS, encoded)
-    files.write_atomically(path, text.encode())
     files.write_atomically(path.parent / EVENTS, _events(record))
+    files.write_atomically(path, text.encode())
     return path
 
 

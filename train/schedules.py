@@ -1,7 +1,7 @@
 """Learning rates over the steps of a run, as in the authors' scripts, stretched to any number of epochs.
 
 The authors train for 150 epochs of 391 steps. With `E` epochs every boundary `b` lies at `round(b E / 150)`, and the
-smooth decay has the same value at the end.
+smooth decay has the same value at the end. The first epoch, though, always has the rate that was asked for.
 """
 
 import math
@@ -46,7 +46,8 @@ def epochs_in_schedule(experiment: Experiment) -> int:
 def _schedule(experiment: Experiment, steps_per_epoch: int) -> optax.Schedule:
     rate, epochs = experiment.learning_rate, epochs_in_schedule(experiment)
     if experiment.schedule == "step":
-        drops = [_stretched(epoch, epochs) * steps_per_epoch for epoch in _DROPS]
+        # Short as a run may be, it begins at the rate that was asked for.
+        drops = [max(_stretched(epoch, epochs), 1) * steps_per_epoch for epoch in _DROPS]
         return lambda step: rate * 0.2 ** sum((step >= drop).astype(jnp.float32) for drop in drops)
     if experiment.schedule == "smooth":
         held = _stretched(_HELD, epochs) * steps_per_epoch

@@ -1,14 +1,10 @@
 """Momentum and learning rate as schedules tied to each other by the effective step."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax._scalars import at_step, is_number, require_unit_interval
-
-ScalarOrSchedule = jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.ArrayLike]
+from lcam_optax._scalars import ScalarOrSchedule, at_step, is_number, require_unit_interval
 
 
 def learning_rate_from_momentum(effective_step: ScalarOrSchedule, momentum: ScalarOrSchedule) -> optax.Schedule:

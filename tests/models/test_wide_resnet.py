@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models import WideResNet, is_slope, slope_recovery
-from models._wide_resnet import flops_per_image
+from models import WideResNet, flops_per_image, is_slope, slope_recovery
 
 X = jax.random.normal(jax.random.key(1), (6, 8, 8, 3))
 LABELS = jnp.asarray([0, 1, 2, 0, 1, 2])

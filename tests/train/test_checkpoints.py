@@ -1,5 +1,6 @@
 """Nothing is lost: a run that was stopped, killed or damaged goes on as if nothing had happened."""
 
+import dataclasses
 import io
 import os
 import random
@@ -144,16 +145,52 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(tmp_
     assert f"resumed at step {older} of 12" in text.getvalue()
 
 
-def test_other_settings_are_refused_and_fresh_begins_anew(tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_checkpoints_that_cannot_be_read_are_no_reason_to_begin_anew(tmp_path, monkeypatch, uninterrupted):
+    root = tmp_path / "runs"
+    shutil.copytree(uninterrupted[0], root)
+    for seed in SEEDS:
+        (records.run_dir(root, "quickstart/lcam-0.9-0.95", seed) / records.RESULT).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_read", unreadable)
+        with pytest.raises(CheckpointError, match=r"none of its checkpoints can be read \(OSError: Stale file"):
+            run(root)
+    assert_same(root, run(root), uninterrupted)
+
+
+def unreadable(self, step, like):
+    raise OSError("Stale file handle")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_other_settings_and_data_are_refused_and_fresh_begins_anew(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 4, lambda: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Stopped):
             run(tmp_path)
     with pytest.raises(ConfigError, match=r"learning_rate \(0.05 there, 0.01 now\)"):
         run(tmp_path, learning_rate=0.01)
+    with monkeypatch.context() as patch:
+        other = dataclasses.replace(tiny_run.dataset(), name="other")
+        patch.setattr(data, "load", lambda name, data_dir: other)
+        with pytest.raises(ConfigError, match=r"data \('tiny: 54 and 23 images of 8 x 8 x 1' there, 'other: 54 "):
+            run(tmp_path)
     text = io.StringIO()
-    run(tmp_path, text, fresh=True, learning_rate=0.01)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped, match=r"The same command resumes \(without --fresh\)"):
+            run(tmp_path, text, fresh=True, learning_rate=0.01)
     assert "resumed" not in text.getvalue()
+    run(tmp_path, text, learning_rate=0.01)
+    assert "resumed" in text.getvalue()
+
+
+def test_one_process_at_a_time_trains_the_same_seeds(tmp_path):
+    first = Checkpoints(checkpoints.cohort_dir(tmp_path, "group/arm", SEEDS))
+    with pytest.raises(CheckpointError, match="another process is training these seeds"):
+        Checkpoints(first.folder)
+    first.close()
+    Checkpoints(first.folder).close()
 
 
 def test_a_folder_that_cannot_be_written_ends_in_a_clear_error(tmp_path):
@@ -183,18 +220,24 @@ def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(tmp_path):
         run(tmp_path, learning_rate=1e30, phase="epoch_mean")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_run_that_stopped_at_such_a_loss_goes_on_when_told_to_skip(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            run(tmp_path, seeds=(0,))
+    text = io.StringIO()
+    (record,) = run(tmp_path, text, seeds=(0,), nonfinite="skip")
+    assert "resumed at step" in text.getvalue()
+    assert record.config["nonfinite"] == "skip"
+    assert len(record.steps.loss) == 12
+
+
 def test_skipping_steps_whose_loss_is_not_finite(tmp_path):
     (record,) = run(tmp_path, seeds=(0,), learning_rate=1e30, nonfinite="skip", epochs=1)
     bad = ~np.isfinite(record.steps.loss)
     assert bad.any()
     assert len(record.steps.loss) == 4
-
-
-def test_which_seeds_run_together():
-    assert loop._cohorts(True, [0, 1, 2], []) == [[0, 1, 2]]
-    assert loop._cohorts(True, [0, 1, 2, 3], [[0, 2]]) == [[0, 2], [1, 3]]
-    assert loop._cohorts(True, [0, 1], [[0], [0, 1]]) == [[0, 1]]
-    assert loop._cohorts(False, [0, 1], [[0, 1]]) == [[0], [1]]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -222,7 +265,7 @@ def test_seeds_that_nobody_asked_for_are_not_trained(tmp_path, uninterrupted):
 
 def test_begun_cohorts_are_found(tmp_path):
     for seeds in ([0, 2], [1]):
-        checkpoints.cohort_dir(tmp_path, "group/arm", seeds).mkdir(parents=True)
+        (checkpoints.cohort_dir(tmp_path, "group/arm", seeds) / "4").mkdir(parents=True)
     assert checkpoints.begun_cohorts(tmp_path, "group/arm") == [[0, 2], [1]]
 
 

@@ -48,6 +48,20 @@ def test_a_run_that_cannot_be_followed_is_named(tmp_path):
         controls.followed_fields(RANDOM, tmp_path, 3)
 
 
+@pytest.mark.parametrize(
+    ("control", "changes", "message"),
+    [
+        (RANDOM, {"width": 4}, r"width \(10 there, 4 here\)"),
+        (CONSTANT, {"learning_rate": 0.2}, r"learning_rate \(0.1 there, 0.2 here\)"),
+        (RANDOM, {"momentum_below": 0.8}, r"momentum_below \(0.9 there, 0.8 here\)"),
+    ],
+)
+def test_a_run_with_other_settings_is_not_followed(tmp_path, control, changes, message):
+    write_run(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        controls.followed_fields(dataclasses.replace(control, **changes), tmp_path, 3)
+
+
 def test_a_run_with_controls(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
     lcam = tiny_run.experiment(name="tiny/lcam")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def tiny_data(monkeypatch):
     monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
 
 
-def run(root, seeds=(0,), text=None, fresh=False, devices=1, **changes):
+def run(root, seeds=(0,), text=None, fresh=False, fresh_too=(), devices=1, **changes):
     console = Console(file=text or io.StringIO(), width=200)
     paths = loop.run(
         tiny_run.experiment(**changes),
@@ -26,6 +27,7 @@ def run(root, seeds=(0,), text=None, fresh=False, devices=1, **changes):
         root=root,
         console=console,
         fresh=fresh,
+        fresh_too=fresh_too,
         command="test",
         devices=devices,
     )
@@ -76,7 +78,10 @@ def test_finished_runs_are_not_repeated_and_repeat_exactly_when_fresh(tmp_path):
     before = path.stat().st_mtime_ns
     run(tmp_path)
     assert path.stat().st_mtime_ns == before
-    (again,) = run(tmp_path, fresh=True)
+    shutil.copytree(first.folder, tmp_path / "quickstart/next/seed-0")
+    following = tiny_run.experiment(name="quickstart/next", seeds=(0,))
+    (again,) = run(tmp_path, fresh=True, fresh_too=[following])
+    assert not (tmp_path / "quickstart/next/seed-0" / records.RESULT).exists()
     assert path.stat().st_mtime_ns != before
     np.testing.assert_array_equal(first.steps.loss, again.steps.loss)
 

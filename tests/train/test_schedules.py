@@ -42,6 +42,11 @@ def test_step_stretches_in_proportion(epochs, drops):
     assert tuple(np.flatnonzero(np.diff(by_epoch)) + 1) == drops
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_short_as_a_run_may_be_it_begins_at_the_rate_asked_for(epochs):
+    assert rates(dataclasses.replace(STEP, epochs=epochs), 10)[:10] == pytest.approx([STEP.learning_rate] * 10)
+
+
 @pytest.mark.parametrize("epochs", [30, 75])
 def test_smooth_stretches_to_the_same_end(epochs):
     stretched = rates(dataclasses.replace(SMOOTH, epochs=epochs), 100)

@@ -96,11 +96,14 @@ def test_a_tuned_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
     words = ["run", "quickstart/sgd-0.9", "--epochs", "1", "--batch-size", "16", "--seeds", "0", "--tuning-seeds", "5"]
     tune = ["--learning-rates", "0.05", "1e6", "--weight-decays", "5e-4", "--nonfinite", "skip", "--runs"]
-    for _ in range(2):  # the second time finds all of it finished
+    trials = tmp_path / "quickstart/sgd-0.9" / tuning.TRIALS
+    for _ in range(2):  # the second time finds all of it finished but what a kill left out
         assert cli.main([*words, *tune, str(tmp_path)]) == 0
+        trials.rename(tmp_path / "trials")
+    assert cli.main([*words, *tune, str(tmp_path)]) == 0
     runs = {run.name: run for run in records.read_all(tmp_path)}
     assert len(runs) == 3
-    assert (tmp_path / "quickstart/sgd-0.9" / tuning.TRIALS).exists()
+    assert files.loads(trials.read_bytes()) == files.loads((tmp_path / "trials").read_bytes())
     final = runs["quickstart/sgd-0.9"]
     assert (final.config["learning_rate"], final.config["holdout"]) == (0.05, False)
     assert len(runs["quickstart-tuning/sgd-0.9-lr0.05-wd0.0005"].steps.loss) < len(final.steps.loss)

@@ -3,14 +3,13 @@
 import dataclasses
 import importlib
 import os
-import shlex
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 from rich.console import Console
 
+from train.command_line import command_line
 from train.experiments import ConfigError
 
 Name = Literal["optimizer", "step", "epoch", "seeds", "memory", "startup", "scaling"]
@@ -20,7 +19,9 @@ Name = Literal["optimizer", "step", "epoch", "seeds", "memory", "startup", "scal
 class Bench:
     """Compare programs that take turns on this machine: LCAM and SGD, JAX and PyTorch, one way to train and another.
 
-    What is not given is chosen by the device: the authors' network on a GPU, small ones elsewhere.
+    By default step, epoch, memory and the first steps of startup take the authors' network on a GPU and small ones
+    elsewhere; optimizer and the large compile of startup take WRN-28-10 everywhere, seeds WRN-10-1 and scaling
+    WRN-16-1. An epoch has 390 batches on a GPU and 5 elsewhere.
 
     Attributes:
       names: Which benchmarks, one after the other.
@@ -94,7 +95,7 @@ class Bench:
             results[-1].show(console, absolute=on_gpu())
             if self.json is not None:
                 # After each benchmark, so that a later failure costs nothing.
-                result.write(self.json, results, shlex.join(["python", "-m", "train", *sys.argv[1:]]))
+                result.write(self.json, results, command_line())
         if not on_gpu():
             console.print(
                 "Ratios of programs that took turns; seconds on a CPU that others may use say little and are only in "

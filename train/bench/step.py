@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from models._wide_resnet import flops_per_image
+from models import flops_per_image
 from train.bench.machine import matrix_rate_program
 from train.bench.peers import peers
 from train.bench.result import Result

@@ -37,6 +37,11 @@ class Dataset:
         return len(self.train_labels)
 
     @property
+    def test_size(self) -> int:
+        """The number of test images."""
+        return len(self.test_labels)
+
+    @property
     def num_classes(self) -> int:
         """The number of classes, those without an image included."""
         return len(self.class_names)
@@ -84,6 +89,11 @@ class Source:
     def train_size(self) -> int:
         """The number of training images."""
         return len(self.train)
+
+    @property
+    def test_size(self) -> int:
+        """The number of test images."""
+        return len(self.test)
 
     @property
     def num_classes(self) -> int:

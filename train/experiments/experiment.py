@@ -20,29 +20,30 @@ class Experiment:
 
     The defaults are what all twelve runs of the authors' scripts share: WRN-28-10, batches of 128, 150 epochs, learning
     rate 0.1, coupled weight decay 5e-4 on every parameter. They published 19.22 % on CIFAR-100 (near epoch 120);
-    tuned SGD is at 3.5 to 4.0 % and 18.5 to 20.2 % in other laboratories. On one H200 in bfloat16 the floor of an epoch
-    is 2 s; a CPU wants `--depth 16 --width 1` and fewer epochs. `python -m train run fig3` runs the first group.
+    tuned SGD is at 3.5 to 4.0 % and 18.5 to 20.2 % in other laboratories. On one H200 in bfloat16 an epoch would
+    take at least 2 s (1.57 PFLOP at 790 TFLOP/s; never run); a CPU wants `--depth 16 --width 1` and fewer epochs.
+    `python -m train run fig3` runs the first group.
 
     Attributes:
       name: `group/arm`.
       dataset: Name of a TensorFlow data set, or `digits`.
       depth: Of the Wide ResNet, 6n + 4.
-      width: Its factor on the channels.
-      dropout: Rate inside its blocks, in [0, 1).
+      width: Factor on the network's channels.
+      dropout: Rate inside the network's blocks, in [0, 1).
       dtype: Of activations; parameters, statistics, loss and optimizer state are float32.
       epochs: Passes over the training set; the schedules stretch with it.
       batch_size: Images a step, over all devices together.
       drop_last: Whether to leave out a short last batch, which the authors keep as a step of its own.
-      learning_rate: At the start.
+      learning_rate: Learning rate at the start of the schedule.
       schedule: `step`, `smooth` (see `train.schedules`), `cosine` or `constant`.
       weight_decay: Coefficient: coupled L2, or as its optimizer has it (see `train.alternatives`); on all weights
         but slopes, with `associated` training on the kernels of convolutions alone.
       momentum_below: Momentum after a loss below the mean; without a phase, of every step.
-      momentum_above: After a loss at or above it; without a phase equal to `momentum_below`.
+      momentum_above: Momentum after a loss at or above the mean; without a phase equal to `momentum_below`.
       phase: `none` is SGD; `epoch_mean` is LCAM; `ema` and `window` compare with another mean; `random` draws.
-      ema_decay: For `ema`, in [0, 1).
-      window_size: For `window`, in steps.
-      random_probability: For `random`, the chance of below, in [0, 1]; one number, or one for each epoch.
+      ema_decay: For phase `ema`, the decay of the mean, in [0, 1).
+      window_size: For phase `window`, how many steps the mean is over.
+      random_probability: For phase `random`, the chance of below, in [0, 1]; one number, or one for each epoch.
       follows: For a control, the LCAM arm of its group (without the group's name) whose run with the same seed gives it
         the chance of below in each epoch, or with phase `none` its constant momentum; see `train.controls`.
       delay: Whether a loss picks the momentum of the next step, as in the authors' code.
@@ -52,11 +53,11 @@ class Experiment:
       training: `end-to-end`; `associated`, local losses and no backward pass through the whole network; `partitioned`,
         a part after the other, each below a head of its own; see `train.objective`.
       activation: `relu`; or `l-laaf` or `n-laaf`, with a trained slope a layer or a neuron.
-      activation_scale: The factor n >= 1 on these slopes, which start at 1 / n.
+      activation_scale: The factor n >= 1 on the slopes of an adaptive activation, which start at 1 / n.
       slope_recovery: Weight of the slope recovery term in the loss; without slopes there is none.
-      learning_rates: Tried, each with each of `weight_decays`, before the run, which takes the best pair; see
-        `train.tuning`. Empty: `learning_rate` and `weight_decay` are taken as they are.
-      weight_decays: Likewise.
+      learning_rates: Learning rates to try, each with each of `weight_decays`, before the run, which takes the best;
+        see `train.tuning`. Empty: `learning_rate` and `weight_decay` are taken as they are.
+      weight_decays: Weight decays to try, each with each of `learning_rates`; empty if and only if those are.
       tuning_seeds: Seeds of each trial, none of them among `seeds`.
       holdout: Whether a fifth of the training images, of each class alike, is held out and tested on in the test set's
         place. Trials always do so.
@@ -65,7 +66,7 @@ class Experiment:
       crop_padding: Black pixels around an image before the random crop; 0 leaves it whole.
       flip: Whether to mirror half of the images, at random.
       mean: Subtracted from the pixels in [0, 1], one number a channel.
-      std: Divides them after that.
+      std: What the pixels are divided by after `mean` is subtracted, one number a channel.
       seeds: Run when the command names none.
       vmap_seeds: Whether seeds run together as one program: pays for small networks.
     """

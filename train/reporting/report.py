@@ -37,6 +37,8 @@ class Report:
             console.print(tables.final_errors(group))
             if group.baseline is not None:
                 console.print(tables.differences(group))
+            if group.controlled:
+                console.print(tables.controlled(group))
         for reason in self.left_out:
             console.print(Text(f"LEFT OUT: {reason}", style="bold red"))
         for path in self.paths:
@@ -161,6 +163,8 @@ def _section(group: Group, drawn: Sequence[Path]) -> Iterator[str]:
     parts = [tables.final_errors, tables.best_errors, tables.settings]
     if group.baseline is not None:
         parts[1:1] = [tables.differences, tables.epochs]
+    if group.controlled:
+        parts[-2:-2] = [tables.controlled]
     for part in parts:
         yield part(group).markdown()
     for path in drawn:
@@ -195,4 +199,5 @@ def _numbers(group: Group) -> dict[str, Any]:
             for arm in group.arms
         ],
         "comparisons": [dataclasses.asdict(comparison) for comparison in group.comparisons],
+        "controlled": [dataclasses.asdict(comparison) for comparison in group.controlled],
     }

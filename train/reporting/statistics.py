@@ -72,18 +72,20 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The final errors of one arm against the baseline's, paired by seed.
+    """The final errors of one arm against those of another, paired by seed.
 
     Attributes:
       name: the arm.
+      against: the other arm.
       seeds: those that both have, in order.
-      difference: arm minus baseline.
+      difference: arm minus the other.
       p_value: of the two-sided paired t-test; nan for fewer than two pairs and for equal
         differences, where there is no spread to test against.
-      p_holm: the same after Holm's correction for all tests of the group.
+      p_holm: the same after Holm's correction for all tests made together.
     """
 
     name: str
+    against: str
     seeds: tuple[int, ...]
     difference: Estimate
     p_value: float
@@ -98,13 +100,15 @@ class Group:
       name: the group.
       baseline: the full name of the arm that the others are held against; None if it has no runs.
       arms: the baseline first, the others by name.
-      comparisons: one for each other arm; none without a baseline.
+      comparisons: one for each other arm with the baseline; none without one.
+      controlled: one for each control that takes its momentum from an arm: that arm against it.
     """
 
     name: str
     baseline: str | None
     arms: tuple[Arm, ...]
     comparisons: tuple[Comparison, ...]
+    controlled: tuple[Comparison, ...]
 
     def short(self, name: str) -> str:
         """The name of an arm within the group."""
@@ -125,13 +129,13 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(values=tuple(array.tolist()), mean=mean, deviation=deviation, interval=interval)
 
 
-def compare(arms: Sequence[Arm], baseline: Arm) -> tuple[Comparison, ...]:
-    """Paired comparisons of the final errors of some arms with those of a baseline.
+def compare(arms: Sequence[tuple[Arm, Arm]]) -> tuple[Comparison, ...]:
+    """Paired comparisons of the final errors of some arms, each with those of another.
 
     Holm's correction counts the tests that could be made: an arm with a single seed is shown with
     its difference, but is no test.
     """
-    pairs = [_pair(arm, baseline) for arm in arms]
+    pairs = [_pair(arm, other) for arm, other in arms]
     p_values = np.array([_paired_test(*finals) for _, finals in pairs])
     p_holm = np.full_like(p_values, math.nan)
     tested = np.isfinite(p_values)
@@ -140,12 +144,13 @@ def compare(arms: Sequence[Arm], baseline: Arm) -> tuple[Comparison, ...]:
     return tuple(
         Comparison(
             name=arm.name,
+            against=other.name,
             seeds=seeds,
             difference=estimate(finals[0] - finals[1]),
             p_value=float(p_value),
             p_holm=float(corrected),
         )
-        for arm, (seeds, finals), p_value, corrected in zip(arms, pairs, p_values, p_holm, strict=True)
+        for (arm, other), (seeds, finals), p_value, corrected in zip(arms, pairs, p_values, p_holm, strict=True)
     )
 
 
@@ -174,8 +179,16 @@ def analyse(records: Sequence[Record], baseline: str = BASELINE) -> Group:
         name=group,
         baseline=baseline if found else None,
         arms=arms,
-        comparisons=compare(arms[1:], arms[0]) if found else (),
+        comparisons=compare([(arm, arms[0]) for arm in arms[1:]]) if found else (),
+        controlled=compare(_controlled(group, arms)),
     )
+
+
+def _controlled(group: str, arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
+    """The arms that controls follow, each with such a control."""
+    by_name = {arm.name: arm for arm in arms}
+    followed = [(f"{group}/{control.records[0].config.get('follows')}", control) for control in arms]
+    return [(by_name[name], control) for name, control in followed if name in by_name]
 
 
 def _arm(name: str, records: Sequence[Record], target: float) -> Arm:
@@ -195,9 +208,9 @@ def _epochs_to(record: Record, target: float) -> int | None:
     return next(hits, None)
 
 
-def _pair(arm: Arm, baseline: Arm) -> tuple[tuple[int, ...], tuple[np.ndarray, np.ndarray]]:
+def _pair(arm: Arm, other: Arm) -> tuple[tuple[int, ...], tuple[np.ndarray, np.ndarray]]:
     """The seeds that both arms have, and the final errors of both at these seeds."""
-    finals = [{record.seed: record.final_test_error for record in side.records} for side in (arm, baseline)]
+    finals = [{record.seed: record.final_test_error for record in side.records} for side in (arm, other)]
     seeds = tuple(sorted(finals[0].keys() & finals[1].keys()))
     ours, theirs = (np.array([final[seed] for seed in seeds]) for final in finals)
     return seeds, (ours, theirs)

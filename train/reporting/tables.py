@@ -12,7 +12,7 @@ from rich.console import Group as Lines
 
 from train.experiments import DEFAULTS
 from train.records import Record
-from train.reporting.statistics import Arm, Estimate, Group
+from train.reporting.statistics import Arm, Comparison, Estimate, Group
 
 NONE = "n/a"
 SETTINGS = (
@@ -34,6 +34,10 @@ SETTINGS = (
     "nesterov",
     "delay",
 )
+
+
+# Names differ by nature; of what was tried, the table shows what was chosen.
+_NOT_COMPARED = ("name", "learning_rates", "weight_decays", "tuning_seeds")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,7 @@ class Table:
 def final_errors(group: Group) -> Table:
     """Test errors after the last epoch: the result."""
     note = "After the last epoch. Interval: of the mean, by Student's t over seeds."
-    return _errors(group, "final test error (%)", [arm.final for arm in group.arms], note)
+    return _errors(group, f"final {_what_error(group)} (%)", [arm.final for arm in group.arms], note)
 
 
 def best_errors(group: Group) -> Table:
@@ -75,7 +79,12 @@ def best_errors(group: Group) -> Table:
         "Selected on the test set and therefore optimistic: only for comparison with published "
         "best errors, never with final errors."
     )
-    return _errors(group, "best test error of any epoch (%)", [arm.best for arm in group.arms], note)
+    return _errors(group, f"best {_what_error(group)} of any epoch (%)", [arm.best for arm in group.arms], note)
+
+
+def _what_error(group: Group) -> str:
+    held_out = any(_settings_of(record)["holdout"] for arm in group.arms for record in arm.records)
+    return "error on training images held out" if held_out else "test error"
 
 
 def common_settings(records: Iterable[Record]) -> dict[str, Any]:
@@ -86,9 +95,9 @@ def common_settings(records: Iterable[Record]) -> dict[str, Any]:
 
 
 def differing_settings(records: Iterable[Record]) -> list[str]:
-    """The settings, of all there are, that these runs do not share."""
+    """The settings, of all there are, that these runs do not share; in the order of an experiment's."""
     configs = [_settings_of(record) for record in records]
-    keys = sorted(set().union(*configs))
+    keys = dict.fromkeys(key for config in configs for key in config)
     return [key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)]
 
 
@@ -137,19 +146,40 @@ def differences(group: Group) -> Table:
             )
         if pairs > 1 and math.isnan(comparison.p_value):
             note += f" {group.short(arm.name)}: all differences are equal or one is not a number; no interval, no test."
+    return _comparisons(
+        f"{group.name}: final {_what_error(group)} against {group.short(baseline.name)} (percentage points)",
+        [(group.short(comparison.name), comparison) for comparison in group.comparisons],
+        note,
+    )
+
+
+def controlled(group: Group) -> Table:
+    """Final errors of the arms that controls follow, against those of these controls."""
+    note = (
+        "Mean of arm minus control, paired by seed; negative: the arm does better than its momenta without the loss. "
+        f"p: two-sided paired t-test; by Holm: corrected for the {len(group.controlled)} tests of this table."
+    )
+    return _comparisons(
+        f"{group.name}: final {_what_error(group)} against what does not look at the loss (percentage points)",
+        [(f"{group.short(c.name)} minus {group.short(c.against)}", c) for c in group.controlled],
+        note,
+    )
+
+
+def _comparisons(title: str, rows: Sequence[tuple[str, Comparison]], note: str) -> Table:
     return Table(
-        title=f"{group.name}: final test error against {group.short(baseline.name)} (percentage points)",
+        title=title,
         columns=("Arm", "Pairs", "Difference", "95 % interval", "p", "p by Holm"),
         rows=[
             (
-                group.short(comparison.name),
+                name,
                 str(len(comparison.seeds)),
                 _number(comparison.difference.mean, "+.2f"),
                 _interval(comparison.difference, "+.2f"),
                 _probability(comparison.p_value),
                 _probability(comparison.p_holm),
             )
-            for comparison in group.comparisons
+            for name, comparison in rows
         ],
         note=note,
     )
@@ -159,7 +189,7 @@ def epochs(group: Group) -> Table:
     """How soon the runs of each arm got to the baseline's final error."""
     baseline = group.arms[0]
     return Table(
-        title=f"{group.name}: epochs to the final test error of {group.short(baseline.name)} "
+        title=f"{group.name}: epochs to the final {_what_error(group)} of {group.short(baseline.name)} "
         f"({_number(baseline.final.mean)} %)",
         columns=("Arm", "Runs that got there", "Median epochs", "Epochs of each run"),
         rows=[
@@ -187,9 +217,10 @@ def _median_epochs(arm: Arm) -> str:
 
 
 def settings(group: Group) -> Table:
-    """What the arms have in common, what they differ in, and how long they took."""
-    shared = common_settings(record for arm in group.arms for record in arm.records)
-    differing = [key for key in SETTINGS if key not in shared]
+    """What the arms have in common of the `SETTINGS`, all that they differ in, and how long they took."""
+    records = [record for arm in group.arms for record in arm.records]
+    shared = common_settings(records)
+    differing = [key for key in differing_settings(records) if key not in _NOT_COMPARED]
     rows = []
     for arm in group.arms:
         seconds = [epoch["seconds"] for record in arm.records for epoch in record.history]

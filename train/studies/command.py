@@ -1,8 +1,6 @@
 """`python -m train mechanism`, `python -m train directions` and `python -m train games`."""
 
 import dataclasses
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from train.command_line import command_line
 from train.experiments import ConfigError
 
 if TYPE_CHECKING:  # Imported where they are used: they bring what a `--help` can do without.
@@ -38,7 +37,7 @@ class Mechanism:
             raise ConfigError(f"seeds is {self.seeds}, allowed: a whole number from 2 to 100000.")
         from train.studies import mechanism_report
 
-        _show(console, *mechanism_report.study(self.out, seeds=self.seeds, command=_command()))
+        _show(console, *mechanism_report.study(self.out, seeds=self.seeds, command=command_line()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,7 @@ class Directions:
             for measured in directions.measure(arm, dataset, seed=self.seed, epochs=epochs, examples=self.examples):
                 console.print(f"{arm.name}  epoch {measured.epoch} of {self.epochs}  loss {measured.train_loss:.3f}")
                 found.append(measured)
-        _show(console, *directions_report.write(self.out, found, arms[0], seed=self.seed, command=_command()))
+        _show(console, *directions_report.write(self.out, found, arms[0], seed=self.seed, command=command_line()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,11 +128,7 @@ class Games:
         if self.steps < 1 or self.steps % gan.Gan.look_every:
             raise ConfigError(f"steps is {self.steps}, allowed: a positive multiple of {gan.Gan.look_every}.")
         how = gan.Gan(steps=self.steps)
-        _show(console, *games_report.study(self.out, seeds=self.seeds, command=_command(), gan=how))
-
-
-def _command() -> str:
-    return shlex.join(["python", "-m", "train", *sys.argv[1:]])
+        _show(console, *games_report.study(self.out, seeds=self.seeds, command=command_line(), gan=how))
 
 
 def _show(console: Console, tables: "Sequence[Table]", paths: Sequence[Path]) -> None:

@@ -3,8 +3,10 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 import rich.console
+import scipy.stats
 
 from tests.train.synthetic import record, steps
 from train import records
@@ -90,6 +92,23 @@ def test_settings_are_split_into_common_and_differing(markdown):
     assert rows[1] == ["lcam-0.9-0.95", "0.9", "0.95", "1.50"]
     assert "All arms: dataset digits, depth 10, width 1, epochs 3" in markdown
     assert "- Command: `python -m train run demo/sgd-0.9 --seeds 0`" in markdown
+
+
+def test_every_setting_that_differs_is_shown(tmp_path):
+    for arm, dropout in (("sgd-0.9", 0.0), ("lcam-0.9-0.95", 0.3)):
+        records.write(tmp_path, record(arm, 0, [20.0], dropout=dropout), steps(1))
+    report(tmp_path)
+    head, *rows = _table((tmp_path / "report/report.md").read_text(), "demo: settings")
+    assert head == ["Arm", "dropout", "minutes a run"]
+    assert [row[:2] for row in rows] == [["sgd-0.9", "0.0"], ["lcam-0.9-0.95", "0.3"]]
+
+
+def test_errors_on_images_held_out_are_called_so(tmp_path):
+    records.write(tmp_path, record("sgd-0.9", 0, [20.0], holdout=True), steps(1))
+    report(tmp_path)
+    text = (tmp_path / "report/report.md").read_text()
+    assert "final error on training images held out (%)" in text
+    assert "final test error (%)" not in text
 
 
 def test_the_numbers_are_strict_json(made):
@@ -213,7 +232,7 @@ def test_an_arm_of_mixed_settings_is_left_out_loudly(root):
     momenta = {"momentum_below": 0.95, "momentum_above": 0.95}
     mixed = record("sgd-0.95", 1, [20.0, 9.0, 8.0], width=10, dtype="float32", **momenta)
     records.write(root, mixed, steps(3))
-    made = _left_out(root, "demo/sgd-0.95: its runs differ in dtype, width")
+    made = _left_out(root, "demo/sgd-0.95: its runs differ in width, dtype")
     assert len(made.groups[0].arms) == 2
 
 
@@ -229,6 +248,23 @@ def test_what_a_control_takes_from_its_own_run_is_no_other_setting(tmp_path):
         "demo/constant-0.9-0.95": 2,
         "demo/random-0.9-0.95": 2,
     }
+
+
+def test_an_arm_is_held_against_the_controls_that_follow_it(tmp_path):
+    for seed, (own, drawn) in enumerate([(7.0, 8.0), (6.0, 7.5), (7.0, 7.5)]):
+        records.write(tmp_path, record("lcam-0.9-0.95", seed, [own]), steps(1))
+        records.write(tmp_path, record("random-0.9-0.95", seed, [drawn], follows="lcam-0.9-0.95"), steps(1))
+        records.write(tmp_path, record("constant-0.95-0.9", seed, [9.0], follows="lcam-0.95-0.9"), steps(1))
+    made = report(tmp_path)
+    text = (tmp_path / "report/report.md").read_text()
+    _, row = _table(text, "demo: final test error against what does not look at the loss (percentage points)")
+    difference = np.array([-1.0, -1.5, -0.5])
+    expected = scipy.stats.ttest_1samp(difference, 0)
+    low, high = expected.confidence_interval(0.95)
+    assert row[:4] == ["lcam-0.9-0.95 minus random-0.9-0.95", "3", "-1.00", f"{low:+.2f} to {high:+.2f}"]
+    (comparison,) = json.loads((tmp_path / "report/report.json").read_text())["groups"][0]["controlled"]
+    assert comparison["p_value"] == comparison["p_holm"] == pytest.approx(expected.pvalue)
+    assert "against what does not look at the loss" in _shown(made)
 
 
 def test_missing_steps_cost_their_figure_only(root):
