@@ -18,7 +18,7 @@ from train.bench.command import Bench
 from train.command_line import command_line
 from train.data.dataset import DataError
 from train.experiments import ConfigError, Experiment
-from train.schema import RecordError
+from train.records import RecordError
 from train.studies.command import Directions, Games, Mechanism
 
 _LISTED = (

@@ -19,8 +19,8 @@ from train.experiments import ConfigError, Experiment, config_of
 from train.feed import make_feed
 from train.interrupt import Stopped, StopSignals
 from train.progress import RunProgress
+from train.records import Steps
 from train.state import Setup, initial_state, make_setup
-from train.steps import Steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from train import controls, records, tuning
 from train.checkpoints import begun_cohorts, cohort_dir
 from train.data.dataset import Dataset, Source
 from train.experiments import DEFAULTS, ConfigError, Experiment, config_of
-from train.schema import RecordError
+from train.records import RecordError
 
 # The name of a cohort's folder lists its seeds, and a file system takes 255 bytes.
 _MOST_TOGETHER = 20

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from train import mesh as meshes
 from train.experiments import ConfigError
-from train.schema import RecordError
+from train.records import RecordError
 
 # After so long without a sign of life a process counts as lost.
 _HEARTBEAT_SECONDS = 30

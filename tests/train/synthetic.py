@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from train.records import Record
-from train.steps import Steps
+from train.records import Record, Steps
 
 STEPS_PER_EPOCH = 6
 CONFIG = {

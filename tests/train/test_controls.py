@@ -10,7 +10,7 @@ from rich.console import Console
 from tests.train import synthetic, tiny_run
 from train import controls, data, loop, records
 from train.experiments import ConfigError, Experiment, config_of
-from train.steps import Steps
+from train.records import Steps
 
 LCAM = Experiment(name="g/lcam", dataset="digits", phase="epoch_mean", momentum_above=0.95, epochs=2)
 RANDOM = dataclasses.replace(LCAM, name="g/random", phase="random", follows="lcam")

@@ -21,8 +21,8 @@ from tests.train import synthetic, tiny_data
 from train import cli, data, experiments, loop, records
 from train.data import archives, array_cache, cifar_records
 from train.data.dataset import DataError
+from train.records import RecordError
 from train.reporting import report
-from train.schema import RecordError
 
 LAYOUT = tiny_data.CIFAR10
 FILES = {f"{LAYOUT.folder}/{name}": contents for name, contents in tiny_data.files(LAYOUT).items()}

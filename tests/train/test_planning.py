@@ -9,8 +9,7 @@ import pytest
 from tests.train import synthetic, tiny_run
 from train import checkpoints, planning, records
 from train.experiments import ConfigError, Experiment, config_of
-from train.schema import RecordError
-from train.steps import Steps
+from train.records import RecordError, Steps
 
 ARM = Experiment(name="g/arm", dataset="digits", epochs=2)
 

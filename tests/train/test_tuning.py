@@ -9,7 +9,7 @@ from tests.train import synthetic, tiny_run
 from train import cli, data, files, records, tuning
 from train.data.dataset import as_source
 from train.experiments import EXPERIMENTS, ConfigError, Experiment, config_of
-from train.steps import Steps
+from train.records import Steps
 
 ARM = Experiment(
     name="g/arm",

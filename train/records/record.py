@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from train import files, schema
-from train.schema import HISTORY_FIELDS, RecordError
-from train.steps import Steps, decode
+from train import files
+from train.records import schema
+from train.records.schema import HISTORY_FIELDS, RecordError
+from train.records.steps import Steps, decode
 
 RESULT = "result.json"
 STEPS = "steps.npz"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from train import schema
-from train.schema import RecordError
+from train.records import schema
+from train.records.schema import RecordError
 
 # What NumPy and zipfile raise for what is no archive of three plain vectors.
 _DAMAGED = (
@@ -24,7 +24,8 @@ class Steps:
 
     Attributes:
       loss: of each step's batch, float32 `[steps]`: the mean cross-entropy in nats, or what else the run minimises.
-      momentum: the momentum that each step used, float32 `[steps]`.
+      momentum: the momentum that each step used, float32 `[steps]`; of optimizers other than `sgd` the one that was
+        set, whatever they make of it.
       below: whether each step's loss fell below the mean, bool `[steps]`.
     """
 
