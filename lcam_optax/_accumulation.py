@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from lcam_optax._decision import as_loss
+from lcam_optax._scalars import require_whole
 
 
 class AccumulateState(NamedTuple):
@@ -20,6 +21,8 @@ class AccumulateState(NamedTuple):
 def accumulate(
     optimizer: optax.GradientTransformation,
     every_k_schedule: int | Callable[[jax.Array], jax.Array],
+    *,
+    axis_name: Any | None = None,
     **multi_steps_kwargs: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """Accumulate gradients AND losses over micro-batches; the outermost wrapper.
@@ -30,8 +33,9 @@ def accumulate(
 
     Args:
       optimizer: The optimizer that makes a step of every `k` micro-batches. An `epoch_mean` in it counts these steps,
-        not the micro-batches.
+        not the micro-batches: let an epoch have a whole number of them.
       every_k_schedule: `k`, or a function from the number of steps made to `k`.
+      axis_name: Name of the axis of `pmap` or `shard_map` over which each loss is averaged first, as in `lcam`.
       **multi_steps_kwargs: Other arguments of `optax.MultiSteps`.
 
     Returns:
@@ -41,7 +45,8 @@ def accumulate(
 
     Raises:
       TypeError: From `update`, if there is no `value`.
-      ValueError: From `update`, if `value` is no real floating scalar.
+      ValueError: If `k` is a Python number other than a whole one of at least 1; from `update`, if `value` is no real
+        floating scalar.
 
     Examples:
       >>> import jax.numpy as jnp, lcam_optax, optax
@@ -55,6 +60,7 @@ def accumulate(
       >>> print(lcam_optax.phase(state).loss_mean, params)
       2.0 [0.9 0.9 0.9]
     """
+    require_whole("every_k_schedule", every_k_schedule)
     multi_steps = optax.MultiSteps(optimizer, every_k_schedule, **multi_steps_kwargs)
 
     def init_fn(params: optax.Params) -> AccumulateState:
@@ -68,7 +74,7 @@ def accumulate(
         value: jax.typing.ArrayLike | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, AccumulateState]:
-        loss = as_loss(value, None, "lcam_optax.accumulate")
+        loss = as_loss(value, axis_name, "lcam_optax.accumulate")
         gathered = state.multi_steps_state.mini_step
         mean = state.micro_loss_mean + (loss - state.micro_loss_mean) / (gathered + 1).astype(loss.dtype)
         new_updates, multi_steps_state = multi_steps.update(

@@ -8,7 +8,7 @@ import optax
 
 from lcam_optax._decision import as_loss, pick
 from lcam_optax._phase import Phase, PhaseState
-from lcam_optax._scalars import ScalarOrSchedule, at_step, counter, incremented
+from lcam_optax._scalars import ScalarOrSchedule, counter, incremented, initial
 
 
 class LossControlledState(NamedTuple):
@@ -37,7 +37,7 @@ class _LossControlled:
 
     def init(self) -> LossControlledState:
         return LossControlledState(
-            controlled_value=at_step(self._initial, counter()),
+            controlled_value=initial(self._initial),
             below=jnp.zeros((), bool),
             controlled_step=counter(),
             phase_state=self._phase.init(),
@@ -60,7 +60,8 @@ class _LossControlled:
     def __call__(self, state: LossControlledState, **extra_args: Any) -> jax.Array:
         # `inject_hyperparams` also calls this in `init`, where there is no loss yet.
         if self._delay or not extra_args:
-            return state.controlled_value
+            # The caller keeps it in its own state, and a buffer can be donated only once.
+            return jnp.copy(state.controlled_value)
         return self.update(state, **extra_args).controlled_value
 
 

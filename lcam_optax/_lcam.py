@@ -10,7 +10,7 @@ import optax
 from lcam_optax._decision import as_loss, pick
 from lcam_optax._hyperparams import LossControlledState
 from lcam_optax._phase import Phase, PhaseState
-from lcam_optax._scalars import ScalarOrSchedule, at_step, counter, incremented, require_unit_interval
+from lcam_optax._scalars import ScalarOrSchedule, counter, incremented, initial, require_unit_interval, wider
 
 
 class ScaleByLcamState(NamedTuple):
@@ -103,7 +103,7 @@ def scale_by_lcam(
     def init_fn(params: optax.Params) -> ScaleByLcamState:
         return ScaleByLcamState(
             trace=optax.tree.zeros_like(params, dtype=accumulator_dtype),
-            momentum=at_step(initial_momentum, counter()),
+            momentum=initial(initial_momentum),
             below=jnp.zeros((), bool),
             lcam_step=counter(),
             phase_state=phase.init(),
@@ -133,7 +133,7 @@ def scale_by_lcam(
         new_trace = _decay_and_add(in_force, state.trace, updates)
         direction = _decay_and_add(in_force, new_trace, updates) if nesterov else new_trace
         new_state = ScaleByLcamState(
-            trace=optax.tree.cast(new_trace, accumulator_dtype),
+            trace=_kept(new_trace, state.trace),
             momentum=momentum,
             below=below,
             lcam_step=next_step,
@@ -251,9 +251,19 @@ def phase(opt_state: optax.OptState) -> PhaseReading:
             + ("Hand over the part of the state that you mean." if found else "Is this the state of an LCAM optimizer?")
         )
     state = found[0]
-    value = state.momentum if isinstance(state, ScaleByLcamState) else state.controlled_value
-    loss_mean = getattr(state.phase_state, "loss_mean", jnp.full_like(value, jnp.nan))
-    return PhaseReading(value, loss_mean, state.below)
+    value = _plain(state.momentum if isinstance(state, ScaleByLcamState) else state.controlled_value)
+    loss_mean = getattr(state.phase_state, "loss_mean", None)
+    return PhaseReading(
+        momentum=value,
+        loss_mean=jnp.full_like(value, jnp.nan) if loss_mean is None else _plain(loss_mean),
+        below=_plain(state.below),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """The array in a variable of Flax NNX, which would change with the next step; anything else as it is."""
+    as_array = getattr(value, "__jax_array__", None)
+    return value if as_array is None else as_array()
 
 
 def _decay_and_add(momentum: jax.Array, trace: optax.Updates, updates: optax.Updates) -> optax.Updates:
@@ -262,8 +272,16 @@ def _decay_and_add(momentum: jax.Array, trace: optax.Updates, updates: optax.Upd
     def leaf(update: jax.Array | None, held: jax.Array) -> jax.Array | None:
         if update is None:
             return None
-        with jax.numpy_dtype_promotion("standard"):  # asked for here, so right under "strict" too
-            dtype = jnp.promote_types(update.dtype, held.dtype)
+        dtype = wider(update, held)
         return update.astype(dtype) + momentum.astype(dtype) * held.astype(dtype)
 
     return jax.tree.map(leaf, updates, trace, is_leaf=lambda x: x is None)
+
+
+def _kept(trace: optax.Updates, held: optax.Updates) -> optax.Updates:
+    """The trace to keep, in the dtype that it had; of leaves without a gradient the one held."""
+
+    def leaf(new: jax.Array | None, old: jax.Array) -> jax.Array:
+        return old if new is None else new.astype(old.dtype)
+
+    return jax.tree.map(leaf, trace, held, is_leaf=lambda x: x is None)

@@ -14,6 +14,7 @@ from lcam_optax._scalars import (
     at_step,
     counter,
     incremented,
+    initial_seed,
     is_number,
     require_unit_interval,
     require_whole,
@@ -80,7 +81,8 @@ def epoch_mean(steps_per_epoch: jax.typing.ArrayLike) -> Phase:
 
     Args:
       steps_per_epoch: Optimizer steps in an epoch (a short last batch counts as one); the mean starts anew after as
-        many. An int of at least 1.
+        many. An int of at least 1. Every call of `update` counts: a wrapper that hides some, such as
+        `optax.apply_if_finite` at a bad step, shifts all later epochs.
 
     Returns:
       A `Phase`.
@@ -175,6 +177,7 @@ def window(size: int) -> Phase:
       ValueError: If `size` is not a whole number of at least 1.
     """
     require_whole("size", size)
+    size = int(size)
 
     def init() -> WindowState:
         return WindowState(scalar(0.0), counter(), jnp.zeros((size,), float))
@@ -218,7 +221,7 @@ def random_phase(
         raise ValueError(f"probability must be in [0, 1], got {probability}.")
 
     def init() -> RandomPhaseState:
-        return RandomPhaseState(jnp.asarray(seed).astype(jnp.uint32), counter())
+        return RandomPhaseState(initial_seed(seed), counter())
 
     def update(loss: jax.Array, state: RandomPhaseState) -> tuple[jax.Array, RandomPhaseState]:
         del loss

@@ -21,6 +21,18 @@ def at_step(scalar_or_schedule: Any, step: jax.Array) -> jax.Array:
     return jnp.asarray(scalar_or_schedule).astype(float)
 
 
+def initial(scalar_or_schedule: Any) -> jax.Array:
+    """The value at the start, in a buffer of its own: a state that is donated must not take anybody's array with it."""
+    return jnp.copy(at_step(scalar_or_schedule, counter()))
+
+
+def initial_seed(seed: Any) -> jax.Array:
+    """A seed as uint32, modulo 2^32, in a buffer of its own."""
+    if isinstance(seed, int):
+        return jnp.asarray(seed % 2**32, jnp.uint32)
+    return jnp.array(seed).astype(jnp.uint32)
+
+
 def require_unit_interval(name: str, value: Any) -> None:
     """Refuse a Python number outside [0, 1); arrays, tracers and schedules pass unseen."""
     if is_number(value) and not 0 <= value < 1:
@@ -29,8 +41,14 @@ def require_unit_interval(name: str, value: Any) -> None:
 
 def require_whole(name: str, value: Any) -> None:
     """Refuse a Python number that is not a whole one of at least 1; arrays and tracers pass unseen."""
-    if is_number(value) and (int(value) != value or value < 1):
+    if is_number(value) and not (value >= 1 and value % 1 == 0):
         raise ValueError(f"{name} must be a whole number of at least 1, got {value}.")
+
+
+def wider(left: jax.Array, right: jax.Array) -> jnp.dtype:
+    """The dtype that holds what either of two arrays holds."""
+    with jax.numpy_dtype_promotion("standard"):  # asked for here, so right under "strict" too
+        return jnp.promote_types(left.dtype, right.dtype)
 
 
 def is_number(value: Any) -> bool:

@@ -51,7 +51,7 @@ def conv_general_dilated(
     """
     spec = lax.conv_dimension_numbers(lhs.shape, rhs.shape, _NHWC)
     dilated = any(d not in (None, (1, 1), [1, 1], 1) for d in (lhs_dilation, rhs_dilation))
-    if dilated or feature_group_count != 1 or dimension_numbers not in (spec, _NHWC):
+    if dilated or feature_group_count != 1 or dimension_numbers not in (None, spec, _NHWC):
         raise NotImplementedError("Only plain NHWC convolutions without dilation or groups, got another kind.")
     static = (tuple(window_strides), tuple(map(tuple, padding)), tuple(sorted(kwargs.items())))
     return _conv(lhs, rhs, static)
@@ -110,14 +110,20 @@ def _weight_gradient(lhs: jax.Array, rhs: jax.Array, grad: jax.Array, static: An
     # A piece takes every `number`-th image: of a batch that is split over devices each has its share in every piece.
     images, gradients = (x[:whole].reshape(_PIECE, number, *x.shape[1:]) for x in (lhs, grad))
 
+    # Not in half precision, whose error would grow with the number of pieces.
+    total_dtype = jnp.float32 if grad.dtype.itemsize < 4 else grad.dtype
+
+    def of_piece(images: jax.Array, gradients: jax.Array) -> jax.Array:
+        return _weight_gradient_of_piece(images, gradients, rhs, static).astype(total_dtype)
+
     def add(total: jax.Array, piece: jax.Array) -> tuple[jax.Array, None]:
         left, right = (lax.dynamic_index_in_dim(x, piece, axis=1, keepdims=False) for x in (images, gradients))
-        return total + _weight_gradient_of_piece(left, right, rhs, static), None
+        return total + of_piece(left, right), None
 
-    total = lax.scan(add, jnp.zeros(rhs.shape, grad.dtype), jnp.arange(number))[0]
-    if whole == len(lhs):
-        return total
-    return total + _weight_gradient_of_piece(lhs[whole:], grad[whole:], rhs, static)
+    total = lax.scan(add, jnp.zeros(rhs.shape, total_dtype), jnp.arange(number))[0]
+    if whole < len(lhs):
+        total += of_piece(lhs[whole:], grad[whole:])
+    return total.astype(grad.dtype)
 
 
 def _weight_gradient_of_piece(lhs: jax.Array, grad: jax.Array, rhs: jax.Array, static: Any) -> jax.Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax._scalars import at_step, counter, incremented, require_whole
+from lcam_optax._scalars import at_step, counter, incremented, require_whole, wider
 from lcam_optax.contrib._trees import map_with_states
 
 
@@ -73,6 +73,7 @@ def delayed_feedback(learning_rate: optax.ScalarOrSchedule, terms: int = 2) -> o
       theory methods in training neural networks, Automation of technological and business processes, 2021.
     """
     require_whole("terms", terms)
+    terms = int(terms)
     first, *delayed = coefficients(terms)
 
     def init_fn(params: optax.Params) -> DelayedFeedbackState:
@@ -114,13 +115,13 @@ def _leaf_step(
     rate: jax.Array,
     begins: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """One tensor's step in the dtype of its gradient; the state keeps the dtype it has."""
-    dtype = gradient.dtype
-    move = -rate.astype(dtype) * gradient
+    """One tensor's step, in the wider dtype of gradient and parameter; update and state keep the dtypes they have."""
+    dtype = wider(gradient, param)
+    move = -rate.astype(dtype) * gradient.astype(dtype)
     target = (param.astype(dtype) + move).astype(param.dtype)
     filled = [jnp.where(begins, target, held) for held in recent]
     # Weighing distances from the parameters, not the values: in bfloat16 the weights do not sum to 1.
     update = first * move
     for weight, held in zip(delayed, filled, strict=True):
         update += weight * (held.astype(dtype) - param.astype(dtype))
-    return update, param, *[target, *filled][: len(recent)]
+    return update.astype(gradient.dtype), param, *[target, *filled][: len(recent)]

@@ -8,7 +8,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax._scalars import at_step, counter, incremented, is_number, require_unit_interval
+from lcam_optax._scalars import (
+    at_step,
+    counter,
+    incremented,
+    initial_seed,
+    is_number,
+    require_unit_interval,
+    require_whole,
+    wider,
+)
 from lcam_optax.contrib._trees import map_with_states
 
 
@@ -91,15 +100,17 @@ def lrsgd(
     """
     if variant not in ("C", "R"):
         raise ValueError(f'variant must be "C" (constant inner loops) or "R" (drawn ones), got {variant!r}.')
-    if is_number(inner_steps) and inner_steps < 1:  # type: ignore[operator]
+    if is_number(inner_steps) and not inner_steps >= 1:  # type: ignore[operator]
         raise ValueError(f"inner_steps must be at least 1, got {inner_steps}.")
+    if variant == "C":
+        require_whole("inner_steps", inner_steps)
     require_unit_interval("momentum", momentum)
 
     def init_fn(params: optax.Params) -> LrsgdState:
         zeros = optax.tree.zeros_like(params)
         # The anchor is set at the first step; the parameters themselves would be donated twice.
         anchor = optax.tree.zeros_like(params)
-        return LrsgdState(zeros, anchor, counter(), counter(), counter(), jnp.asarray(seed).astype(jnp.uint32))
+        return LrsgdState(zeros, anchor, counter(), counter(), counter(), initial_seed(seed))
 
     def update_fn(
         updates: optax.Updates, state: LrsgdState, params: optax.Params | None = None
@@ -143,9 +154,9 @@ def _leaf_step(
     momentum: jax.Array,
     rate: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """One tensor's step in the dtype of its gradient; the state keeps the dtype it has."""
-    dtype = gradient.dtype
+    """One tensor's step, in the wider dtype of gradient and parameter; update and state keep the dtypes they have."""
+    dtype = wider(gradient, param)
     new_anchor = jnp.where(begins, param, anchor)
-    regularised = gradient + pull.astype(dtype) * (param.astype(dtype) - new_anchor.astype(dtype))
+    regularised = gradient.astype(dtype) + pull.astype(dtype) * (param.astype(dtype) - new_anchor.astype(dtype))
     new_trace = momentum.astype(dtype) * trace.astype(dtype) + regularised
-    return -rate.astype(dtype) * new_trace, new_trace.astype(trace.dtype), new_anchor, param
+    return (-rate.astype(dtype) * new_trace).astype(gradient.dtype), new_trace.astype(trace.dtype), new_anchor, param

@@ -18,8 +18,8 @@ def contingency_table(
       code_count: Number of codes.
 
     Returns:
-      Counts, shape=(label_count, code_count), int32. A pair with a label or code past its count is left out, which is
-      how to leave out padding.
+      Counts, shape=(label_count, code_count), int32. A pair with a label or code below zero or past its count is left
+      out, which is how to leave out padding.
 
     Raises:
       ValueError: If `labels` and `codes` differ in shape.
@@ -37,6 +37,8 @@ def contingency_table(
     for name, numbers in (("labels", rows), ("codes", columns)):
         if not jnp.issubdtype(numbers.dtype, jnp.integer):
             raise TypeError(f"{name} must be ints such as argmax gives, got dtype {numbers.dtype}.")
+    # A negative index would count from the end.
+    rows, columns = (jnp.where(x < 0, count, x) for x, count in ((rows, label_count), (columns, code_count)))
     return jnp.zeros((label_count, code_count), jnp.int32).at[rows, columns].add(1, mode="drop")
 
 

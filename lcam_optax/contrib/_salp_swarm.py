@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax._scalars import at_step, counter, incremented, is_number, require_unit_interval
+from lcam_optax._scalars import at_step, counter, incremented, initial_seed, is_number, require_unit_interval
 from lcam_optax.contrib._trees import map_with_states
 
 
@@ -107,7 +107,7 @@ def salp_swarm_sgd(
     require_unit_interval("momentum", momentum)
 
     def init_fn(params: optax.Params) -> SalpSwarmSgdState:
-        salp_seed = jnp.asarray(seed).astype(jnp.uint32)
+        salp_seed = initial_seed(seed)
 
         def scattered(param: jax.Array, key: jax.Array) -> jax.Array:
             offset = _offset(jnp.asarray(1.0), radius, jax.random.uniform(key, (population, *param.shape)))

@@ -73,6 +73,12 @@ def test_a_skipped_micro_batch_leaves_the_loss_mean_alone():
     assert lcam_optax.phase(state).loss_mean == 3.0
 
 
+@pytest.mark.parametrize("k", [0, 1.5])
+def test_a_k_that_makes_no_steps_is_refused(k):
+    with pytest.raises(ValueError, match="every_k_schedule must be a whole number of at least 1"):
+        lcam_optax.accumulate(inner(), k)
+
+
 def test_missing_value():
     tx = lcam_optax.accumulate(inner(), 2)
     with pytest.raises(TypeError, match="accumulate needs the loss"):

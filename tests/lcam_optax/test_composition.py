@@ -11,6 +11,7 @@ from flax import nnx
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 import lcam_optax
+from lcam_optax import contrib
 
 LOSSES = np.float32([2.0, 1.5, 1.8, 1.7, 1.2, 2.2, 0.5])
 PARAMS = {"a": jnp.arange(3.0), "b": jnp.ones(())}
@@ -83,7 +84,46 @@ def test_nnx_optimizer():
     losses = [step(model, optimizer, jnp.eye(3)) for _ in range(30)]
     assert losses[-1] < losses[0] / 10
     reading = lcam_optax.phase(optimizer.opt_state)
-    assert float(reading.momentum[...]) in (0.5, np.float32(0.9))
+    assert float(reading.momentum) in (0.5, np.float32(0.9))
+    before = bool(reading.below), float(reading.loss_mean)
+    step(model, optimizer, 2 * jnp.eye(3))
+    assert (bool(reading.below), float(reading.loss_mean)) == before
+
+
+def injected(factory, *arguments, **settings):
+    return optax.with_extra_args_support(optax.inject_hyperparams(factory)(*arguments, **settings))
+
+
+def controlled(initial):
+    return lcam_optax.loss_controlled(lcam_optax.epoch_mean(3), 0.5, 0.9, initial=initial)
+
+
+DONATED = {
+    "lcam": lambda own, seed: lcam_optax.lcam(0.1, lcam_optax.epoch_mean(3), 0.5, 0.9, initial_momentum=own),
+    "random_phase": lambda own, seed: lcam_optax.lcam(0.1, lcam_optax.random_phase(0.5, seed), 0.5, 0.9),
+    "lrsgd": lambda own, seed: optax.with_extra_args_support(contrib.lrsgd(0.1, seed=seed)),
+    "loss_controlled": lambda own, seed: injected(optax.adam, 0.1, b1=controlled(own)),
+    "accumulated": lambda own, seed: lcam_optax.accumulate(injected(optax.adam, 0.1, b1=controlled(own)), 1),
+    "injected lcam": lambda own, seed: injected(lcam_optax.lcam, 0.1, lcam_optax.epoch_mean(3), 0.5, 0.9),
+    "injected lrsgd": lambda own, seed: injected(contrib.lrsgd, 0.1, seed=jnp.uint32(3)),
+}
+
+
+@pytest.mark.parametrize("name", DONATED)
+def test_a_state_that_init_made_can_be_donated_and_takes_nobodys_array_with_it(name):
+    arrays = jnp.float32(0.8), jnp.uint32(3)
+    tx = DONATED[name](*arrays)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def steps(state, params):
+        def step(state, loss):
+            return tx.update(params, state, params, value=loss)[1], ()
+
+        return jax.lax.scan(step, state, jnp.asarray(LOSSES))[0]
+
+    with jax.numpy_dtype_promotion("standard"):  # Optax itself relies on it
+        steps(steps(tx.init(PARAMS), PARAMS), PARAMS)
+    assert not any(array.is_deleted() for array in arrays)
 
 
 def test_vmap_over_seeds_decides_for_each():
@@ -122,9 +162,19 @@ def test_pmap_averages_the_loss_over_replicas():
             assert state.momentum[i] == one.momentum
 
 
-def test_shard_map_averages_the_loss_over_replicas():
+SHARDED = {
+    "bare": (lambda: bare(axis_name="data"), bare),
+    "accumulated": (
+        lambda: lcam_optax.accumulate(bare(axis_name="data"), 2, axis_name="data"),
+        lambda: lcam_optax.accumulate(bare(), 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARDED)
+def test_shard_map_averages_the_loss_over_replicas(name):
     mesh = Mesh(np.asarray(jax.devices()[:4]), ("data",), axis_types=(AxisType.Auto,))
-    tx, single = bare(axis_name="data"), bare()
+    tx, single = (make() for make in SHARDED[name])
 
     @jax.jit
     @functools.partial(
@@ -135,7 +185,8 @@ def test_shard_map_averages_the_loss_over_replicas():
 
     state, one = tx.init(PARAMS), single.init(PARAMS)
     for losses in np.float32([[4, 2, 3, 3], [1, 2, 1, 2], [9, 1, 5, 5], [1, 1, 1, 1]]):
-        updates, state = step(state, losses)
-        expected, one = single.update(PARAMS, one, value=losses.mean())
+        with jax.numpy_dtype_promotion("standard"):  # `optax.MultiSteps` relies on it
+            updates, state = step(state, losses)
+            expected, one = single.update(PARAMS, one, value=losses.mean())
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), updates, expected)
-    assert state.momentum == one.momentum
+    assert lcam_optax.phase(state).momentum == lcam_optax.phase(one).momentum

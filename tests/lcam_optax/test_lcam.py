@@ -152,6 +152,17 @@ def test_accumulator_dtype_and_output_dtype():
     assert (updates.dtype, state.trace.dtype) == (jnp.float32, jnp.bfloat16)
 
 
+@pytest.mark.parametrize("decay", [jnp.float32(5e-4), lambda step: 5e-4 * jnp.ones(())])
+def test_the_trace_keeps_its_dtype_whatever_the_gradients_become(decay):
+    tx = lcam_optax.lcam(0.1, PHASE, 0.9, 0.95, weight_decay=decay)
+    params = {"narrow": jnp.ones(3, jnp.bfloat16), "wide": jnp.ones(3)}
+    state = tx.init(params)
+    with jax.numpy_dtype_promotion("standard"):  # asked for by a float32 decay of bfloat16 parameters
+        for grads in (params, jax.tree.map(lambda p: p.astype(jnp.float32), params)):
+            _, after = tx.update(grads, state, params, value=jnp.float32(1))
+            chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.complex64])
 def test_scalars_are_float32_whatever_the_parameters_are(dtype):
     tx = lcam_optax.scale_by_lcam(PHASE, 0.9, 0.95)
@@ -180,8 +191,10 @@ def test_none_leaves_stay_none():
     updates, state = tx.update(params, tx.init(params), params, value=1.0)
     assert updates["b"] is None
     np.testing.assert_allclose(updates["a"], -0.11, rtol=1e-6)
-    updates, _ = tx.update({"a": None, "b": None}, state, params, value=1.0)
-    assert updates == {"a": None, "b": None}
+    none = {"a": None, "b": None}
+    updates, state = lcam_optax.scale_by_lcam(PHASE, 0.9, 0.95).update(none, state[1], value=1.0)
+    assert updates == none
+    np.testing.assert_allclose(state.trace["a"], 1.1, rtol=1e-6)  # held until there is a gradient again
 
 
 def test_weight_decay_mask():

@@ -90,12 +90,23 @@ def test_random_phase_vmaps_over_seeds():
     np.testing.assert_array_equal(both[1], draws(lcam_optax.random_phase(0.5, 1), 64))
 
 
+@pytest.mark.parametrize("seed", [2**31, 2**32 - 1, 2**40 + 5, -1])
+def test_any_int_is_a_seed(seed):
+    assert int(lcam_optax.random_phase(0.5, seed).init().random_seed) == seed % 2**32
+
+
+def test_a_window_s_size_may_be_a_whole_float():
+    assert lcam_optax.window(3.0).init().recent_losses.shape == (3,)
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [
         (lambda: lcam_optax.epoch_mean(0), "steps_per_epoch"),
         (lambda: lcam_optax.epoch_mean(2.5), "steps_per_epoch"),
+        (lambda: lcam_optax.epoch_mean(float("inf")), "steps_per_epoch"),
         (lambda: lcam_optax.window(0), "size"),
+        (lambda: lcam_optax.window(float("nan")), "size"),
         (lambda: lcam_optax.ema(1.0), "decay"),
         (lambda: lcam_optax.random_phase(1.5, 0), "probability"),
     ],

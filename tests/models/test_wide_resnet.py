@@ -45,18 +45,56 @@ def test_wrn_28_10_has_the_published_cost():
     assert flops_per_image(model, 32, 32) == pytest.approx(10.49e9, rel=5e-4)
 
 
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (33, 17), (8, 8)])
+def test_the_cost_is_that_of_the_products(height, width):
+    model = make()
+    graphdef, state = nnx.split(model)
+    image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+    total = 0
+    for equation in every_equation(jax.make_jaxpr(lambda s, x: nnx.merge(graphdef, s)(x))(state, image).jaxpr):
+        if equation.primitive.name in ("conv_general_dilated", "dot_general"):
+            kernel, out = equation.invars[1].aval, equation.outvars[0].aval
+            total += 2 * kernel.size * out.size // out.shape[-1]
+    assert flops_per_image(model, height, width) == total
+
+
+def every_equation(jaxpr):
+    for equation in jaxpr.eqns:
+        inner = [value for value in equation.params.values() if hasattr(value, "eqns") or hasattr(value, "jaxpr")]
+        if not inner:
+            yield equation
+        for value in inner:
+            yield from every_equation(getattr(value, "jaxpr", value))
+
+
 @pytest.mark.parametrize("shape", [(2, 32, 32, 3), (1, 8, 8, 3), (3, 9, 7, 3)])
 def test_any_image_size(shape):
     assert make()(jnp.ones(shape)).shape == (shape[0], 3)
 
 
-def test_compute_dtype_is_an_argument_and_state_stays_float32():
+def test_compute_dtype_is_an_argument():
     with jax.numpy_dtype_promotion("standard"):  # Flax itself relies on it
         model = make(dtype=jnp.bfloat16)
         close = np.abs(np.asarray(model(X) - make()(X))).max()
         assert model(X).dtype == jnp.float32
-        (_, stats), grads = loss_and_stats(model, X, LABELS)
     assert 0 < close < 0.3
+
+
+def test_batch_norm_keeps_its_numbers_in_float32_whatever_it_is_given():
+    with jax.numpy_dtype_promotion("standard"):  # Flax itself relies on it
+        norm = make(dtype=jnp.bfloat16).norm
+        norm.mean[...] = jnp.full_like(norm.mean[...], 1.001)  # 1 in bfloat16
+        norm.var[...] = jnp.full_like(norm.var[...], 1e-4)
+        x = jnp.ones((1, 1, 1, norm.num_features), jnp.bfloat16)
+        out = norm(x, use_running_average=True)
+    assert out.dtype == jnp.bfloat16
+    np.testing.assert_allclose(out.astype(jnp.float32), -0.001 / np.sqrt(1.1e-4), rtol=1e-2)
+
+
+def test_gradients_and_statistics_of_a_bfloat16_network_are_float32():
+    with jax.numpy_dtype_promotion("standard"):
+        model = make(dtype=jnp.bfloat16)
+        (_, stats), grads = loss_and_stats(model, X, LABELS)
     leaves = jax.tree.leaves((nnx.state(model, (nnx.Param, nnx.BatchStat)), stats, grads))
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
 

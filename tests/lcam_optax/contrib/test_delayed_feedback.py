@@ -131,6 +131,16 @@ def test_a_standstill_stays_put_in_bfloat16():
     np.testing.assert_array_equal(path[-1], params)
 
 
+def test_coarse_gradients_move_fine_parameters():
+    tx = contrib.delayed_feedback(1e-3, 2)
+    with jax.numpy_dtype_promotion("standard"):  # coarse updates are added to fine parameters
+        fine, coarse = (
+            run(tx, jnp.ones(1), lambda p, d=dtype: (p - 0.9).astype(d), 200)[-1]
+            for dtype in (jnp.float32, jnp.bfloat16)
+        )
+    np.testing.assert_allclose(coarse, fine, atol=5e-4)
+
+
 def test_jit_equals_no_jit_and_compiles_once():
     tx = contrib.delayed_feedback(optax.constant_schedule(0.1), 3)
     params = {"w": jnp.ones((2, 2)), "b": jnp.ones((), jnp.bfloat16)}

@@ -181,6 +181,8 @@ def test_weight_decay_mask():
     [
         ({"variant": "X"}, 'variant must be "C"'),
         ({"inner_steps": 0}, "inner_steps must be at least 1, got 0"),
+        ({"inner_steps": float("nan")}, "inner_steps must be at least 1, got nan"),
+        ({"inner_steps": 2.5}, "inner_steps must be a whole number"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
     ],
 )

@@ -63,8 +63,8 @@ def test_counts_every_pair_once():
     np.testing.assert_array_equal(table, by_batches)
 
 
-def test_leaves_out_what_is_past_the_counts():
-    table = contrib.contingency_table([0, 1, 2, 0], [0, 1, 0, 5], label_count=2, code_count=2)
+def test_leaves_out_what_is_below_zero_or_past_the_counts():
+    table = contrib.contingency_table([0, 1, 2, 0, -1, 1], [0, 1, 0, 5, 1, -1], label_count=2, code_count=2)
     np.testing.assert_array_equal(table, np.eye(2))
 
 
