@@ -45,7 +45,7 @@ class Options:
     width: int | None = None
     large_depth: int = LARGE.depth
     large_width: int = LARGE.width
-    repeats: int = 6
+    repeats: int = 20
 
 
 def run(options: Options) -> Result:
