@@ -8,7 +8,7 @@ from pathlib import Path
 
 from train import records
 from train.bench import result
-from train.reporting.statistics import analyse
+from train.reporting.statistics import Comparison, analyse
 from train.studies import games_report
 
 ROOT = Path(__file__).parent.parent
@@ -43,9 +43,7 @@ def controlled() -> str:
     lines = []
     for found in group.controlled:
         cells = [f"{group.short(found.name)} minus {group.short(found.against)}", str(len(found.seeds))]
-        low, high = found.difference.interval
-        cells += [f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{found.p_holm:.3f}"]
-        lines.append(_row(*cells))
+        lines.append(_row(*cells, *_compared_cells(found)))
     return "\n".join(lines)
 
 
@@ -107,13 +105,14 @@ def _compared(runs: Path, *settings: str) -> str:
         cells = [str(len(arm.records)), *(_setting(arm.records[0].config, name) for name in settings)]
         cells += [f"{arm.final.mean:.2f}", f"{low:.2f} to {high:.2f}"]
         found = differences.get(arm.name)
-        if found is None:
-            cells += ["", "", ""]
-        else:
-            low, high = found.difference.interval
-            cells += [f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{found.p_holm:.3f}"]
+        cells += ["", "", ""] if found is None else _compared_cells(found)
         lines.append(_row(group.short(arm.name), *cells))
     return "\n".join(lines)
+
+
+def _compared_cells(found: Comparison) -> list[str]:
+    low, high = found.difference.interval
+    return [f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{found.p_holm:.3f}"]
 
 
 def _setting(config: dict, name: str) -> str:

@@ -18,7 +18,7 @@ from train.bench.command import Bench
 from train.command_line import command_line
 from train.data.dataset import DataError
 from train.experiments import ConfigError, Experiment
-from train.records import RecordError
+from train.records import RESULT, RecordError
 from train.studies.command import Directions, Games, Mechanism
 
 _LISTED = (
@@ -306,5 +306,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _baseline(arms: list[Experiment], folder: Path) -> str:
     """SGD at 0.9 where it was run, now or earlier, else the first arm."""
-    there = any((folder / "sgd-0.9").glob("seed-*/result.json"))
+    there = any((folder / "sgd-0.9").glob(f"seed-*/{RESULT}"))
     return "sgd-0.9" if there else arms[0].name.partition("/")[2]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from train import records
-from train.experiments import DEFAULTS, ConfigError, Experiment, config_of
+from train.experiments import ConfigError, Experiment, config_of, differences
 
 
 def followed_fields(experiment: Experiment, root: Path, seed: int) -> dict[str, Any]:
@@ -50,10 +50,10 @@ def _refuse_others(experiment: Experiment, followed: records.Record, name: str) 
     own = {"name", "phase", "follows", "random_probability", "delay", "nonfinite"}
     if experiment.phase == "none":
         own |= {"momentum_below", "momentum_above"}
-    there, now = DEFAULTS | followed.config, config_of(experiment)
-    differ = [key for key in now if key not in own and there[key] != now[key]]
+    shared = {key: value for key, value in config_of(experiment).items() if key not in own}
+    differ = differences(followed.config, shared)
     if differ:
-        told = ", ".join(f"{key} ({there[key]!r} there, {now[key]!r} here)" for key in differ)
+        told = ", ".join(f"{key} ({old!r} there, {new!r} here)" for key, (old, new) in differ.items())
         raise ConfigError(
             f"{experiment.name} follows {name}, whose run with seed {followed.seed} had other settings: {told}. "
             "Run both with the same."

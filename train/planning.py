@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from train import controls, records, tuning
 from train.checkpoints import begun_cohorts, cohort_dir
 from train.data.dataset import Dataset, Source
-from train.experiments import DEFAULTS, ConfigError, Experiment, config_of
+from train.experiments import ConfigError, Experiment, config_of, differences
 from train.records import RecordError
 
 # The name of a cohort's folder lists its seeds, and a file system takes 255 bytes.
@@ -93,11 +93,9 @@ def refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]
     Raises:
       ConfigError: If they differ; the message names the settings.
     """
-    # What is older than a setting had then the value that is now its default.
-    there = now | DEFAULTS | there
-    differ = [key for key in now if there[key] != now[key]]
+    differ = differences(there, now)
     if differ:
-        told = ", ".join(f"{key} ({there[key]!r} there, {now[key]!r} now)" for key in differ)
+        told = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in differ.items())
         raise ConfigError(
             f"{path} was made with other settings: {told}. Choose another --runs folder, or replace it with --fresh."
         )

@@ -68,7 +68,7 @@ class Experiment:
       mean: Subtracted from the pixels in [0, 1], one number a channel.
       std: What the pixels are divided by after `mean` is subtracted, one number a channel.
       seeds: Run when the command names none.
-      vmap_seeds: Whether seeds run together as one program: pays for small networks.
+      vmap_seeds: Whether seeds run together as one program, up to 20 of them: pays for small networks.
     """
 
     name: str
@@ -223,3 +223,9 @@ def config_of(experiment: Experiment) -> dict[str, Any]:
 
 DEFAULTS = config_of(Experiment(name="", dataset=""))
 """What a setting was, as JSON values, in runs that are older than the setting."""
+
+
+def differences(there: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings of `now` that were others in something older, by name: those there, and those now."""
+    there = now | DEFAULTS | there
+    return {key: (there[key], value) for key, value in now.items() if there[key] != value}
