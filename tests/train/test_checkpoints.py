@@ -4,12 +4,14 @@ import dataclasses
 import io
 import os
 import random
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -24,6 +26,7 @@ from train.experiments import ConfigError
 from train.interrupt import Stopped
 from train.progress import RunProgress
 
+ROOT = Path(__file__).parent.parent.parent
 SEEDS = (0, 4)
 
 
@@ -46,17 +49,20 @@ def run(root, text=None, fresh=False, policy=None, seeds=SEEDS, **changes):
     return [records.read(path) for path in paths]
 
 
-@pytest.fixture(autouse=True)
-def short_slices(monkeypatch):
+def make_small(monkeypatch):
     monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
     monkeypatch.setattr(cohort, "_SLICE_STEPS", 2)  # slices of 2, 1 and the short batch
+
+
+@pytest.fixture(autouse=True)
+def short_slices(monkeypatch):
+    make_small(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
-        patch.setattr(cohort, "_SLICE_STEPS", 2)
+        make_small(patch)
         root = tmp_path_factory.mktemp("whole")
         return root, run(root)
 
@@ -199,17 +205,24 @@ def test_a_folder_that_cannot_be_written_ends_in_a_clear_error(tmp_path):
         run(tmp_path)
 
 
+def fill_the_disk(root):
+    """Train until no file may grow beyond 64 KiB, which is what a full disk does to a save; print the error."""
+    limit = (2**16, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch)
+        interrupt_at(patch, 5, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+        try:
+            run(Path(root), policy=loop.SavePolicy(epochs=1, minutes=1e-9))
+        except CheckpointError as error:
+            print(error)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_full_disk_ends_in_a_clear_error_and_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch, uninterrupted):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        with monkeypatch.context() as patch:
-            # No file may grow beyond 64 KiB from here on: what a full disk does to a save.
-            interrupt_at(patch, 5, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard)))
-            with pytest.raises(CheckpointError, match=r"cannot be written .*the checkpoint of step \d+ is still there"):
-                run(tmp_path, policy=loop.SavePolicy(epochs=1, minutes=1e-9))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def test_a_full_disk_ends_in_a_clear_error_and_leaves_the_last_checkpoint_whole(tmp_path, uninterrupted):
+    # In a process of its own: the limit holds for all of a process, and TensorStore leaves coroutines behind.
+    code = f"from tests.train import test_checkpoints; test_checkpoints.fill_the_disk({str(tmp_path)!r})"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"cannot be written .*the checkpoint of step \d+ is still there", said)
     text = io.StringIO()
     assert_same(tmp_path, run(tmp_path, text), uninterrupted)
     assert "resumed at step" in text.getvalue()
