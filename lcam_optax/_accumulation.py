@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from lcam_optax._decision import as_loss
-from lcam_optax._scalars import require_whole
+from lcam_optax._scalars import is_number, require_whole
 
 
 class AccumulateState(NamedTuple):
@@ -45,7 +45,7 @@ def accumulate(
 
     Raises:
       TypeError: From `update`, if there is no `value`.
-      ValueError: If `k` is a Python number other than a whole one of at least 1; from `update`, if `value` is no real
+      ValueError: If `k` is a number other than a whole one of at least 1; from `update`, if `value` is no real
         floating scalar.
 
     Examples:
@@ -61,6 +61,8 @@ def accumulate(
       2.0 [0.9 0.9 0.9]
     """
     require_whole("every_k_schedule", every_k_schedule)
+    if is_number(every_k_schedule):
+        every_k_schedule = int(every_k_schedule)  # type: ignore[arg-type]  # Optax calls what is no int
     multi_steps = optax.MultiSteps(optimizer, every_k_schedule, **multi_steps_kwargs)
 
     def init_fn(params: optax.Params) -> AccumulateState:

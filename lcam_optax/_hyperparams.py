@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from lcam_optax._decision import as_loss, pick
-from lcam_optax._phase import Phase, PhaseState
+from lcam_optax._phase import Phase, PhaseState, require_phase
 from lcam_optax._scalars import ScalarOrSchedule, counter, incremented, initial
 
 
@@ -31,9 +31,10 @@ class _LossControlled:
         initial: jax.typing.ArrayLike,
         delay: bool,
         axis_name: Any | None,
+        dtype: Any | None,
     ):
         self._phase, self._below, self._above = phase, below, above
-        self._initial, self._delay, self._axis_name = initial, delay, axis_name
+        self._initial, self._delay, self._axis_name, self._dtype = initial, delay, axis_name, dtype
 
     def init(self) -> LossControlledState:
         return LossControlledState(
@@ -59,10 +60,15 @@ class _LossControlled:
 
     def __call__(self, state: LossControlledState, **extra_args: Any) -> jax.Array:
         # `inject_hyperparams` also calls this in `init`, where there is no loss yet.
-        if self._delay or not extra_args:
-            # The caller keeps it in its own state, and a buffer can be donated only once.
-            return jnp.copy(state.controlled_value)
-        return self.update(state, **extra_args).controlled_value
+        if not isinstance(state, LossControlledState):
+            raise TypeError(
+                "loss_controlled keeps a state, so it goes through optax.inject_hyperparams: "
+                "optax.inject_hyperparams(optax.adam)(learning_rate=1e-3, b1=loss_controlled(...))."
+            )
+        at_once = extra_args and not self._delay
+        value = (self.update(state, **extra_args) if at_once else state).controlled_value
+        # The caller keeps it in its own state, and a buffer can be donated only once.
+        return jnp.array(value, self._dtype)
 
 
 def loss_controlled(
@@ -73,6 +79,7 @@ def loss_controlled(
     initial: jax.typing.ArrayLike,
     delay: bool = True,
     axis_name: Any | None = None,
+    dtype: Any | None = None,
 ) -> optax.schedules.StatefulSchedule:
     """Let the loss pick a hyper-parameter of any Optax optimizer, as LCAM picks SGD's momentum.
 
@@ -86,12 +93,14 @@ def loss_controlled(
       initial: Value in force until a finite loss has been seen, and with delay that of the first step.
       delay: Whether a loss picks the value of the NEXT step, as in the authors' code, or acts at once.
       axis_name: Name of the `pmap` or `shard_map` axis to average the loss over; see `scale_by_lcam`.
+      dtype: Of the value handed to the optimizer; None is the state's, float32. An optimizer that multiplies its own
+        state with it, as Adam does with `b1`, needs that of parameters which are bfloat16: Optax widens its state else.
 
     Returns:
       An `optax.schedules.StatefulSchedule`. The optimizer's `update` needs `value=loss`, on the terms of LCAM's.
 
     Raises:
-      TypeError: From `update`, if there is no `value`.
+      TypeError: If `phase` is none; from `update`, if there is no `value`.
       ValueError: From `update`, if `value` is no real floating scalar.
 
     Examples:
@@ -108,4 +117,5 @@ def loss_controlled(
       0.95
       0.90
     """
-    return _LossControlled(phase, below, above, initial, delay, axis_name)
+    require_phase(phase)
+    return _LossControlled(phase, below, above, initial, delay, axis_name, dtype)

@@ -9,7 +9,7 @@ import optax
 
 from lcam_optax._decision import as_loss, pick
 from lcam_optax._hyperparams import LossControlledState
-from lcam_optax._phase import Phase, PhaseState
+from lcam_optax._phase import Phase, PhaseState, require_phase
 from lcam_optax._scalars import ScalarOrSchedule, counter, incremented, initial, require_unit_interval, wider
 
 
@@ -57,7 +57,8 @@ def scale_by_lcam(
     Args:
       phase: What a loss is compared with, such as `epoch_mean(steps_per_epoch)`.
       momentum_below: Momentum after a loss below the mean, in [0, 1): a float, a scalar array, or a schedule of the
-        step (from 0) at which the momentum acts.
+        step (from 0) at which the momentum acts. `optax.inject_hyperparams` reads schedules by itself, a step early:
+        name those of momenta in its `static_args`.
       momentum_above: Likewise, after a loss at or above the mean.
       nesterov: Whether to use Nesterov momentum. The authors do not.
       delay: True is the authors' code: a loss picks the momentum of the NEXT step. False lets it act at once.
@@ -73,8 +74,9 @@ def scale_by_lcam(
       batch that the gradients come from. A value that is not finite leaves mean and momentum as they were.
 
     Raises:
-      ValueError: If a momentum is a Python number outside [0, 1); from `update`, if `value` is no real scalar.
-      TypeError: From `update`, if there is no `value`.
+      ValueError: If a momentum is a Python number outside [0, 1), or, from `init`, no scalar; from `update`, if `value`
+        is no real scalar.
+      TypeError: If `phase` is none; from `update`, if there is no `value`.
 
     Examples:
       >>> import jax, jax.numpy as jnp, lcam_optax, optax
@@ -93,6 +95,7 @@ def scale_by_lcam(
     References:
       arXiv 2309.02130.
     """
+    require_phase(phase)
     for name, number in (
         ("momentum_below", momentum_below),
         ("momentum_above", momentum_above),
@@ -129,7 +132,7 @@ def scale_by_lcam(
             below=state.below,
             phase_state=state.phase_state,
         )
-        in_force = state.momentum if delay else momentum
+        in_force = jnp.asarray(state.momentum) if delay else momentum
         new_trace = _decay_and_add(in_force, state.trace, updates)
         direction = _decay_and_add(in_force, new_trace, updates) if nesterov else new_trace
         new_state = ScaleByLcamState(

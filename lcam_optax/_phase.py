@@ -68,6 +68,12 @@ class RandomPhaseState(NamedTuple):
     random_step: jax.Array  # shape=(), int32; draws made
 
 
+def require_phase(phase: Any) -> None:
+    """Refuse what is no phase, such as a number of steps or the function that makes one."""
+    if not (hasattr(phase, "init") and hasattr(phase, "update")):
+        raise TypeError(f"phase must be a Phase, such as lcam_optax.epoch_mean(steps_per_epoch), got {phase!r}.")
+
+
 def epoch_mean(steps_per_epoch: jax.typing.ArrayLike) -> Phase:
     r"""The mean of this epoch's losses, the current one included: the phase of the LCAM paper.
 
@@ -77,7 +83,8 @@ def epoch_mean(steps_per_epoch: jax.typing.ArrayLike) -> Phase:
       \text{below}_i = [\ell_i < \bar\ell_i]
 
     with :math:`i` counted from 0 in each epoch. The first loss of an epoch equals its mean, so it is never below.
-    The mean is kept in incremental form, which makes equal losses tie exactly in float32 too.
+    The mean is kept in incremental form, which makes equal losses tie exactly in float32 too; a loss that equals the
+    mean of others which differ may fall on either side of it, by a rounding error.
 
     Args:
       steps_per_epoch: Optimizer steps in an epoch (a short last batch counts as one); the mean starts anew after as
@@ -88,7 +95,7 @@ def epoch_mean(steps_per_epoch: jax.typing.ArrayLike) -> Phase:
       A `Phase`.
 
     Raises:
-      ValueError: If `steps_per_epoch` is a Python number other than a whole number of at least 1.
+      ValueError: If `steps_per_epoch` is a Python number other than a whole number of at least 1 that fits an int32.
 
     Examples:
       >>> import jax.numpy as jnp, lcam_optax
@@ -142,7 +149,7 @@ def ema(decay: jax.typing.ArrayLike) -> Phase:
       A `Phase`. The first loss equals the average, so it is not below.
 
     Raises:
-      ValueError: If `decay` is a Python number outside [0, 1).
+      ValueError: If `decay` is a Python number outside [0, 1), or a float32 so near 1 that it rounds to it.
     """
     require_unit_interval("decay", decay)
 
@@ -174,7 +181,7 @@ def window(size: int) -> Phase:
       A `Phase`. The first loss equals the mean, so it is not below.
 
     Raises:
-      ValueError: If `size` is not a whole number of at least 1.
+      ValueError: If `size` is not a whole number of at least 1 that fits an int32.
     """
     require_whole("size", size)
     size = int(size)
@@ -184,10 +191,10 @@ def window(size: int) -> Phase:
 
     def update(loss: jax.Array, state: WindowState) -> tuple[jax.Array, WindowState]:
         finite = jnp.isfinite(loss)
-        recent = state.recent_losses.at[state.loss_count % size].set(loss)
+        recent = jnp.asarray(state.recent_losses).at[state.loss_count % size].set(loss)
         held = jnp.minimum(state.loss_count + 1, size)
         # Summing the distances to the current loss lets equal losses tie exactly.
-        distances = jnp.where(jnp.arange(size) < held, recent - loss, 0)
+        distances = jnp.where(jnp.arange(size, dtype=held.dtype) < held, recent - loss, 0)
         mean = loss + distances.sum() / held.astype(loss.dtype)
         new_state = WindowState(
             loss_mean=jnp.where(finite, mean, state.loss_mean),

@@ -10,15 +10,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 ScalarOrSchedule = jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.ArrayLike]
 
 
 def at_step(scalar_or_schedule: Any, step: jax.Array) -> jax.Array:
-    """Read a number or a schedule at a step, in the scalar dtype of the state."""
+    """Read a number or a schedule at a step, in the scalar dtype of the state.
+
+    Raises:
+      ValueError: If it is no scalar.
+    """
     if callable(scalar_or_schedule):
         scalar_or_schedule = scalar_or_schedule(step)
-    return jnp.asarray(scalar_or_schedule).astype(float)
+    number = jnp.asarray(scalar_or_schedule)
+    if number.ndim:
+        raise ValueError(f"Expected a number, a scalar array or a schedule of such, got shape {number.shape}.")
+    return number.astype(float)
 
 
 def initial(scalar_or_schedule: Any) -> jax.Array:
@@ -34,15 +42,15 @@ def initial_seed(seed: Any) -> jax.Array:
 
 
 def require_unit_interval(name: str, value: Any) -> None:
-    """Refuse a Python number outside [0, 1); arrays, tracers and schedules pass unseen."""
-    if is_number(value) and not 0 <= value < 1:
+    """Refuse a Python number outside [0, 1) as the state holds it; arrays, tracers and schedules pass unseen."""
+    if is_number(value) and not 0 <= np.asarray(value, jnp.result_type(float)) < 1:
         raise ValueError(f"{name} must be in [0, 1), got {value}.")
 
 
 def require_whole(name: str, value: Any) -> None:
-    """Refuse a Python number that is not a whole one of at least 1; arrays and tracers pass unseen."""
-    if is_number(value) and not (value >= 1 and value % 1 == 0):
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value}.")
+    """Refuse a Python number that is not a whole one of at least 1 and an int32; arrays and tracers pass unseen."""
+    if is_number(value) and not (1 <= value < 2**31 and value % 1 == 0):
+        raise ValueError(f"{name} must be a whole number of at least 1 and below 2^31, got {value}.")
 
 
 def wider(left: jax.Array, right: jax.Array) -> jnp.dtype:

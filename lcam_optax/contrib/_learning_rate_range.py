@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from lcam_optax._scalars import is_number
+
 
 def learning_rate_range(
     learning_rates: jax.typing.ArrayLike, information: jax.typing.ArrayLike, margin: jax.typing.ArrayLike = 0.1
@@ -27,7 +29,8 @@ def learning_rate_range(
       The lower and the upper bound, float32 scalars of shape ().
 
     Raises:
-      ValueError: If the two arrays are not of one shape (n,) with n at least 1.
+      ValueError: If the two arrays are not of one shape (n,) with n at least 1, or `margin` is a Python number outside
+        (0, 0.5].
 
     Examples:
       >>> from lcam_optax import contrib
@@ -41,6 +44,8 @@ def learning_rate_range(
       Networks, Entropy 22(5) 560, 2020, has the test as its Algorithm 2; L. N. Smith, Cyclical Learning Rates for
       Training Neural Networks, 2017, arXiv 1506.01186, is where such tests come from.
     """
+    if is_number(margin) and not 0 < margin <= 0.5:  # type: ignore[operator]
+        raise ValueError(f"margin must be in (0, 0.5], got {margin}.")
     rates, told = jnp.asarray(learning_rates).astype(float), jnp.asarray(information).astype(float)
     if rates.ndim != 1 or rates.shape != told.shape or rates.size == 0:
         raise ValueError(

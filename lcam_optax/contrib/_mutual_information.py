@@ -38,7 +38,9 @@ def contingency_table(
         if not jnp.issubdtype(numbers.dtype, jnp.integer):
             raise TypeError(f"{name} must be ints such as argmax gives, got dtype {numbers.dtype}.")
     # A negative index would count from the end.
-    rows, columns = (jnp.where(x < 0, count, x) for x, count in ((rows, label_count), (columns, code_count)))
+    rows, columns = (
+        jnp.where(x < 0, count, x.astype(jnp.int32)) for x, count in ((rows, label_count), (columns, code_count))
+    )
     return jnp.zeros((label_count, code_count), jnp.int32).at[rows, columns].add(1, mode="drop")
 
 

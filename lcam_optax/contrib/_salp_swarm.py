@@ -111,7 +111,7 @@ def salp_swarm_sgd(
 
         def scattered(param: jax.Array, key: jax.Array) -> jax.Array:
             offset = _offset(jnp.asarray(1.0), radius, jax.random.uniform(key, (population, *param.shape)))
-            return param + offset.astype(param.dtype)
+            return param[None] + offset.astype(param.dtype)
 
         salps = jax.tree.map(scattered, params, _keys(salp_seed, counter(), params))
         return SalpSwarmSgdState(optax.tree.zeros_like(params), salps, counter(), salp_seed)
@@ -170,7 +170,7 @@ def _salp_step(
     """Move the chain, [population, ...], one iteration on; `c2` and `c3` are [leaders, ...], `reach` is c1."""
     dtype = salps.dtype
     offset = _offset(reach, radius, c2)
-    leaders = food.astype(dtype) + jnp.where(c3 < 0.5, offset, -offset).astype(dtype)
+    leaders = food[None].astype(dtype) + jnp.where(c3 < 0.5, offset, -offset).astype(dtype)
 
     def follow(before: jax.Array, own: jax.Array) -> tuple[jax.Array, jax.Array]:
         mean = (own + before) / 2
@@ -178,7 +178,7 @@ def _salp_step(
 
     _, followers = jax.lax.scan(follow, leaders[-1], salps[_leaders(len(salps)) :])
     half_width = jnp.asarray(radius).astype(dtype)
-    return jnp.clip(jnp.concatenate([leaders, followers]), food - half_width, food + half_width)
+    return jnp.clip(jnp.concatenate([leaders, followers]), food[None] - half_width, food[None] + half_width)
 
 
 def _leaders(population: int) -> int:
@@ -198,7 +198,7 @@ def _keys(seed: jax.Array, step: jax.Array, tree: Any) -> Any:
 
 def _candidates(sgd_update: jax.Array, salps: jax.Array, param: jax.Array) -> jax.Array:
     """The updates that lead to the food source, which is the first row, and to each salp."""
-    return jnp.concatenate([sgd_update[None], (salps - param).astype(sgd_update.dtype)])
+    return jnp.concatenate([sgd_update[None], (salps - param[None]).astype(sgd_update.dtype)])
 
 
 def _best(value_fn: Callable, params: optax.Params, candidates: optax.Updates, size: int) -> jax.Array:

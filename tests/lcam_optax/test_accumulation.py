@@ -73,6 +73,15 @@ def test_a_skipped_micro_batch_leaves_the_loss_mean_alone():
     assert lcam_optax.phase(state).loss_mean == 3.0
 
 
+@pytest.mark.parametrize("k", [2.0, np.int64(2), np.float64(2)])
+def test_k_may_be_any_whole_number(k):
+    tx = lcam_optax.accumulate(inner(), k)
+    params = jnp.ones(1)
+    first, state = tx.update(params, tx.init(params), params, value=1.0)
+    second, _ = tx.update(params, state, params, value=1.0)
+    assert (bool(first[0]), bool(second[0])) == (False, True)
+
+
 @pytest.mark.parametrize("k", [0, 1.5])
 def test_a_k_that_makes_no_steps_is_refused(k):
     with pytest.raises(ValueError, match="every_k_schedule must be a whole number of at least 1"):

@@ -105,6 +105,17 @@ def test_equals_itself_under_inject_hyperparams():
     assert lcam_optax.phase(right).momentum == lcam_optax.phase(left).momentum
 
 
+def test_scheduled_momenta_are_static_under_inject_hyperparams():
+    settings = dict.fromkeys(("momentum_below", "momentum_above"), lambda step: 0.1 + 0.1 * step.astype(float))
+    injected = optax.inject_hyperparams(lcam_optax.scale_by_lcam, static_args=tuple(settings))
+    for factory in (injected, lcam_optax.scale_by_lcam):
+        tx = factory(lcam_optax.epoch_mean(9), **settings)
+        state = tx.init(jnp.ones(1))
+        for momentum in (0.2, 0.3, 0.4):
+            _, state = tx.update(jnp.ones(1), state, jnp.ones(1), value=1.0)
+            assert float(lcam_optax.phase(state).momentum) == pytest.approx(momentum)
+
+
 def test_injected_momenta_may_be_changed_by_hand():
     tx = optax.inject_hyperparams(lcam_optax.scale_by_lcam)(lcam_optax.epoch_mean(10), 0.8, 0.9)
     state = tx.init(jnp.ones(1))

@@ -1,5 +1,6 @@
 """`loss_controlled` inside Optax's own optimizers."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,6 +58,24 @@ def test_drives_sgd_as_lcam_does(delay):
         b, right = theirs.update(params * loss, right, params, value=loss)
         np.testing.assert_allclose(a, b, rtol=1e-6)
     assert lcam_optax.phase(right).momentum == lcam_optax.phase(left).momentum
+
+
+@pytest.mark.parametrize("delay", [True, False])
+@pytest.mark.parametrize(("factory", "name"), [(optax.sgd, "momentum"), (optax.adam, "b1")])
+def test_a_dtype_keeps_the_state_of_bfloat16_parameters_as_it_is(factory, name, delay):
+    schedule = controlled(delay=delay, dtype=jnp.bfloat16)
+    tx = optax.inject_hyperparams(factory)(**{"learning_rate": 0.1, name: schedule})
+    params = jnp.ones(2, jnp.bfloat16)
+    state = tx.init(params)
+    _, after = tx.update(params, state, params, value=1.0)
+    chex.assert_trees_all_equal_dtypes(state, after)
+    assert lcam_optax.phase(after).momentum.dtype == jnp.float32
+
+
+def test_without_inject_hyperparams_it_says_where_it_goes():
+    tx = optax.sgd(controlled())
+    with pytest.raises(TypeError, match=r"goes through optax.inject_hyperparams"):
+        tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
 
 
 @pytest.mark.parametrize("delay", [True, False])

@@ -229,6 +229,29 @@ def test_momenta_outside_the_unit_interval_are_refused(settings):
         lcam_optax.scale_by_lcam(PHASE, **({"momentum_below": 0.9, "momentum_above": 0.9} | settings))
 
 
+@pytest.mark.parametrize("phase", [391, lcam_optax.epoch_mean])
+def test_what_is_no_phase_is_refused(phase):
+    with pytest.raises(
+        TypeError, match=r"phase must be a Phase, such as lcam_optax.epoch_mean\(steps_per_epoch\), got"
+    ):
+        lcam_optax.lcam(0.1, phase, 0.9, 0.95)
+    with pytest.raises(TypeError, match="phase must be a Phase"):
+        lcam_optax.loss_controlled(phase, 0.9, 0.95, initial=0.9)
+
+
+@pytest.mark.parametrize("settings", [{"momentum_above": jnp.array([0.9])}, {"initial_momentum": np.ones(3) / 2}])
+def test_momenta_that_are_no_scalars_are_refused(settings):
+    tx = lcam_optax.lcam(0.1, PHASE, **({"momentum_below": 0.9, "momentum_above": 0.95} | settings))
+    with pytest.raises(ValueError, match=r"scalar array or a schedule of such, got shape \([13],\)"):
+        tx.update(jnp.ones(3), tx.init(jnp.ones(3)), value=1.0)
+
+
+def test_the_momentum_in_a_state_may_be_set_to_a_python_number():
+    tx = lcam_optax.lcam(0.1, PHASE, 0.9, 0.95)
+    state = optax.tree.set(tx.init(jnp.ones(2)), trace=jnp.ones(2), momentum=0.5)
+    np.testing.assert_allclose(tx.update(jnp.zeros(2), state, value=1.0)[0], -0.05)
+
+
 def test_phase_finds_one_state_however_deep_and_refuses_none_or_two():
     lcam = lcam_optax.lcam(0.1, PHASE, 0.9, 0.95)
     deep = optax.apply_if_finite(optax.chain(optax.clip(1.0), optax.masked(lcam, True)), 3)

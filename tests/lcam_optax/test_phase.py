@@ -1,5 +1,6 @@
 """The phases against NumPy."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,8 +101,27 @@ def test_a_window_s_size_may_be_a_whole_float():
 
 
 @pytest.mark.parametrize(
+    "phase",
+    [lcam_optax.epoch_mean(3), lcam_optax.ema(0.9), lcam_optax.window(3), lcam_optax.random_phase(0.5, 1)],
+    ids=["epoch_mean", "ema", "window", "random"],
+)
+def test_a_state_read_back_as_numpy_goes_on(phase):
+    _, state = phase.update(jnp.float32(2), phase.init())
+    expected = phase.update(jnp.float32(1), state)
+    chex.assert_trees_all_equal(phase.update(jnp.float32(1), jax.device_get(state)), expected)
+
+
+def test_windows_run_in_double_precision():
+    with jax.enable_x64(True):
+        below, state = lcam_optax.window(2).update(jnp.float64(1), lcam_optax.window(2).init())
+    assert (bool(below), state.loss_mean.dtype) == (False, np.float64)
+
+
+@pytest.mark.parametrize(
     ("make", "name"),
     [
+        (lambda: lcam_optax.epoch_mean(2**31), "steps_per_epoch"),
+        (lambda: lcam_optax.ema(0.99999999), "decay"),
         (lambda: lcam_optax.epoch_mean(0), "steps_per_epoch"),
         (lambda: lcam_optax.epoch_mean(2.5), "steps_per_epoch"),
         (lambda: lcam_optax.epoch_mean(float("inf")), "steps_per_epoch"),

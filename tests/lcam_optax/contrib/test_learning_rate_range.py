@@ -67,3 +67,9 @@ def test_a_range_test_finds_rates_that_train():
 def test_arrays_that_do_not_fit(rates, information):
     with pytest.raises(ValueError, match=r"must be of one shape \(n,\)"):
         contrib.learning_rate_range(np.array(rates), np.array(information))
+
+
+@pytest.mark.parametrize("margin", [0, 0.6, -1])
+def test_a_margin_out_of_range(margin):
+    with pytest.raises(ValueError, match=r"margin must be in \(0, 0.5\]"):
+        contrib.learning_rate_range(RATES, np.ones(5), margin)

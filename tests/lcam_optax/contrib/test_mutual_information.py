@@ -68,6 +68,11 @@ def test_leaves_out_what_is_below_zero_or_past_the_counts():
     np.testing.assert_array_equal(table, np.eye(2))
 
 
+def test_narrow_integers_are_counted_past_what_they_hold():
+    table = contrib.contingency_table(np.array([0, 127], np.int8), np.array([0, 1], np.int8), 128, 2)
+    assert (int(table[0, 0]), int(table[127, 1]), int(table.sum())) == (1, 1, 2)
+
+
 def test_arguments_that_do_not_fit():
     with pytest.raises(ValueError, match=r"one shape, got \(2,\) and \(3,\)"):
         contrib.contingency_table([0, 1], [0, 1, 1], 2, 2)

@@ -242,6 +242,11 @@ def test_jit_equals_no_jit_and_compiles_once():
     assert_jit_changes_nothing_and_compiles_once(tx, params, steps=3, rtol=1e-2)
 
 
+def test_no_rank_is_promoted_in_passing():
+    with jax.numpy_rank_promotion("raise"):
+        descend(contrib.salp_swarm_sgd(1e-3, seed=0, **SETTINGS), sphere, START, 2)
+
+
 def test_the_loss_is_asked_for_once():
     calls = []
 
