@@ -95,6 +95,13 @@ class Checkpoints:
         """The step of the newest checkpoint, None if there is none."""
         return self._manager.latest_step()
 
+    def newest(self) -> Path | None:
+        """The folder of the newest checkpoint, once all that was begun is on disk; None if there is none."""
+        with contextlib.suppress(CheckpointError):
+            self.wait()
+        steps = _steps_on_disk(self.folder)
+        return self.folder / str(steps[-1]) if steps else None
+
     def config(self) -> dict[str, Any] | None:
         """The settings of the newest checkpoint that can be read."""
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -210,9 +217,13 @@ def _told(folder: Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
-        kept = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+        kept = _steps_on_disk(folder)
         there = f"the checkpoint of step {kept[-1]} is still there" if kept else "there is no checkpoint yet"
         raise CheckpointError(f"{folder} cannot be written ({_first_line(error)}); {there}.") from error
+
+
+def _steps_on_disk(folder: Path) -> list[int]:
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
 
 
 def _first_line(error: BaseException) -> str:

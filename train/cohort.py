@@ -16,6 +16,7 @@ from train.epoch import (
     Evaluation,
     Images,
     StepMetrics,
+    all_finite,
     calibration_program,
     compiled,
     evaluation_program,
@@ -73,6 +74,7 @@ class Cohort:
         self._calibrate = compile_program(
             calibration_program(setup, mesh, steps, batch, streamed=feed.streamed), donate=False
         )
+        self._state_is_finite = compile_program(lambda state, _: all_finite(state), donate=False)
 
     @property
     def step(self) -> int:
@@ -93,17 +95,17 @@ class Cohort:
         """All steps that have been read; NumPy, [seeds, steps]."""
         return StepMetrics(*(np.concatenate(parts, axis=1) for parts in zip(*self._seen, strict=True)))
 
-    def advance(self, progress: RunProgress, saved_in: Path) -> Iterator[None]:
+    def advance(self, progress: RunProgress, last_good: Callable[[], Path | None]) -> Iterator[None]:
         """Train to the end, handing back control after each slice; the last slice of an epoch is evaluated first.
 
         Args:
           progress: Is shown everything.
-          saved_in: Where the checkpoints are, for messages.
+          last_good: Tells of the newest checkpoint, for messages.
 
         Raises:
-          RunError: If a loss is not finite.
+          RunError: If a loss or the state is not finite, unless such steps are skipped.
         """
-        self._saved_in = saved_in
+        self._last_good = last_good
         ends = list(itertools.accumulate(steps for steps, _ in self._slices))
         while not self.finished:
             started = time.perf_counter()
@@ -119,8 +121,16 @@ class Cohort:
             yield
 
     def read_all(self, progress: RunProgress) -> None:
-        """Wait for every step made and read what it saw."""
+        """Wait for every step made and read what it saw.
+
+        Raises:
+          RunError: If a loss or the state is not finite, unless such steps are skipped.
+        """
         self._read(progress, keep=0)
+        # A finite loss may have a gradient that is not, or a step that overflows.
+        finite = jax.device_get(self._state_is_finite(self.state, None))
+        last = self._at(self._step - 1)
+        self._check(finite, lambda i: f"parameters, batch statistics or optimizer state after {last} are not finite")
 
     def _take(self, key: tuple[int, int]) -> None:
         data = self._feed.training(self._step, *key)
@@ -132,25 +142,34 @@ class Cohort:
     def _read(self, progress: RunProgress, keep: int) -> None:
         while len(self._unread) > keep:
             metrics = jax.device_get(self._unread.pop(0))
-            self._stop_if_not_finite(metrics)
+            self._check_losses(metrics)
             self._seen.append(metrics)
             progress.steps(*metrics)
 
-    def _stop_if_not_finite(self, metrics: StepMetrics) -> None:
-        bad = np.argwhere(~np.isfinite(metrics.loss).T)
-        if not bad.size or self.setup.experiment.nonfinite == "skip":
+    def _check_losses(self, metrics: StepMetrics) -> None:
+        finite = np.isfinite(metrics.loss)
+        first = int(np.argmin(finite.all(axis=0)))
+        step = sum(part.loss.shape[1] for part in self._seen) + first
+
+        def told(i: int) -> str:
+            loss, momentum = metrics.loss[i, first], metrics.momentum[i, first]
+            return f"the loss of {self._at(step)} and momentum {momentum:.3g} is {loss}"
+
+        self._check(finite[:, first], told)
+
+    def _check(self, finite: np.ndarray, told: Callable[[int], str]) -> None:
+        """Stop if a seed's number is not finite, [seeds], unless such steps are skipped."""
+        if finite.all() or self.setup.experiment.nonfinite == "skip":
             return
-        step, which = bad[0]
-        at = sum(part.loss.shape[1] for part in self._seen) + int(step)
-        kept = sorted(int(path.name) for path in self._saved_in.glob("*") if path.name.isdigit())
-        where = f"{self._saved_in / str(kept[-1])}" if kept else "none yet"
+        i = int(np.argmin(finite))
         raise RunError(
-            f"{self.setup.experiment.name}, seed {self.seeds[which]}: the loss of step {at} (epoch "
-            f"{at // self.setup.steps_per_epoch}) is {metrics.loss[which, step]}, at learning rate {self._rate(at):.3g}"
-            f" and momentum {metrics.momentum[which, step]:.3g}. Last good checkpoint: {where}. With "
-            "--nonfinite skip the same command goes on from there and leaves such steps out; a smaller --learning-rate "
-            "needs --fresh or another --runs."
+            f"{self.setup.experiment.name}, seed {self.seeds[i]}: {told(i)}. Last good checkpoint: "
+            f"{self._last_good() or 'none yet'}. With --nonfinite skip the same command goes on from there and leaves "
+            "such steps out; a smaller --learning-rate needs --fresh or another --runs."
         )
+
+    def _at(self, step: int) -> str:
+        return f"step {step} (epoch {step // self.setup.steps_per_epoch}) at learning rate {self._rate(step):.3g}"
 
     @property
     def _stage(self) -> int:
@@ -172,19 +191,25 @@ class Cohort:
         state, evaluate = self._judged(), self._evaluations[self._stage]
         parts = [jax.device_get(evaluate(state, data)) for data in self._feed.test()]
         evaluation = Evaluation(*(np.sum(values, axis=0) for values in zip(*parts, strict=True)))
+        self._check(
+            np.isfinite(evaluation.loss),
+            lambda i: f"the test loss after {self._at(self._step - 1)} is {evaluation.loss[i]}",
+        )
         number = self.setup.steps_per_epoch
         steps = StepMetrics(*(values[:, -number:] for values in self.steps()))
+        taken = np.isfinite(steps.loss)
         size = self._feed.test_size
         self.rows.append(
             [
                 {
                     "epoch": len(self.rows),
-                    "train_loss": float(steps.loss[i].mean()),
+                    "train_loss": float(steps.loss[i].mean(where=taken[i])) if taken[i].any() else float("nan"),
                     "test_error": 100 * int(evaluation.wrong[i]) / size,
                     "test_loss": float(evaluation.loss[i]) / size,
                     "learning_rate": self._rate(self._step - 1),
                     "below_fraction": float(steps.below[i].mean()),
                     "mean_momentum": float(steps.momentum[i].mean()),
+                    "skipped_steps": number - int(taken[i].sum()),
                     "seconds": seconds,
                 }
                 for i in range(len(self.seeds))

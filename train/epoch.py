@@ -39,7 +39,8 @@ class Images(NamedTuple):
 class StepMetrics(NamedTuple):
     """What each step saw; [steps], or [seeds, steps]."""
 
-    loss: Array  # float32, of the batch: the mean cross-entropy in nats, or what else the run minimises
+    # float32, of the batch: the mean cross-entropy in nats, or what else the run minimises; nan where it was skipped
+    loss: Array
     momentum: Array  # float32, the momentum that the step used
     below: Array  # bool, whether the loss fell below the mean of its epoch so far
 
@@ -142,6 +143,12 @@ def compiled(program: Callable, mesh: Mesh, seeds: int, *, donate: bool) -> Call
     return jax.jit(over_seeds, donate_argnums=(0,) if donate else (), out_shardings=meshes.replicated(mesh))
 
 
+def all_finite(tree: Any) -> jax.Array:
+    """Whether all floats of a tree are finite; shape=(), bool."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return functools.reduce(jnp.logical_and, [jnp.isfinite(leaf).all() for leaf in floats])
+
+
 def epoch_order(setup: Setup, seed: jax.Array, epoch: jax.Array) -> jax.Array:
     """The permutation of the training set in one epoch; [N], int32."""
     return jax.random.permutation(jax.random.fold_in(stream(seed, "order"), epoch), setup.train_size)
@@ -183,7 +190,7 @@ def _train_step(
     (loss, (batch_stats, logits)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
     # An optimizer that looks at the loss must not count one whose step is skipped.
     skips = experiment.nonfinite == "skip"
-    value = jnp.where(_all_finite((loss, grads)), loss, jnp.nan) if skips else loss
+    value = jnp.where(all_finite((loss, grads)), loss, jnp.nan) if skips else loss
     # The seed entered the optimizer state in `init_state`; `update` reads it there.
     optimizer = make_optimizer(experiment, setup.steps_per_epoch, stage=stage)
     updates, opt_state = optimizer.update(
@@ -198,15 +205,15 @@ def _train_step(
         predictions=None if logits is None else logits.argmax(-1),
     )
     below, observed = lcam_optax.epoch_mean(setup.steps_per_epoch).update(value, state.observed)
-    metrics = StepMetrics(loss, momentum_used(experiment, state.opt_state, opt_state, stage), below)
+    momentum = momentum_used(experiment, state.opt_state, opt_state, stage)
     new_params = optax.apply_updates(state.params, updates)
     if skips:
+        new = (new_params, batch_stats, opt_state)
+        taken = all_finite((value, new))
         # Of the network and the optimizer; only counters go on, for a step was made.
-        new_params, batch_stats, opt_state = _floats_where(
-            _all_finite((loss, grads, updates)),
-            (new_params, batch_stats, opt_state),
-            (state.params, state.batch_stats, state.opt_state),
-        )
+        old = (state.params, state.batch_stats, state.opt_state)
+        new_params, batch_stats, opt_state = _floats_where(taken, new, old)
+        loss = jnp.where(taken, loss, jnp.nan)
     new_state = TrainState(
         params=new_params,
         batch_stats=batch_stats,
@@ -215,11 +222,7 @@ def _train_step(
         step=state.step + 1,
         seed=state.seed,
     )
-    return new_state, metrics
-
-
-def _all_finite(tree: Any) -> jax.Array:
-    return functools.reduce(jnp.logical_and, [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)])
+    return new_state, StepMetrics(loss, momentum, below)
 
 
 def _floats_where(condition: jax.Array, new: Any, old: Any) -> Any:

@@ -79,7 +79,7 @@ def run(
       ConfigError: If a setting does not fit the data, or what is there was made with other settings.
       DataError: If the data set cannot be had.
       CheckpointError: If a checkpoint cannot be written.
-      RunError: If a loss is not finite.
+      RunError: If a loss or the state is not finite.
       Stopped: After SIGTERM or SIGINT, when all is saved.
     """
     console = console or Console(stderr=True)
@@ -197,7 +197,7 @@ def _train(cohort: Cohort, checkpoints: Checkpoints, job: _Job, signals: StopSig
             checkpoints.save(Snapshot(cohort.state, cohort.steps(), cohort.rows, job.settings))
         saved_at, saved_epochs = time.monotonic(), len(cohort.rows)
 
-    for _ in cohort.advance(progress, checkpoints.folder):
+    for _ in cohort.advance(progress, checkpoints.newest):
         stop, due = wishes.tell(signals.received or 0, time.monotonic() - saved_at >= 60 * policy.minutes)
         if stop:
             save()

@@ -64,11 +64,14 @@ class RunProgress:
 
     def epoch(self, epochs: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Show the end of an epoch, from the history row of each seed."""
+        skipped = sum(row["skipped_steps"] for row in rows)
         mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         self._console.print(
             f"{self._title}  epoch {rows[0]['epoch'] + 1}/{epochs}  train loss {mean['train_loss']:.4f}  "
             f"test error {mean['test_error']:.2f} %  learning rate {mean['learning_rate']:.2g}  "
-            f"momentum {mean['mean_momentum']:.3f}  below {mean['below_fraction']:.0%}  {mean['seconds']:.1f} s",
+            f"momentum {mean['mean_momentum']:.3f}  below {mean['below_fraction']:.0%}  {mean['seconds']:.1f} s"
+            + f"  {skipped} steps skipped"
+            * bool(skipped),
             highlight=False,
             soft_wrap=True,
         )

@@ -214,15 +214,16 @@ def fill_the_disk(root):
         try:
             run(Path(root), policy=loop.SavePolicy(epochs=1, minutes=1e-9))
         except CheckpointError as error:
-            print(error)
+            print(error, flush=True)
+    os._exit(0)  # whatever state TensorStore is in
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_full_disk_ends_in_a_clear_error_and_leaves_the_last_checkpoint_whole(tmp_path, uninterrupted):
     # In a process of its own: the limit holds for all of a process, and TensorStore leaves coroutines behind.
     code = f"from tests.train import test_checkpoints; test_checkpoints.fill_the_disk({str(tmp_path)!r})"
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert re.search(r"cannot be written .*the checkpoint of step \d+ is still there", said)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert re.search(r"cannot be written .*the checkpoint of step \d+ is still there", done.stdout), done.stderr
     text = io.StringIO()
     assert_same(tmp_path, run(tmp_path, text), uninterrupted)
     assert "resumed at step" in text.getvalue()
@@ -231,6 +232,16 @@ def test_a_full_disk_ends_in_a_clear_error_and_leaves_the_last_checkpoint_whole(
 def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(tmp_path):
     with pytest.raises(cohort.RunError, match=r"Last good checkpoint: none yet"):
         run(tmp_path, learning_rate=1e30, phase="epoch_mean")
+
+
+def test_the_last_good_checkpoint_is_on_disk_when_it_is_named(tmp_path):
+    every_epoch = loop.SavePolicy(epochs=1)
+    with pytest.raises(cohort.RunError, match=r"Last good checkpoint: (\S+)\. ") as error:
+        run(tmp_path, learning_rate=1e30, batch_size=54, policy=every_epoch)  # one step an epoch, finite for one
+    named = Path(re.search(r"checkpoint: (\S+)\. ", str(error.value))[1])
+    saved = Checkpoints(named.parent)
+    assert saved.latest() == int(named.name) == 1
+    saved.close()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -286,7 +297,7 @@ def test_begun_cohorts_are_found(tmp_path):
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
-    words = "run quickstart/lcam-0.9-0.95 --devices 1 --epochs 60 --seeds 0 4"
+    words = "run quickstart/lcam-0.9-0.95 --devices 1 --epochs 120 --seeds 0 4"
     words += " --checkpoint-epochs 1 --checkpoint-minutes 0.002"
 
     def start(root):
@@ -305,17 +316,32 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
         process.communicate()
         return running
 
+    def finish(root):
+        """Let a run come to its end; how long that took after its first line."""
+        process = start(root)
+        process.stderr.readline()
+        began = time.monotonic()
+        text = process.communicate()[1]
+        assert process.returncode == 0, text
+        return time.monotonic() - began
+
+    def lose_the_records():
+        for path in (tmp_path / "killed").rglob("result.json"):
+            path.unlink()
+
     chance = random.Random(0)
     # A resumed run first says so, then a line an epoch: from the imports on, in steps and in saves.
     kills = sum(kill_after(chance.randint(0, 3), chance.uniform(0, 0.5)) for _ in range(17))
-    assert start(tmp_path / "killed").wait() == 0
+    finish(tmp_path / "killed")
     # With all epochs in the checkpoint, what is left to do are the records and the report.
-    for _ in range(5):
-        for path in (tmp_path / "killed").rglob("result.json"):
-            path.unlink()
-        kills += kill_after(1, chance.uniform(0, 2))
+    lose_the_records()
+    seconds = finish(tmp_path / "killed")
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        lose_the_records()
+        kills += kill_after(1, share * seconds)
     assert kills >= 20
-    assert start(tmp_path / "killed").wait() == start(tmp_path / "whole").wait() == 0
+    finish(tmp_path / "killed")
+    finish(tmp_path / "whole")
     runs = [records.read_all(tmp_path / kind) for kind in ("whole", "killed")]
     for left, right in zip(*runs, strict=True):
         assert without_seconds(left.history) == without_seconds(right.history)

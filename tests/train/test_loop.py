@@ -4,13 +4,17 @@ import dataclasses
 import io
 import shutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from rich.console import Console
 
 from tests.train import tiny_run
-from train import data, loop, records
+from train import cohort, data, loop, records
 from train.cohort import RunError
+from train.epoch import Evaluation
 from train.experiments import ConfigError, config_of
 
 
@@ -96,6 +100,39 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     with pytest.raises(RunError, match=r"step \d+ \(epoch 0\).*learning rate.*momentum") as error:
         run(tmp_path, learning_rate=1e30)
     assert "quickstart/lcam-0.9-0.95" in str(error.value)
+
+
+@pytest.fixture
+def broken_updates(monkeypatch):
+    """Steps of finite losses that leave parameters which are not."""
+    monkeypatch.setattr(optax, "apply_updates", lambda params, updates: jax.tree.map(lambda x: x + np.inf, params))
+
+
+@pytest.mark.usefixtures("broken_updates")
+def test_a_state_that_is_not_finite_is_neither_saved_nor_recorded(tmp_path):
+    with pytest.raises(RunError, match=r"state after step 0 \(epoch 0\).*are not finite. Last good checkpoint: none"):
+        run(tmp_path, batch_size=54, epochs=1)
+    assert not list(tmp_path.rglob(records.RESULT))
+    assert not list(tmp_path.rglob("checkpoints/*/1"))
+
+
+@pytest.mark.usefixtures("broken_updates")
+def test_updates_that_leave_the_finite_numbers_are_skipped_and_counted(tmp_path):
+    text = io.StringIO()
+    (record,) = run(tmp_path, batch_size=54, epochs=1, nonfinite="skip", text=text)
+    assert "1 steps skipped" in text.getvalue()
+    assert record.history[0]["skipped_steps"] == 1
+    assert np.isfinite(record.history[0]["test_loss"])
+    assert np.isnan(record.steps.loss).all()
+
+
+def test_a_test_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    def program(*args, **options):
+        return lambda state, data: Evaluation(state.step, jnp.float32(jnp.inf))
+
+    monkeypatch.setattr(cohort, "evaluation_program", program)
+    with pytest.raises(RunError, match=r"the test loss after step 0 \(epoch 0\) at learning rate 0.05 is inf"):
+        run(tmp_path, batch_size=54, epochs=1)
 
 
 def test_settings_that_do_not_fit_the_data(tmp_path):

@@ -61,8 +61,8 @@ class Experiment:
       tuning_seeds: Seeds of each trial, none of them among `seeds`.
       holdout: Whether a fifth of the training images, of each class alike, is held out and tested on in the test set's
         place. Trials always do so.
-      nonfinite: What to do at a loss that is not finite: `stop` the run, or `skip` the update of that step, and of one
-        whose gradient is not finite.
+      nonfinite: What to do at a loss, a gradient or a state that is not finite: `stop` the run, or `skip` the updates
+        of such steps.
       crop_padding: Black pixels around an image before the random crop; 0 leaves it whole.
       flip: Whether to mirror half of the images, at random.
       mean: Subtracted from the pixels in [0, 1], one number a channel.

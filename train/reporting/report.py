@@ -23,7 +23,7 @@ class Report:
 
     Attributes:
       groups: the statistics of each group.
-      left_out: why runs or figures are missing, a sentence each.
+      left_out: why runs or figures are missing, and whose steps were skipped, a sentence each.
       paths: the files written: `report.md`, `report.json`, then the figures.
     """
 
@@ -79,7 +79,7 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE) -> 
     sections, paths = ["# Report\n"], []
     for group in groups:
         drawn, missing = _draw(group, out)
-        left_out += missing
+        left_out += [*missing, *_skipped(group)]
         paths += drawn
         sections += _section(group, drawn)
     if left_out:
@@ -146,6 +146,14 @@ def _draw(group: Group, out: Path) -> tuple[list[Path], list[str]]:
         except RecordError as error:
             left_out.append(f"the figure of single steps: {error}")
     return paths, left_out
+
+
+def _skipped(group: Group) -> Iterator[str]:
+    """Which runs left steps out, a sentence each."""
+    for record in itertools.chain.from_iterable(arm.records for arm in group.arms):
+        skipped = sum(int(row.get("skipped_steps", 0)) for row in record.history)
+        if skipped:
+            yield f"{record.name}, seed {record.seed}: {skipped} steps, at numbers that were not finite"
 
 
 def _draw_steps(run: Record, path: Path) -> tuple[Path, Path]:

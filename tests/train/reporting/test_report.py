@@ -228,6 +228,14 @@ def test_an_unfinished_run_is_left_out_loudly(root):
     assert [len(arm.records) for arm in made.groups[0].arms] == [3, 3, 2]
 
 
+def test_skipped_steps_are_told_loudly(root):
+    run = record("sgd-0.95", 0, [9.0, 8.0, 8.0], momentum_below=0.95, momentum_above=0.95)
+    for row in run.history[1:]:
+        row["skipped_steps"] = 2
+    records.write(root, run, steps(3))
+    _left_out(root, "demo/sgd-0.95, seed 0: 4 steps")
+
+
 def test_an_arm_of_mixed_settings_is_left_out_loudly(root):
     momenta = {"momentum_below": 0.95, "momentum_above": 0.95}
     mixed = record("sgd-0.95", 1, [20.0, 9.0, 8.0], width=10, dtype="float32", **momenta)
