@@ -16,14 +16,12 @@ from train import processes, records
 from train.experiments import ConfigError
 
 RUN = "run quickstart/lcam-0.9-0.95 --seeds 0 --epochs 2 --batch-size 90 --checkpoint-epochs 1"
-# A busy machine may keep one of the threads from its turn for longer than XLA's 40 seconds.
-PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=300 --xla_cpu_collective_timeout_seconds=300"
 ROOT = Path(__file__).parent.parent.parent
 
 
 def start(root, *words, devices=2, **variables):
     """One process with virtual CPU devices."""
-    flags = f"--xla_force_host_platform_device_count={devices} {PATIENCE}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"  # the last of a name counts
     return subprocess.Popen(
         [sys.executable, "-m", "train", *RUN.split(), "--runs", str(root), *words],
         env=os.environ | {"XLA_FLAGS": flags} | variables,
@@ -54,8 +52,13 @@ def start_slurm_job(root):
     ]
 
 
-def finish(running, seconds=240):
-    return [(process.communicate(timeout=seconds)[0], process.returncode) for process in running]
+def finish(running, seconds=600):
+    """What each process said, and its exit status; none is left behind."""
+    try:
+        return [(process.communicate(timeout=seconds)[0], process.returncode) for process in running]
+    finally:
+        for process in running:
+            process.kill()
 
 
 def the_record(root):
@@ -84,6 +87,7 @@ def start_streaming_pair(root):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("begin", [start_pair, start_streaming_pair, start_slurm_job])
 def test_two_processes_give_the_run_of_one_and_write_it_once(tmp_path, alone, begin):
     (first, first_code), (second, second_code) = finish(begin(tmp_path))
@@ -101,7 +105,7 @@ def test_two_processes_give_the_run_of_one_and_write_it_once(tmp_path, alone, be
 
 
 def wait_for_checkpoint(root, running):
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 500
     while not any(path.name.isdigit() for path in root.glob("quickstart/*/checkpoints/seeds-0/*")):
         assert time.monotonic() < deadline
         assert all(process.poll() is None for process in running), finish(running)
@@ -109,7 +113,7 @@ def wait_for_checkpoint(root, running):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_lost_process_ends_the_other_and_both_resume(tmp_path, lost):
     running = start_pair(tmp_path, "--epochs", "200")
@@ -117,7 +121,7 @@ def test_a_lost_process_ends_the_other_and_both_resume(tmp_path, lost):
     running[lost].send_signal(signal.SIGKILL)
     began = time.monotonic()
     texts = finish(running)
-    assert time.monotonic() - began < 90
+    assert time.monotonic() - began < 180  # its heartbeats are missed after 30
     text, code = texts[1 - lost]
     assert code != 0
     assert re.search(r"another (process|task)", text), text

@@ -11,9 +11,7 @@ from tests.train.bench.tiny_bench import CASE, STEPS  # noqa: E402
 from train.bench import torch_peer  # noqa: E402
 from train.bench.workload import Case, Training, experiment_of  # noqa: E402
 
-pytestmark = pytest.mark.slow
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 IMAGES = np.random.default_rng(0).integers(256, size=(8, 8, 8, 3)).astype(np.uint8)
 LABELS = np.arange(8).astype(np.int32)

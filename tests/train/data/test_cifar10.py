@@ -12,7 +12,7 @@ from train.data.dataset import DataError
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_wrn_16_1_with_lcam_learns_cifar10_on_cpu(tmp_path):
     if "CIFAR10_DATA_DIR" not in os.environ:
         pytest.skip("CIFAR10_DATA_DIR does not say where CIFAR-10 is prepared (`python -m train data ... --data-dir`)")
