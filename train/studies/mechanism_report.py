@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from train import files, records
 from train.reporting import figures, tables
 from train.reporting.statistics import Estimate
-from train.studies.mechanism import ARMS, Found, Paths, Walk, beyond_mean, controls, find, walk
+from train.studies.mechanism import ARMS, CONTROLS, Found, Paths, Walk, beyond, controls, find, walk
 from train.studies.surfaces import SURFACES, Surface
 
 
@@ -28,7 +28,7 @@ def study(out: Path, *, seeds: int, command: str, how: Walk | None = None) -> tu
       how: How the paths are made; None is the default.
 
     Returns:
-      The table of each surface, and the files written.
+      The table of each surface and that of the differences, and the files written.
 
     Raises:
       OSError: If the files cannot be written.
@@ -38,9 +38,8 @@ def study(out: Path, *, seeds: int, command: str, how: Walk | None = None) -> tu
     walked, found = {}, {}
     for name, surface in SURFACES.items():
         walked[name] = walk(surface, ARMS, seeds, how)
-        found[name] = {arm: find(surface, paths) for arm, paths in walked[name].items()}
-        matched = walk(surface, controls(found[name]), seeds, how)
-        found[name] |= {arm: find(surface, paths) for arm, paths in matched.items()}
+        matched = walk(surface, controls(walked[name], how), seeds, how)
+        found[name] = {arm: find(surface, paths) for arm, paths in (walked[name] | matched).items()}
     document = records.environment() | {
         "command": command,
         "seeds": seeds,
@@ -50,16 +49,14 @@ def study(out: Path, *, seeds: int, command: str, how: Walk | None = None) -> tu
     path = out / "mechanism.json"
     files.write_atomically(path, files.dumps(document).encode())
     drawn = figures.save(draw(walked), out / "mechanism")
-    return [table(SURFACES[name], arms) for name, arms in found.items()], [path, *drawn]
+    return [*(table(SURFACES[name], arms) for name, arms in found.items()), differences(found)], [path, *drawn]
 
 
 def table(surface: Surface, found: Mapping[str, Found]) -> tables.Table:
     """The numbers of one surface, an arm a row."""
-    beyond = beyond_mean(found)
-    (seeds,) = {len(numbers.progress.values) for numbers in found.values()}
     return tables.Table(
         title=surface.title,
-        columns=("Optimizer", surface.measure, "final loss", "below the mean", "mean momentum", "minus its control"),
+        columns=("Optimizer", surface.measure, "final loss", "below the mean", "mean momentum"),
         rows=[
             (
                 name,
@@ -67,12 +64,30 @@ def table(surface: Surface, found: Mapping[str, Found]) -> tables.Table:
                 _in_words(numbers.final_loss, ".3f"),
                 f"{numbers.below.mean:.1%}",
                 f"{numbers.momentum.mean:.4f}",
-                _in_words(beyond[name], "+.2f") if name in beyond else "",
             )
             for name, numbers in found.items()
         ],
-        note=f"Means over {seeds} noise seeds, the same for all, with 95 % intervals by Student's t. The control of an "
-        f"LCAM is SGD at its mean momentum; the difference is in {surface.measure}, paired by noise seed.",
+        note=f"Means over {_seeds(found)} noise seeds, the same for all, with 95 % intervals by Student's t. "
+        "constant-* is SGD at the mean momentum of the LCAM of the same name; random-* picks that LCAM's two momenta "
+        "by a coin, with its share of steps below in each epoch of each path.",
+    )
+
+
+def differences(found: Mapping[str, Mapping[str, Found]]) -> tables.Table:
+    """The progress of each LCAM minus that of its controls, a surface of `SURFACES` and an LCAM a row."""
+    rows = []
+    for surface, arms in found.items():
+        constant, random = (beyond(kind, arms) for kind in CONTROLS)
+        rows += [
+            (f"{surface} {name}", _in_words(constant[name], "+.2f"), _in_words(random[name], "+.2f"))
+            for name in constant
+        ]
+    measures = dict.fromkeys(SURFACES[surface].measure for surface in found)
+    return tables.Table(
+        title="LCAM and its controls",
+        columns=("On, optimizer", "minus constant momentum", "minus random switching"),
+        rows=rows,
+        note=f"In {' or '.join(measures)}, paired by noise seed, with 95 % intervals by Student's t.",
     )
 
 
@@ -101,12 +116,18 @@ def draw(walked: Mapping[str, Mapping[str, Paths]]) -> Figure:
 def _numbers(surface: Surface, found: Mapping[str, Found]) -> dict[str, Any]:
     """The part of the JSON about one surface; the values of single seeds can be had again from the seeds."""
     arms: dict[str, dict[str, Any]] = {name: dataclasses.asdict(numbers) for name, numbers in found.items()}
-    for name, difference in beyond_mean(found).items():
-        arms[name]["progress_minus_control"] = dataclasses.asdict(difference)
+    for kind in CONTROLS:
+        for name, difference in beyond(kind, found).items():
+            arms[name][f"progress_minus_{kind}"] = dataclasses.asdict(difference)
     for numbers_of_arm in arms.values():
         for each in numbers_of_arm.values():
             del each["values"]
     return {"title": surface.title, "progress": surface.measure, "arms": arms}
+
+
+def _seeds(found: Mapping[str, Found]) -> int:
+    (seeds,) = {len(numbers.progress.values) for numbers in found.values()}
+    return seeds
 
 
 def _in_words(found: Estimate, form: str) -> str:

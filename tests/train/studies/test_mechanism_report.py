@@ -6,7 +6,7 @@ from train import files
 from train.experiments import ConfigError
 from train.studies import mechanism_report
 from train.studies.command import Mechanism
-from train.studies.mechanism import ARMS, Walk, control, walk
+from train.studies.mechanism import ARMS, CONTROLS, Walk, control, walk
 from train.studies.surfaces import SURFACES
 
 HOW = Walk(steps=20, steps_per_epoch=5)
@@ -31,20 +31,34 @@ def test_the_json_holds_settings_and_every_number(studied):
     assert document["surfaces"].keys() == SURFACES.keys()
     for surface in document["surfaces"].values():
         lcams = [name for name in ARMS if name.startswith("lcam")]
-        assert list(surface["arms"]) == [*ARMS, *map(control, lcams)]
+        assert list(surface["arms"]) == [*ARMS, *(control(kind, name) for name in lcams for kind in CONTROLS)]
         for name, numbers in surface["arms"].items():
-            assert ("progress_minus_control" in numbers) == (name in lcams)
+            differences = {f"progress_minus_{kind}" for kind in CONTROLS}
+            assert differences & numbers.keys() == (differences if name in lcams else set())
             assert all(each.keys() == {"mean", "deviation", "interval"} for each in numbers.values())
 
 
 def test_the_tables_show_what_the_json_holds(studied):
-    _, tables, (path, *_) = studied
+    _, (*tables, _), (path, *_) = studied
     surfaces = files.loads(path.read_bytes())["surfaces"]
     assert [table.title for table in tables] == [surface["title"] for surface in surfaces.values()]
     for table, surface in zip(tables, surfaces.values(), strict=True):
         for row, (name, numbers) in zip(table.rows, surface["arms"].items(), strict=True):
             assert row[0] == name
             assert row[1].startswith(f"{numbers['progress']['mean']:.2f} (")
+
+
+def test_the_last_table_holds_every_lcam_against_both_controls(studied):
+    _, (*_, table), (path, *_) = studied
+    surfaces = files.loads(path.read_bytes())["surfaces"]
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert list(rows) == [f"{surface} {name}" for surface in surfaces for name in ARMS if name.startswith("lcam")]
+    for label, row in rows.items():
+        surface, name = label.split()
+        arms = surfaces[surface]["arms"]
+        for kind, cell in zip(CONTROLS, row, strict=True):
+            difference = arms[name]["progress"]["mean"] - arms[control(kind, name)]["progress"]["mean"]
+            assert float(cell.split(" (")[0]) == pytest.approx(difference, abs=0.006)
 
 
 def test_every_step_is_drawn_by_its_phase():
