@@ -9,7 +9,8 @@ from pathlib import Path
 from train import records
 from train.bench import result
 from train.reporting.statistics import Comparison, analyse
-from train.studies import games_report
+from train.reporting.tables import Table
+from train.studies import directions_tables, games_report
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "train" / "results"
@@ -19,7 +20,7 @@ BENCHMARKS = [ROOT / "train" / "bench" / name for name in ("cpu.json", "cpu-star
 
 
 def mechanism() -> str:
-    """What each optimizer reached on each surface, and by how much an LCAM differs from its control."""
+    """What each optimizer reached on each surface, and by how much an LCAM differs from its controls."""
     surfaces = json.loads((RESULTS / "mechanism" / "mechanism.json").read_text())["surfaces"].values()
     arms = ("sgd-0.9", "sgd-0.95", "lcam-0.95-0.9", "lcam-0.9-0.95")
     lines = []
@@ -27,9 +28,25 @@ def mechanism() -> str:
         title = f"{surface['title']}: {surface['progress']}"
         cells = [f"{surface['arms'][arm]['progress']['mean']:.2f}" for arm in arms]
         lines.append(_row(title, *cells))
-        differences = [surface["arms"][arm].get("progress_minus_control") for arm in arms]
-        lines.append(_row("minus its control", *map(_difference, differences)))
+        for kind, label in (("constant", "minus constant momentum"), ("random", "minus random switching")):
+            differences = [surface["arms"][arm].get(f"progress_minus_{kind}") for arm in arms]
+            lines.append(_row(label, *map(_difference, differences)))
     return "\n".join(lines)
+
+
+def directions() -> str:
+    """Updates of each arm, by the phase of the loss."""
+    return _rows_of(directions_tables.updates(_directions()))
+
+
+def directions_against_sgd() -> str:
+    """What the other arms' updates and noise are as multiples of SGD's."""
+    return _rows_of(directions_tables.against_sgd(_directions()))
+
+
+def gradient_noise() -> str:
+    """The spectrum of the gradient's noise."""
+    return _rows_of(directions_tables.noise(_directions()))
 
 
 def replication() -> str:
@@ -79,6 +96,9 @@ def benchmarks() -> str:
 
 TABLES = {
     "mechanism": (mechanism, ROOT / "docs" / "mechanism.md"),
+    "directions": (directions, ROOT / "docs" / "mechanism.md"),
+    "directions-against-sgd": (directions_against_sgd, ROOT / "docs" / "mechanism.md"),
+    "gradient-noise": (gradient_noise, ROOT / "docs" / "mechanism.md"),
     "replication": (replication, ROOT / "README.md"),
     "controlled": (controlled, ROOT / "README.md"),
     "benchmarks": (benchmarks, ROOT / "docs" / "performance.md"),
@@ -124,6 +144,14 @@ def _setting(config: dict, name: str) -> str:
 
 def _games() -> dict:
     return json.loads((RESULTS / "games" / "games.json").read_text())
+
+
+def _directions() -> dict:
+    return json.loads((RESULTS / "directions" / "directions.json").read_text())
+
+
+def _rows_of(table: Table) -> str:
+    return "\n".join(_row(*cells) for cells in table.rows)
 
 
 def _row(*cells: str) -> str:

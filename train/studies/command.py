@@ -44,7 +44,7 @@ class Mechanism:
 class Directions:
     """Measure how large updates are and how often they turn round, by the phase of the loss, and the gradient's noise.
 
-    SGD and LCAM both ways, one seed each, on one device.
+    SGD at both momenta and LCAM both ways, on one device, a seed after the other.
 
     Attributes:
       out: Folder to write to.
@@ -54,7 +54,7 @@ class Directions:
       width: Its factor on the channels.
       epochs: To train for; the schedule stretches with it.
       batch_size: Images a step; with 32 an epoch of the digits has 45 steps.
-      seed: Of everything that is drawn.
+      seeds: Of everything that is drawn; each arm is trained with each.
       at: Which epochs to measure, counted from 1; by default the last at each learning rate.
       examples: Training images that the gradient's noise is measured on.
     """
@@ -66,7 +66,7 @@ class Directions:
     width: int = 1
     epochs: int = 10
     batch_size: int = 32
-    seed: int = 0
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     at: tuple[int, ...] | None = None
     examples: int = 128
 
@@ -78,8 +78,6 @@ class Directions:
           DataError: If the data set cannot be had.
           RunError: If a loss is not finite.
         """
-        if not 0 <= self.seed < 2**31:
-            raise ConfigError(f"seed is {self.seed}, allowed: a whole number from 0 to 2147483647.")
         if self.examples < 2:
             raise ConfigError(f"examples is {self.examples}, allowed: a whole number of at least 2.")
         if self.at is not None and not (self.at and all(1 <= epoch <= self.epochs for epoch in self.at)):
@@ -88,16 +86,22 @@ class Directions:
         from train.studies import directions, directions_report
 
         arms = directions.arms(
-            self.dataset, depth=self.depth, width=self.width, epochs=self.epochs, batch_size=self.batch_size
+            self.dataset,
+            depth=self.depth,
+            width=self.width,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seeds=self.seeds,
         )
         dataset = data.load(self.dataset, self.data_dir)
         found = []
         for arm in arms:
             epochs = self.at or directions.ends_of_rates(arm)
-            for measured in directions.measure(arm, dataset, seed=self.seed, epochs=epochs, examples=self.examples):
-                console.print(f"{arm.name}  epoch {measured.epoch} of {self.epochs}  loss {measured.train_loss:.3f}")
-                found.append(measured)
-        _show(console, *directions_report.write(self.out, found, arms[0], seed=self.seed, command=command_line()))
+            for each in directions.measure(arm, dataset, epochs=epochs, examples=self.examples):
+                where = f"{arm.name}  seed {each.seed}  epoch {each.epoch} of {self.epochs}"
+                console.print(f"{where}  loss {each.train_loss:.3f}")
+                found.append(each)
+        _show(console, *directions_report.write(self.out, found, arms[0], command=command_line()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,7 +137,8 @@ class Games:
 
 def _show(console: Console, tables: "Sequence[Table]", paths: Sequence[Path]) -> None:
     for table in tables:
-        console.print(table)
+        # On a narrow terminal a line that is too long is better than a column that is missing.
+        console.print(table, crop=False)
     for path in paths:
         # Never broken into lines, so that it can be copied.
         console.print(Text(str(path)), soft_wrap=True)

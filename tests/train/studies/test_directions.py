@@ -35,7 +35,7 @@ def initial():
 def trained():
     """An epoch of three steps, watched, and the same by the ordinary program a step at a time."""
     setup, state = initial()
-    after, tally, loss = next(directions._train(setup, DATA, 3, ONE))
+    after, tally, loss = next(directions._trainer(setup, DATA, ONE)(3))
     one_step = jax.jit(slice_program(setup, ONE, 1, 16))
     states, seen = [state], []
     for _ in range(3):
@@ -73,15 +73,21 @@ def test_sign_changes_are_those_of_the_momentum_buffer(trained):
     assert 0 < changed.mean() < 2
 
 
-def test_measure_yields_the_epochs_asked_for():
-    experiment = dataclasses.replace(EXPERIMENT, epochs=4)
-    found = list(directions.measure(experiment, DATA, seed=0, epochs=(1, 3), examples=8))
-    assert [(each.arm, each.epoch) for each in found] == [("lcam-0.9-0.95", 1), ("lcam-0.9-0.95", 3)]
+def test_measure_yields_the_epochs_asked_for_of_each_seed():
+    experiment = dataclasses.replace(EXPERIMENT, epochs=4, seeds=(5, 0))
+    found = list(directions.measure(experiment, DATA, epochs=(1, 3), examples=8))
+    assert [(each.arm, each.seed, each.epoch) for each in found] == [
+        ("lcam-0.9-0.95", seed, epoch) for seed in (5, 0) for epoch in (1, 3)
+    ]
     for each in found:
         assert each.directions.steps.sum() == 3  # and not of all epochs until then
         assert np.isfinite(each.train_loss)
         assert each.noise.eigenvalues.shape == (7,)
         assert each.noise.trace > 0
+    assert found[0].train_loss != found[2].train_loss
+    # What came before a seed leaves no mark on it.
+    (alone,) = directions.measure(dataclasses.replace(experiment, seeds=(0,)), DATA, epochs=(3,), examples=8)
+    jax.tree.map(np.testing.assert_array_equal, alone, found[3])
 
 
 def test_noise_is_of_the_loss_in_evaluation_mode():
@@ -100,9 +106,10 @@ def test_noise_is_of_the_loss_in_evaluation_mode():
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(monkeypatch):
-    monkeypatch.setattr(directions, "_train", lambda *_: iter([(None, None, 1.0), (None, None, np.nan)]))
-    with pytest.raises(RunError, match=r"lcam-0\.9-0\.95: a loss of epoch 2 is not finite"):
-        list(directions.measure(EXPERIMENT, DATA, seed=0, epochs=(3,), examples=8))
+    losses = [(None, None, 1.0), (None, None, np.nan)]
+    monkeypatch.setattr(directions, "_trainer", lambda *_: lambda seed: iter(losses))
+    with pytest.raises(RunError, match=r"lcam-0\.9-0\.95, seed 0: a loss of epoch 2 is not finite"):
+        list(directions.measure(EXPERIMENT, DATA, epochs=(3,), examples=8))
 
 
 def test_default_epochs_are_the_last_of_each_rate():
@@ -112,12 +119,12 @@ def test_default_epochs_are_the_last_of_each_rate():
 
 
 @pytest.mark.parametrize(("dataset", "channels"), [("digits", 1), ("cifar10", 3)])
-def test_arms_are_sgd_and_both_lcams_on_any_data(dataset, channels):
-    arms = directions.arms(dataset, depth=16, width=2, epochs=5, batch_size=64)
-    assert [arm.name for arm in arms] == [
-        f"directions/{name}" for name in ("sgd-0.9", "lcam-0.95-0.9", "lcam-0.9-0.95")
-    ]
+def test_arms_are_both_sgds_and_both_lcams_on_any_data(dataset, channels):
+    arms = directions.arms(dataset, depth=16, width=2, epochs=5, batch_size=64, seeds=(4, 2))
+    names = ("sgd-0.9", "sgd-0.95", "lcam-0.95-0.9", "lcam-0.9-0.95")
+    assert [arm.name for arm in arms] == [f"directions/{name}" for name in names]
     for arm in arms:
         assert (arm.dataset, arm.depth, arm.width, arm.epochs, arm.batch_size) == (dataset, 16, 2, 5, 64)
+        assert arm.seeds == (4, 2)
         assert len(arm.mean) == channels
     assert sgd(arms[0], 0.9).phase == "none"
