@@ -23,14 +23,20 @@ from train.epoch import (
     slice_program,
 )
 from train.feed import Feed
-from train.objective import num_stages, stage_of
+from train.objective import num_stages, stage_of, training_flops
 from train.optimizer import evaluates_elsewhere
 from train.progress import RunProgress
 from train.schedules import learning_rate
 from train.state import Setup, TrainState
 
-# Steps in one program: few enough for a person to see progress, enough to hide the dispatch.
+# The most steps in one program: few enough for a person to see progress, enough to hide the dispatch.
 _SLICE_STEPS = 30
+# As a stop is answered after a slice: what a few CPU cores do in seconds, in operations. A GPU does 30 steps in those.
+_SLICE_FLOPS_ON_CPU = 4e11
+# Of the images that a streamed slice puts on each device, in bytes; the next slice's are put there meanwhile.
+_SLICE_IMAGES = 2**28
+# For batch statistics found anew: batches of a whole running mean.
+_CALIBRATION_STEPS = 30
 _EVALUATION_BATCH = 500
 
 
@@ -55,7 +61,7 @@ class Cohort:
         self._seen: list[StepMetrics] = []  # NumPy, [seeds, steps], one slice each
         self._unread: list[StepMetrics] = []  # on the device
         self._step = 0
-        self._slices = _cut(setup)
+        self._slices = _cut(setup, _slice_steps(setup, mesh, len(seeds)))
         compile_program = functools.partial(compiled, mesh=mesh, seeds=len(seeds))
         # Each is compiled when it is first called.
         stages = range(num_stages(setup.experiment))
@@ -70,9 +76,9 @@ class Cohort:
         self._evaluations = [
             compile_program(evaluation_program(setup, mesh, size, stage=stage), donate=False) for stage in stages
         ]
-        steps, batch = self._slices[0]
+        self._calibration = (min(_CALIBRATION_STEPS, setup.full_batches), setup.experiment.batch_size)
         self._calibrate = compile_program(
-            calibration_program(setup, mesh, steps, batch, streamed=feed.streamed), donate=False
+            calibration_program(setup, mesh, *self._calibration, streamed=feed.streamed), donate=False
         )
         self._state_is_finite = compile_program(lambda state, _: all_finite(state), donate=False)
 
@@ -180,7 +186,7 @@ class Cohort:
         if not evaluates_elsewhere(self.setup.experiment):
             return self.state
         first = self._step - self.setup.steps_per_epoch
-        data = self._feed.training(first, *self._slices[0])
+        data = self._feed.training(first, *self._calibration)
         at_start = self.state._replace(step=jnp.full_like(self.state.step, first))
         return self.state._replace(batch_stats=self._calibrate(at_start, data))
 
@@ -218,9 +224,19 @@ class Cohort:
         progress.epoch(self.setup.experiment.epochs, self.rows[-1])
 
 
-def _cut(setup: Setup) -> list[tuple[int, int]]:
+def _slice_steps(setup: Setup, mesh: meshes.Mesh, seeds: int) -> int:
+    """How many steps a slice has, the same for each part of a run."""
+    height, width, channels = setup.image_shape
+    batch = setup.experiment.batch_size
+    steps = min(_SLICE_STEPS, setup.full_batches, mesh.size * _SLICE_IMAGES // (batch * height * width * channels))
+    if mesh.devices.flat[0].platform == "cpu":
+        flops = seeds * batch * training_flops(setup.experiment, setup.image_shape)
+        steps = min(steps, int(_SLICE_FLOPS_ON_CPU / flops))
+    return max(steps, 1)
+
+
+def _cut(setup: Setup, length: int) -> list[tuple[int, int]]:
     """The slices of an epoch as (steps, batch size); the same in every epoch, so that a resumed run cuts alike."""
-    length = min(_SLICE_STEPS, setup.full_batches)
     number, rest = divmod(setup.full_batches, length)
     slices = [(length, setup.experiment.batch_size)] * number
     if rest:

@@ -6,6 +6,7 @@ rate, as in its authors' code. `partitioned`: the parts of the network one after
 epochs and with a schedule and an optimizer state of its own, below a head of its own.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from models import (
     PartitionedWideResNet,
     WideResNet,
     associated_labels,
+    flops_per_image,
     partition_of,
     slope_recovery,
 )
@@ -46,6 +48,16 @@ def make_model(experiment: Experiment, num_classes: int, image_shape: tuple[int,
         image_size=image_shape[:2],
         **common,
     )
+
+
+def training_flops(experiment: Experiment, image_shape: tuple[int, int, int]) -> int:
+    """Count the operations of one image's forward and backward pass in products; of all ways to train, the usual one.
+
+    See `models.flops_per_image`; of the classes, whose number says little, there are taken to be ten.
+    """
+    usual = dataclasses.replace(experiment, training="end-to-end")
+    model = nnx.eval_shape(lambda: make_model(usual, 10, image_shape, jax.random.key(0)))
+    return 3 * flops_per_image(model, *image_shape[:2])
 
 
 def num_stages(experiment: Experiment) -> int:

@@ -84,6 +84,34 @@ def crash():
     raise Crash
 
 
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fill_the_disk():
+    """From here on no file of this process may grow beyond 64 KiB, which is what a full disk does to a save."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def in_a_process(root, calls, action):
+    """Train in another process, which saves at every slice and does something when it shows the n-th."""
+    code = (
+        f"from tests.train import test_checkpoints as here; here.train({str(root)!r}, {calls}, here.{action.__name__})"
+    )
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def train(root, calls, action):
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch)
+        interrupt_at(patch, calls, action)
+        try:
+            run(Path(root), policy=loop.SavePolicy(epochs=1, minutes=1e-9))
+        except CheckpointError as error:
+            print(error, flush=True)
+    os._exit(0)  # whatever TensorStore left behind
+
+
 def final_arrays(root, seeds=SEEDS):
     folder = checkpoints.cohort_dir(root, "quickstart/lcam-0.9-0.95", seeds)
     saved = Checkpoints(folder)
@@ -109,12 +137,8 @@ def assert_same(root, got, uninterrupted):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Orbax: no sharding named when it restores as saved
 @pytest.mark.parametrize("calls", [pytest.param(2, marks=pytest.mark.slow), 5])
-def test_a_crash_loses_at_most_the_work_since_the_last_checkpoint(tmp_path, monkeypatch, uninterrupted, calls):
-    policy = loop.SavePolicy(epochs=1, minutes=1e-9)  # at every slice
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, calls, crash)
-        with pytest.raises(Crash):
-            run(tmp_path, policy=policy)
+def test_a_kill_loses_at_most_the_work_since_the_last_checkpoint(tmp_path, uninterrupted, calls):
+    assert in_a_process(tmp_path, calls, die).returncode == -signal.SIGKILL
     text = io.StringIO()
     assert_same(tmp_path, run(tmp_path, text), uninterrupted)
     assert "resumed at step" in text.getvalue()
@@ -205,24 +229,9 @@ def test_a_folder_that_cannot_be_written_ends_in_a_clear_error(tmp_path):
         run(tmp_path)
 
 
-def fill_the_disk(root):
-    """Train until no file may grow beyond 64 KiB, which is what a full disk does to a save; print the error."""
-    limit = (2**16, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
-    with pytest.MonkeyPatch.context() as patch:
-        make_small(patch)
-        interrupt_at(patch, 5, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
-        try:
-            run(Path(root), policy=loop.SavePolicy(epochs=1, minutes=1e-9))
-        except CheckpointError as error:
-            print(error, flush=True)
-    os._exit(0)  # whatever state TensorStore is in
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_full_disk_ends_in_a_clear_error_and_leaves_the_last_checkpoint_whole(tmp_path, uninterrupted):
-    # In a process of its own: the limit holds for all of a process, and TensorStore leaves coroutines behind.
-    code = f"from tests.train import test_checkpoints; test_checkpoints.fill_the_disk({str(tmp_path)!r})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = in_a_process(tmp_path, 5, fill_the_disk)
     assert re.search(r"cannot be written .*the checkpoint of step \d+ is still there", done.stdout), done.stderr
     text = io.StringIO()
     assert_same(tmp_path, run(tmp_path, text), uninterrupted)

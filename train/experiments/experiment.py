@@ -68,7 +68,8 @@ class Experiment:
       mean: Subtracted from the pixels in [0, 1], one number a channel.
       std: What the pixels are divided by after `mean` is subtracted, one number a channel.
       seeds: Run when the command names none.
-      vmap_seeds: Whether seeds run together as one program, up to 20 of them: pays for small networks.
+      vmap_seeds: Whether seeds run together as one program, up to 20 of them. Whether that pays for a network on a
+        device, the benchmark `seeds` tells.
     """
 
     name: str
