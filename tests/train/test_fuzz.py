@@ -10,6 +10,7 @@ import math
 import shutil
 import tarfile
 from pathlib import Path
+from typing import get_args
 
 import jax
 import numpy as np
@@ -19,10 +20,12 @@ from hypothesis import strategies as st
 
 from tests.train import synthetic, tiny_data
 from train import cli, data, experiments, loop, records
+from train.bench import command, result
 from train.data import archives, array_cache, cifar_records
 from train.data.dataset import DataError
 from train.records import RecordError
 from train.reporting import report
+from train.studies import directions, directions_report, games_report, mechanism_report
 
 LAYOUT = tiny_data.CIFAR10
 FILES = {f"{LAYOUT.folder}/{name}": contents for name, contents in tiny_data.files(LAYOUT).items()}
@@ -38,9 +41,12 @@ class Nothing:
         del console
 
 
+BENCHMARKS = get_args(command.Name)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def no_work():
-    """Nothing is trained, imported, reported or connected to; data sets are tiny."""
+def no_work(tmp_path_factory):
+    """Nothing is trained, timed, imported, reported, written or connected to; data sets are tiny."""
 
     def alone(*arguments, **keywords):
         raise RuntimeError("nobody there")
@@ -49,18 +55,41 @@ def no_work():
         patch.setattr(loop, "run", lambda *arguments, **keywords: [])
         patch.setattr(report, "report", lambda *arguments, **keywords: Nothing())
         patch.setattr(data, "prepare", lambda *arguments, **keywords: "name")
+        patch.setattr(data, "load", lambda *arguments: None)
+        patch.setattr(directions, "measure", lambda *arguments, **keywords: iter(()))
+        for module, name in ((directions_report, "write"), (games_report, "study"), (mechanism_report, "study")):
+            patch.setattr(module, name, lambda out, *arguments, **keywords: ([], [out]))
+        for name in BENCHMARKS:
+            patch.setattr(f"train.bench.{name}.run", lambda options: result.Result(benchmark="none", options={}))
+        patch.setattr(result, "write", lambda *arguments: None)
+        # A benchmark switches the compile cache off for its process, which is that of the other tests here.
+        patch.setattr(jax.config, "update", lambda *arguments: None)
         patch.setattr(jax.distributed, "initialize", alone)
         patch.setattr(cifar_records, "LAYOUTS", tiny_data.LAYOUTS)
+        # To find out whether a file can be written, one is made in its folder for a moment.
+        patch.chdir(tmp_path_factory.mktemp("here"))
         yield
 
 
 ARMS = sorted({*experiments.EXPERIMENTS, *(arm.group for arm in experiments.EXPERIMENTS.values())})
-OPTIONS = [
-    "--" + name.replace("_", "-")
-    for command in (cli.Run, cli.Report, cli.Data, cli.List, cli.Overrides)
-    for name in command.__dataclass_fields__
+NUMBERS = [
+    "0",
+    "1",
+    "2",
+    "10",
+    "-1",
+    "-0",
+    "0.9",
+    "1e999",
+    "-1e999",
+    "nan",
+    "inf",
+    "2147483648",
+    "9" * 5000,
+    "1_0",
+    "٣",
+    "0x10",
 ]
-NUMBERS = ["0", "1", "-1", "-0", "0.9", "1e999", "-1e999", "nan", "inf", "2147483648", "9" * 5000, "1_0", "٣", "0x10"]
 ODD = [
     "",
     " ",
@@ -93,18 +122,39 @@ def near(draw, names: list[str]) -> str:
 
 
 VALUES = st.one_of(st.sampled_from(NUMBERS), st.sampled_from(ODD), near(ARMS), st.text(max_size=8))
-OPTION = st.one_of(near(OPTIONS), st.builds("{}={}".format, near(OPTIONS), VALUES))
-# Mostly an option with its value, which reaches further than words in any order.
-CHUNKS = st.one_of(st.tuples(near(OPTIONS), VALUES), st.tuples(OPTION), st.tuples(VALUES))
-LINES = st.builds(
-    lambda command, chunks: [*command, *(word for chunk in chunks for word in chunk)],
-    st.one_of(st.just(["run"]), st.tuples(st.just("run"), near(ARMS)), st.tuples(near(["list", "report", "data"]))),
-    st.lists(CHUNKS, max_size=4),
+# Those that most options would take, right or wrong.
+PLAIN_VALUES = st.sampled_from(["-1", "0", "1", "2", "10", "100", "1001", "2147483648", "digits", "float32", "é [/]"])
+
+
+def lines(starts: st.SearchStrategy, *commands: type) -> st.SearchStrategy[list[str]]:
+    """First words, and after them options of commands and their values."""
+    names = ["--" + field.replace("_", "-") for command in commands for field in command.__dataclass_fields__]
+    options = near(names)
+    option = st.one_of(options, st.builds("{}={}".format, options, VALUES))
+    # Mostly an option with its value, which reaches further than words in any order.
+    chunks = st.one_of(st.tuples(options, VALUES), st.tuples(option), st.tuples(VALUES))
+    likely = st.tuples(st.sampled_from(names), PLAIN_VALUES)
+    return st.builds(
+        lambda start, chunks: [*start, *(word for chunk in chunks for word in chunk)],
+        starts,
+        st.one_of(st.lists(likely, max_size=3), st.lists(chunks, max_size=4)),
+    )
+
+
+RUNS = lines(st.one_of(st.just(["run"]), st.tuples(st.just("run"), near(ARMS))), cli.Run, cli.Overrides)
+READERS = lines(st.tuples(near(["list", "report", "data"])), cli.List, cli.Report, cli.Data)
+BENCHES = lines(
+    st.lists(st.sampled_from(BENCHMARKS), min_size=1, max_size=2).map(lambda names: ["bench", *names]), cli.Bench
+)
+STUDIES = st.one_of(
+    lines(st.just(["mechanism"]), cli.Mechanism),
+    lines(st.just(["directions"]), cli.Directions),
+    lines(st.just(["games"]), cli.Games),
 )
 
 
-@stable(max_examples=120)
-@given(LINES)
+@stable(max_examples=240)
+@given(st.one_of(RUNS, READERS, BENCHES, STUDIES))
 def test_any_command_line_is_carried_out_or_refused(line):
     out, error = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):

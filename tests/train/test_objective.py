@@ -15,6 +15,7 @@ from tests.train import tiny_run
 from train import mesh as meshes
 from train import objective
 from train.epoch import Images, evaluation_program, slice_program
+from train.experiments import EXPERIMENTS
 from train.optimizer import make_optimizer
 from train.schedules import learning_rate
 from train.state import init_state, make_setup
@@ -135,3 +136,10 @@ def test_neurons_get_slopes_of_the_size_of_the_image():
     assert set(shapes) == {(8, 8, 16), (4, 4, 32), (2, 2, 64)}
     after, _ = a_slice(setup, state)
     chex.assert_tree_all_finite(after.params)
+
+
+def test_operations_of_the_authors_network():
+    authors = EXPERIMENTS["fig3/lcam-0.9-0.95"]
+    assert objective.training_flops(authors, (32, 32, 3)) == pytest.approx(31.46e9, rel=1e-3)
+    associated = dataclasses.replace(EXPERIMENTS["methods/associated"], depth=28, width=10)
+    assert objective.training_flops(associated, (32, 32, 3)) == objective.training_flops(authors, (32, 32, 3))

@@ -19,9 +19,9 @@ Name = Literal["optimizer", "step", "epoch", "seeds", "memory", "startup", "scal
 class Bench:
     """Compare programs that take turns on this machine: LCAM and SGD, JAX and PyTorch, one way to train and another.
 
-    By default step, epoch, memory and the first steps of startup take the authors' network on a GPU and small ones
-    elsewhere; optimizer and the large compile of startup take WRN-28-10 everywhere, seeds WRN-10-1 and scaling
-    WRN-16-1. An epoch has 390 batches on a GPU and 5 elsewhere.
+    By default step, epoch, memory and the first steps of startup take the authors' network on a GPU; elsewhere step
+    and epoch take WRN-16-1 and WRN-16-4, the others WRN-16-1. Everywhere optimizer and the large compile of startup
+    take WRN-28-10, seeds WRN-10-1 and scaling WRN-16-1. An epoch has 390 batches on a GPU and 5 elsewhere.
 
     Attributes:
       names: Which benchmarks, one after the other.
@@ -53,7 +53,8 @@ class Bench:
         """Carry the command out.
 
         Raises:
-          ConfigError: If no benchmark is named, one is named twice, or an option is of no use to one.
+          ConfigError: If no benchmark is named, one is named twice, an option is of no use to one or out of its range,
+            or the file cannot be written.
         """
         if not self.names or len(set(self.names)) < len(self.names):
             raise ConfigError(
@@ -61,12 +62,18 @@ class Bench:
                 "optimizer step epoch seeds memory startup scaling, each once."
             )
         modules = [importlib.import_module(f"train.bench.{name}") for name in self.names]
-        # All options are looked at before the first benchmark takes its minutes.
+        # All that can be wrong is looked at before the first benchmark takes its minutes.
         runs = [(module.run, self._options(name, module)) for name, module in zip(self.names, modules, strict=True)]
+        if self.json is not None:
+            from train.bench import result
+
+            result.require_writable(self.json)
         self._carry_out(runs, console)
 
     def _options(self, name: str, module: Any) -> Any:
-        """The options of one benchmark, with those that were given."""
+        """The options of one benchmark, with those that were given; none is out of its range."""
+        from train.bench.workload import experiment_of, require_counts
+
         given = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -77,7 +84,11 @@ class Bench:
             if option not in taken:
                 words = ", ".join(f"--{other.replace('_', '-')}" for other in taken)
                 raise ConfigError(f"bench {name}: takes no --{option.replace('_', '-')}. It takes {words}.")
-        return module.Options(**given)
+        options = module.Options(**given)
+        require_counts(options)
+        for case in module.networks(options):
+            experiment_of(case)
+        return options
 
     def _carry_out(self, runs: list[Any], console: Console) -> None:
         import jax
@@ -107,7 +118,8 @@ class Bench:
                 "wait for each other: compare the two on an idle machine."
             )
         if self.json is not None:
-            console.print(f"Written to {self.json}", highlight=False, soft_wrap=True)
+            # No markup: a path may have brackets in it.
+            console.print(f"Written to {self.json}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _load() -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from train.bench.peers import peers
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, compile_timed, ratio
-from train.bench.workload import Case, CaseOptions, Training, cases, on_gpu, require_positive
+from train.bench.workload import SMALL, Case, CaseOptions, Training, cases, filled_in, on_gpu
 from train.epoch import Images, epoch_order, slice_program
 from train.state import TrainState
 
@@ -30,15 +30,24 @@ class Options(CaseOptions):
     repeats: int = 20
 
 
+def networks(options: Options) -> list[Case]:
+    """What is trained, one after the other."""
+    return cases(options, SMALL)
+
+
 def run(options: Options) -> Result:
-    """Time the three ways to run an epoch in turn with each other and with PyTorch."""
-    require_positive(options)
+    """Time the three ways to run an epoch of each network in turn with each other and with PyTorch."""
     steps = options.steps or (390 if on_gpu() else 5)
-    (case,) = cases(options, on_cpu=(Case(),))
-    result = Result(
-        benchmark="epoch", options=dataclasses.asdict(options) | dataclasses.asdict(case) | {"steps": steps}
-    )
+    trained = networks(options)
+    result = Result(benchmark="epoch", options=filled_in(options, trained) | {"steps": steps})
+    for case in trained:
+        result.add(_compare(case, steps, options.repeats), f"{case.name}: ")
+    return result
+
+
+def _compare(case: Case, steps: int, repeats: int) -> Result:
     training = Training(case, steps)
+    result = Result(benchmark="epoch", options={})
     whole, result.compile_seconds[OURS] = training.slice(steps)
     loop, result.compile_seconds[LOOP] = _loop(training)
     ours: dict[str, Callable[[], Any]] = {
@@ -47,7 +56,7 @@ def run(options: Options) -> Result:
         FETCHED: loop(fetch=True),
     }
     with peers(training, steps) as (theirs, facts):
-        seconds = alternate(ours | theirs, options.repeats)
+        seconds = alternate(ours | theirs, repeats)
     result.facts.update(facts)
     result.facts["images in an epoch"] = steps * case.batch_size
     for name in seconds:

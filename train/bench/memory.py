@@ -7,7 +7,7 @@ import jax
 
 from train.bench.result import Result
 from train.bench.timing import Donated
-from train.bench.workload import Case, CaseOptions, Training, cases, require_positive, tree_bytes
+from train.bench.workload import Case, CaseOptions, Training, cases, tree_bytes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,13 +23,17 @@ class Options(CaseOptions):
     seeds: int = 2
 
 
+def networks(options: Options) -> list[Case]:
+    """What is trained."""
+    return cases(options, on_cpu=(Case(),))
+
+
 def run(options: Options) -> Result:
     """Compile a step, a slice and several seeds, ask the compiler for their memory, and run each once.
 
     The device's peak covers all that ran before, so the programs come in the order of what they need.
     """
-    require_positive(options)
-    (case,) = cases(options, on_cpu=(Case(),))
+    (case,) = networks(options)
     training = Training(case, options.steps)
     result = Result(benchmark="memory", options=dataclasses.asdict(options) | dataclasses.asdict(case))
     result.facts["bytes of data"] = tree_bytes(training.data)

@@ -13,7 +13,7 @@ import lcam_optax
 from train.bench.machine import copy_program
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, compile_timed, ratio
-from train.bench.workload import Case, experiment_of, on_gpu, require_positive, tree_bytes
+from train.bench.workload import Case, experiment_of, on_gpu, tree_bytes
 from train.objective import make_model
 
 _STEPS_PER_EPOCH = 391
@@ -39,11 +39,16 @@ class Options:
     repeats: int = 40
 
 
+def networks(options: Options) -> list[Case]:
+    """Whose parameters are updated."""
+    return [Case(depth=options.depth, width=options.width)]
+
+
 def run(options: Options) -> Result:
     """Time LCAM, SGD and the copy of as many bytes in turn; count bytes, operations, state and compiles."""
-    require_positive(options)
     updates = options.updates or (20 if on_gpu() else 1)
-    params = _parameters(options.depth, options.width)
+    (case,) = networks(options)
+    params = _parameters(case)
     number = sum(leaf.size for leaf in jax.tree.leaves(params))
     grads = jax.tree.map(lambda leaf: 0.1 * leaf, params)
     loss = jnp.float32(2.3)
@@ -80,9 +85,9 @@ def optimizers() -> dict[str, optax.GradientTransformationExtraArgs]:
     }
 
 
-def _parameters(depth: int, width: int) -> Any:
+def _parameters(case: Case) -> Any:
     """A tree of the network's parameters with small random numbers."""
-    experiment = experiment_of(Case(depth=depth, width=width))
+    experiment = experiment_of(case)
     model = nnx.eval_shape(lambda: make_model(experiment, 10, (32, 32, 3), jax.random.key(0)))
     rng = np.random.default_rng(0)
 

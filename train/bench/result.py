@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from train import files, records
 from train.bench.timing import Ratio
+from train.experiments import ConfigError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,30 @@ def write(path: Path, results: list[Result], command: str) -> None:
     """Write results with the versions and the device that they were found on, replacing the file whole."""
     document = records.environment() | {"command": command, "results": [dataclasses.asdict(r) for r in results]}
     files.write_atomically(path, files.dumps(document).encode())
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a path that `write` would fail at; nothing is left behind, and what is there stays as it is.
+
+    Raises:
+      ConfigError: Naming the path, and why it cannot be written.
+    """
+    try:
+        # A device or a pipe would be replaced by a plain file.
+        reason = "it is a folder or a device" if path.exists() and not path.is_file() else None
+        if reason is None:
+            # In the same folder under a name no shorter than the one that `write` begins with.
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"):
+                pass
+    except OSError as error:
+        reason = error.strerror
+    except ValueError as error:  # a zero byte
+        reason = str(error)
+    if reason is not None:
+        raise ConfigError(
+            f"{path}: cannot be written: {reason}. Expected --json with a file in a folder that exists and that you "
+            "may write to."
+        )
 
 
 def read(path: Path) -> list[Result]:

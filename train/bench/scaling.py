@@ -4,7 +4,7 @@ import dataclasses
 
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, ratio
-from train.bench.workload import Case, Data, Dtype, Training, cases, require_positive
+from train.bench.workload import Case, Data, Dtype, Training, cases
 
 _SEEDS = (2, 4)
 
@@ -32,10 +32,15 @@ class Options:
     repeats: int = 20
 
 
+def networks(options: Options) -> list[Case]:
+    """What is trained: the base, and what differs from it in one thing."""
+    (base,) = cases(options, on_cpu=(Case(),))
+    return [base, *(case for case, _ in variants(base).values())]
+
+
 def run(options: Options) -> Result:
     """Time networks that differ from a base in one thing, all in turn, and relate each to the base."""
-    require_positive(options)
-    (base,) = cases(options, on_cpu=(Case(),))
+    base = networks(options)[0]
     return compare(base, variants(base), options.steps, options.repeats)
 
 

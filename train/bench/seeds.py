@@ -5,7 +5,7 @@ from typing import Any
 
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, ratio
-from train.bench.workload import Case, Data, Dtype, Training, require_positive
+from train.bench.workload import Case, Data, Dtype, Training
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,13 +33,16 @@ class Options:
     repeats: int = 20
 
 
+def networks(options: Options) -> list[Case]:
+    """What is trained."""
+    return [Case(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Case)})]
+
+
 def run(options: Options) -> Result:
     """Time all seeds as one vmapped program against the same seeds one after the other."""
-    require_positive(options)
-    settings = dataclasses.asdict(options)
-    case = Case(**{field.name: settings[field.name] for field in dataclasses.fields(Case)})
+    (case,) = networks(options)
     training = Training(case, options.steps)
-    result = Result(benchmark="seeds", options=settings)
+    result = Result(benchmark="seeds", options=dataclasses.asdict(options))
     vmapped, result.compile_seconds["together"] = training.slice(options.steps, options.seeds)
     single, result.compile_seconds["in turn"] = training.slice(options.steps)
     runs = [Donated(single, training.state(), training.data) for _ in range(options.seeds)]

@@ -18,7 +18,7 @@ import numpy as np
 import train
 from train.bench.result import Result
 from train.bench.timing import alternate, ratio
-from train.bench.workload import LARGE, Case, cases, experiment_of, require_positive
+from train.bench.workload import LARGE, Case, cases
 
 _CHECKOUT = Path(train.__file__).parents[1]
 _IMPORTS = {
@@ -48,13 +48,15 @@ class Options:
     repeats: int = 20
 
 
+def networks(options: Options) -> list[Case]:
+    """What takes a first step, and what is compiled and not run."""
+    (case,) = cases(options, on_cpu=(Case(),))
+    return [case, dataclasses.replace(case, depth=options.large_depth, width=options.large_width)]
+
+
 def run(options: Options) -> Result:
     """Start processes in turn: three that import, and two that take a first step."""
-    require_positive(options)
-    (case,) = cases(options, on_cpu=(Case(),))
-    large = dataclasses.replace(case, depth=options.large_depth, width=options.large_width)
-    for checked in (case, large):
-        experiment_of(checked)
+    case, large = networks(options)
     result = Result(benchmark="startup", options=dataclasses.asdict(options) | dataclasses.asdict(case))
     with tempfile.TemporaryDirectory() as folder:
         starts = _FirstSteps(case, Path(folder))

@@ -4,21 +4,17 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from models import flops_per_image
 from train.bench.machine import matrix_rate_program
 from train.bench.peers import peers
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, ratio
-from train.bench.workload import Case, CaseOptions, Training, cases, on_gpu, require_positive
-from train.objective import make_model
+from train.bench.workload import SMALL, Case, CaseOptions, Training, cases, filled_in, on_gpu
+from train.objective import training_flops
 
 OURS = "JAX, scanned"
-_ON_CPU = (Case(depth=16, width=1), Case(depth=16, width=4))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,23 +30,19 @@ class Options(CaseOptions):
     repeats: int = 20
 
 
+def networks(options: Options) -> list[Case]:
+    """What is trained, one after the other."""
+    return cases(options, SMALL)
+
+
 def run(options: Options) -> Result:
     """Time slices of each network in turn with PyTorch and with matrix products."""
-    require_positive(options)
     steps = options.steps or (30 if on_gpu() else 2)
-    result = Result(benchmark="step", options=dataclasses.asdict(options) | {"steps": steps})
-    for case in cases(options, _ON_CPU):
+    trained = networks(options)
+    result = Result(benchmark="step", options=filled_in(options, trained) | {"steps": steps})
+    for case in trained:
         result.add(_compare(case, steps, options.repeats), f"{case.name}: ")
     return result
-
-
-def training_flops(training: Training) -> int:
-    """Floating-point operations of one image's forward and backward pass in products."""
-    height, width, _ = training.setup.image_shape
-    classes = training.dataset.num_classes
-    shape = training.setup.image_shape
-    model = nnx.eval_shape(lambda: make_model(training.experiment, classes, shape, jax.random.key(0)))
-    return 3 * flops_per_image(model, height, width)
 
 
 def _compare(case: Case, steps: int, repeats: int) -> Result:
@@ -65,7 +57,7 @@ def _compare(case: Case, steps: int, repeats: int) -> Result:
     result.facts.update(facts)
     for peer in theirs:
         result.ratios[f"{OURS} / {peer}"] = ratio(seconds[OURS], seconds[peer])
-    flops = training_flops(training)
+    flops = training_flops(training.experiment, training.setup.image_shape)
     images = steps * case.batch_size
     for key in (OURS, *theirs):
         # Operations a second of training over operations a second of bare products.

@@ -19,6 +19,7 @@ Data = Literal["cifar10", "digits"]
 # The real runs whose images, crops and optimizer are used: image shape, experiment.
 _LIKE = {"cifar10": ((32, 32, 3), "fig3/lcam-0.9-0.95"), "digits": ((8, 8, 1), "quickstart/lcam-0.9-0.95")}
 _CLASSES = 10
+_MOST = 10**6  # of anything
 # For what runs once: the code of all the random draws takes long to optimize and no time to run.
 _COMPILE_QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
@@ -53,7 +54,7 @@ class CaseOptions:
 
     Attributes:
       depth: Of the Wide ResNet, 6n + 4; None is 28 on a GPU, 16 elsewhere.
-      width: Its factor on the channels; None is 10 on a GPU, 1 elsewhere (`step`: first 1, then 4).
+      width: Its factor on the channels; None is 10 on a GPU, 1 elsewhere (`step` and `epoch`: first 1, then 4).
       batch_size: Images a step; None is 128.
       dtype: Of activations; None is bfloat16 on a GPU, float32 elsewhere.
       data: Which data set the made-up images are shaped like; None is CIFAR.
@@ -67,6 +68,7 @@ class CaseOptions:
 
 
 LARGE = Case(depth=28, width=10, dtype="bfloat16")  # the authors' network, for a GPU
+SMALL = (Case(width=1), Case(width=4))  # for a CPU: few channels, and enough to fill its vectors
 
 
 def on_gpu() -> bool:
@@ -87,16 +89,23 @@ def cases(options: Any, on_cpu: tuple[Case, ...]) -> list[Case]:
     return list(dict.fromkeys(dataclasses.replace(case, **changed) for case in defaults))
 
 
-def require_positive(options: Any) -> None:
-    """Refuse options that count something and are below 1.
+def filled_in(options: Any, networks: list[Case]) -> dict[str, Any]:
+    """The options, with what all networks have in common for defaults; None where they differ."""
+    fields = [dataclasses.asdict(case) for case in networks]
+    common = {name: value for name, value in fields[0].items() if all(other[name] == value for other in fields)}
+    return dataclasses.asdict(options) | common
+
+
+def require_counts(options: Any) -> None:
+    """Refuse options that count something and are below 1, or so large that the hand must have slipped.
 
     Raises:
       ConfigError: Naming the option.
     """
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
-        if isinstance(value, int) and value < 1:
-            raise ConfigError(f"{field.name} is {value}, allowed: a whole number of at least 1.")
+        if isinstance(value, int) and not 1 <= value <= _MOST:
+            raise ConfigError(f"{field.name} is {value}, allowed: a whole number from 1 to {_MOST}.")
 
 
 def experiment_of(case: Case) -> Experiment:
@@ -125,6 +134,9 @@ class Training:
       mesh: Of one device.
       data: The images and labels on the device.
       dataset: The same in memory.
+
+    Raises:
+      ConfigError: If there is no such network, or no memory for as many images.
     """
 
     def __init__(self, case: Case, steps: int):
@@ -163,7 +175,12 @@ def tree_bytes(tree: Any) -> int:
 
 def _made_up(case: Case, number: int) -> Dataset:
     rng = np.random.default_rng(0)
-    images = rng.integers(256, size=(number, *_LIKE[case.data][0]), dtype=np.uint8)
+    try:
+        images = rng.integers(256, size=(number, *_LIKE[case.data][0]), dtype=np.uint8)
+    except MemoryError as error:
+        raise ConfigError(
+            f"{number} images do not fit into memory; try fewer --steps or a smaller --batch-size."
+        ) from error
     labels = rng.integers(_CLASSES, size=number, dtype=np.int32)
     return Dataset(
         name=f"made up like {case.data}",

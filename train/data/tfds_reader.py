@@ -21,6 +21,9 @@ from train.data.tfds_store import UNREADABLE
 
 _logger = logging.getLogger(__name__)
 
+# Images are decoded once, so Pillow is fast enough: TFDS need not recommend another package to whoever trains.
+logging.getLogger("absl").addFilter(lambda record: "OpenCV is not installed" not in record.getMessage())
+
 
 def load(name: str, data_dir: Path | None) -> Dataset:
     """Reads a prepared set, decoding its images only the first time.

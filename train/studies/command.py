@@ -93,6 +93,7 @@ class Directions:
             batch_size=self.batch_size,
             seeds=self.seeds,
         )
+        self.out.mkdir(parents=True, exist_ok=True)  # what cannot be is to fail before the minutes of work
         dataset = data.load(self.dataset, self.data_dir)
         found = []
         for arm in arms:

@@ -9,7 +9,7 @@ import pytest
 from tests.train.bench.tiny_bench import CASE, STEPS
 from train.bench import workload
 from train.bench.timing import Donated
-from train.bench.workload import LARGE, Case, Training, cases, require_positive, tree_bytes
+from train.bench.workload import LARGE, Case, Training, cases, filled_in, require_counts, tree_bytes
 from train.experiments import ConfigError
 
 
@@ -30,9 +30,22 @@ def test_cases_follow_the_device_and_the_options(monkeypatch):
     assert cases(Options(width=2), small) == [dataclasses.replace(LARGE, width=2)]
 
 
-def test_counts_below_one_are_refused():
-    with pytest.raises(ConfigError, match="repeats is 0, allowed: a whole number of at least 1"):
-        require_positive(Options(repeats=0))
+def test_options_are_filled_in_with_what_all_networks_share():
+    common = {"depth": 16, "batch_size": 128, "dtype": "float32", "data": "cifar10"}
+    assert filled_in(Options(), [Case(width=1), Case(width=4)]) == common | {"width": None, "repeats": 20}
+    assert filled_in(Options(), [Case(width=4)]) == common | {"width": 4, "repeats": 20}
+
+
+@pytest.mark.parametrize("number", [-1, 0, 10**6 + 1])
+def test_a_count_below_one_or_without_measure_is_refused(number):
+    with pytest.raises(ConfigError, match=f"repeats is {number}, allowed: a whole number from 1 to 1000000"):
+        require_counts(Options(repeats=number))
+
+
+def test_more_images_than_memory_holds_are_refused():
+    # More bytes than a process can name.
+    with pytest.raises(ConfigError, match="1000000000000000 images do not fit into memory; try fewer --steps"):
+        Training(Case(batch_size=10**6), 10**9)
 
 
 def test_a_network_that_cannot_be_built_is_refused():
