@@ -21,18 +21,18 @@ def _controls(base: Experiment) -> list[Experiment]:
 
     both_ways = [(0.95, 0.9), (0.9, 0.95)]
     sgd_arm, lcam_arm = sgd(base, 0.9), lcam(base, 0.9, 0.95)
-    followers = []
+    followers, variants = [], []
     for below, above in both_ways:
-        pair = f"{below:g}-{above:g}"
+        pair, own = f"{below:g}-{above:g}", lcam(base, below, above)
         followers += [
-            variant(lcam(base, below, above), f"random-{pair}", phase="random", follows=f"lcam-{pair}"),
+            variant(own, f"random-{pair}", phase="random", follows=f"lcam-{pair}"),
             variant(sgd_arm, f"constant-{pair}", follows=f"lcam-{pair}"),
         ]
+        variants += [variant(own, f"nodelay-{pair}", delay=False), variant(own, f"ema-{pair}", phase="ema")]
     return [
         *_four_arms(base),
         *followers,
-        variant(lcam_arm, "nodelay-0.9-0.95", delay=False),
-        variant(lcam_arm, "ema-0.9-0.95", phase="ema"),
+        *variants,
         variant(sgd_arm, "nesterov-0.9", nesterov=True),
         variant(sgd_arm, "cosine-sgd-0.9", schedule="cosine"),
         variant(lcam_arm, "cosine-lcam-0.9-0.95", schedule="cosine"),
