@@ -169,6 +169,8 @@ class List:
         if self.json:
             print(json.dumps([{key: getattr(arm, key) for key in _LISTED} for arm in arms], indent=2))
             return
+        if not console.is_terminal:
+            console.width = 120  # a file or a pipe has none, and whoever reads it has room
         columns = ("arm", "data", "network", "epochs", "schedule", "optimizer and momentum")
         table = Table(*columns, box=None, padding=(0, 1, 0, 0))
         table.columns[-1].overflow = "fold"

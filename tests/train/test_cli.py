@@ -43,15 +43,13 @@ def test_list_shows_every_name_whole(capsys):
         ("methods/n-laaf", "sgd 0.9, n-laaf"),
     ],
 )
-def test_list_says_how_an_arm_is_trained(name, how, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def test_list_says_how_an_arm_is_trained(name, how, capsys):
     assert cli.main(["list"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[0] == name]
     assert line.rstrip().endswith(f" {how}")
 
 
-def test_list_tells_all_arms_of_a_group_apart(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def test_list_tells_all_arms_of_a_group_apart(capsys):
     assert cli.main(["list"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     seen = [(name.partition("/")[0], *rest) for name, *rest in rows]
