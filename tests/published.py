@@ -8,7 +8,8 @@ from pathlib import Path
 
 from train import records
 from train.bench import result
-from train.reporting.statistics import Comparison, analyse
+from train.reporting import tables
+from train.reporting.statistics import Comparison, Group, analyse
 from train.reporting.tables import Table
 from train.studies import directions_tables, games_report
 
@@ -56,12 +57,22 @@ def replication() -> str:
 
 def controlled() -> str:
     """LCAM against its controls."""
-    group = analyse(records.read_all(REPLICATION), "sgd-0.9")
+    group = _replication()
     lines = []
     for found in group.controlled:
         cells = [f"{group.short(found.name)} minus {group.short(found.against)}", str(len(found.seeds))]
         lines.append(_row(*cells, *_compared_cells(found)))
     return "\n".join(lines)
+
+
+def reached() -> str:
+    """When each run got to SGD's final error."""
+    return _rows_of(tables.epochs(_replication()))
+
+
+def best() -> str:
+    """The best error of any epoch."""
+    return _rows_of(tables.best_errors(_replication()))
 
 
 def arena() -> str:
@@ -100,7 +111,9 @@ TABLES = {
     "directions-against-sgd": (directions_against_sgd, ROOT / "docs" / "mechanism.md"),
     "gradient-noise": (gradient_noise, ROOT / "docs" / "mechanism.md"),
     "replication": (replication, ROOT / "README.md"),
-    "controlled": (controlled, ROOT / "README.md"),
+    "controlled": (controlled, ROOT / "docs" / "replication.md"),
+    "reached": (reached, ROOT / "docs" / "replication.md"),
+    "best": (best, ROOT / "docs" / "replication.md"),
     "benchmarks": (benchmarks, ROOT / "docs" / "performance.md"),
     "small-games": (small_games, ROOT / "docs" / "games.md"),
     "gan": (gan, ROOT / "docs" / "games.md"),
@@ -140,6 +153,10 @@ def _setting(config: dict, name: str) -> str:
     tried = config[f"{name}s"]
     at_end = len(tried) > 2 and config[name] in (min(tried), max(tried)) and config[name] != 0
     return f"{config[name]:g}" + "*" * at_end
+
+
+def _replication() -> Group:
+    return analyse(records.read_all(REPLICATION), "sgd-0.9")
 
 
 def _games() -> dict:

@@ -46,8 +46,8 @@ class Record:
       command: the command line that repeats the run.
       history: for each epoch `epoch` (from 0) and the `HISTORY_FIELDS`: losses in nats (`train_loss`
         is what the run minimises), the schedule's `learning_rate`, the `mean_momentum` that was set,
-        `test_error` in percent, `below_fraction` between 0 and 1, `seconds` of wall time. Numbers
-        that are not finite come back from disk as nan.
+        `test_error` in percent, `below_fraction` between 0 and 1, `seconds` of wall time; where a run counted
+        them, `skipped_steps` too. Numbers that are not finite come back from disk as nan.
       folder: where the record was read from; None for one that was not read.
     """
 
