@@ -32,7 +32,7 @@ from train.state import Setup, TrainState
 # The most steps in one program: few enough for a person to see progress, enough to hide the dispatch.
 _SLICE_STEPS = 30
 # As a stop is answered after a slice: what a few CPU cores do in seconds, in operations. A GPU does 30 steps in those.
-_SLICE_FLOPS_ON_CPU = 4e11
+_SLICE_FLOPS_ON_CPU = 1.25e12
 # Of the images that a streamed slice puts on each device, in bytes; the next slice's are put there meanwhile.
 _SLICE_IMAGES = 2**28
 # For batch statistics found anew: batches of a whole running mean.

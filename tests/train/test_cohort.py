@@ -22,7 +22,7 @@ def setup(image_shape=(32, 32, 3), train_size=50_000, **changes):
 
 @pytest.mark.parametrize(
     ("width", "platform", "seeds", "steps"),
-    [(1, "cpu", 1, 19), (1, "cpu", 2, 9), (4, "cpu", 1, 1), (10, "cpu", 1, 1), (10, "gpu", 5, 30)],
+    [(1, "cpu", 1, 30), (1, "cpu", 4, 15), (4, "cpu", 1, 4), (10, "cpu", 1, 1), (10, "gpu", 5, 30)],
 )
 def test_a_slice_is_short_where_steps_are_long(width, platform, seeds, steps):
     assert cohort._slice_steps(setup(depth=16, width=width), mesh(platform), seeds) == steps

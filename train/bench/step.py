@@ -22,7 +22,8 @@ class Options(CaseOptions):
     """The network, its batch, and how often the programs take turns.
 
     Attributes:
-      steps: In one program; None is 30 on a GPU, as in real runs, and 2 elsewhere.
+      steps: In one program; None is 30 on a GPU, as in real runs, and 10 elsewhere, of which what a program
+        costs once is a small part, too.
       repeats: Turns.
     """
 
@@ -37,7 +38,7 @@ def networks(options: Options) -> list[Case]:
 
 def run(options: Options) -> Result:
     """Time slices of each network in turn with PyTorch and with matrix products."""
-    steps = options.steps or (30 if on_gpu() else 2)
+    steps = options.steps or (30 if on_gpu() else 10)
     trained = networks(options)
     result = Result(benchmark="step", options=filled_in(options, trained) | {"steps": steps})
     for case in trained:
