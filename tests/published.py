@@ -105,7 +105,33 @@ def benchmarks() -> str:
     return "\n".join(lines)
 
 
+def costs() -> str:
+    """The ratios of the benchmarks that most people ask for."""
+    ratios = {
+        (found.benchmark, name): ratio
+        for path in BENCHMARKS
+        for found in result.read(path)
+        for name, ratio in found.ratios.items()
+    }
+    lines = []
+    for key, label in _COSTS.items():
+        low, high = ratios[key].interval
+        lines.append(_row(label, f"{ratios[key].median:.3f}", f"{low:.3f} to {high:.3f}"))
+    return "\n".join(lines)
+
+
+_COSTS = {
+    ("optimizer", "LCAM / SGD"): "update of WRN-28-10 by LCAM / by `optax.sgd`",
+    (
+        "epoch",
+        "JAX, one program / JAX, loop that fetches each loss",
+    ): "epoch of WRN-16-1 in one program / in a loop of steps",
+    ("epoch", "JAX, one program / PyTorch, tuned"): "epoch of WRN-16-1 / the same in PyTorch",
+    ("startup", "import lcam_optax / import jax, optax"): "`import lcam_optax` / `import jax, optax`",
+}
+
 TABLES = {
+    "costs": (costs, ROOT / "README.md"),
     "mechanism": (mechanism, ROOT / "docs" / "mechanism.md"),
     "directions": (directions, ROOT / "docs" / "mechanism.md"),
     "directions-against-sgd": (directions_against_sgd, ROOT / "docs" / "mechanism.md"),
