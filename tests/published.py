@@ -124,9 +124,10 @@ _COSTS = {
     ("optimizer", "LCAM / SGD"): "update of WRN-28-10 by LCAM / by `optax.sgd`",
     (
         "epoch",
-        "JAX, one program / JAX, loop that fetches each loss",
-    ): "epoch of WRN-16-1 in one program / in a loop of steps",
-    ("epoch", "JAX, one program / PyTorch, tuned"): "epoch of WRN-16-1 / the same in PyTorch",
+        "WRN-16-1: JAX, one program / JAX, loop that fetches each loss",
+    ): "epoch of WRN-16-1 as one program / as a loop that fetches each loss",
+    ("epoch", "WRN-16-1: JAX, one program / PyTorch, tuned"): "epoch of WRN-16-1 / the same in PyTorch",
+    ("epoch", "WRN-16-4: JAX, one program / PyTorch, tuned"): "epoch of WRN-16-4 / the same in PyTorch",
     ("startup", "import lcam_optax / import jax, optax"): "`import lcam_optax` / `import jax, optax`",
 }
 
