@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "train" / "results"
 ARENA = RESULTS / "arena-digits"
 REPLICATION = RESULTS / "cifar10-wrn-16-1-cpu"
+HALF = RESULTS / "cifar10-wrn-16-1-cpu-half"
 BENCHMARKS = [ROOT / "train" / "bench" / name for name in ("cpu.json", "cpu-startup.json", "cpu-scaling.json")]
 
 
@@ -52,7 +53,7 @@ def gradient_noise() -> str:
 
 def replication() -> str:
     """Final test errors, and the paired differences to SGD."""
-    return _compared(REPLICATION)
+    return _compared(records.read_all(REPLICATION))
 
 
 def controlled() -> str:
@@ -75,14 +76,20 @@ def best() -> str:
     return _rows_of(tables.best_errors(_replication()))
 
 
+def half() -> str:
+    """Whole schedules in half the epochs, against SGD's in all of them."""
+    whole = [run for run in records.read_all(REPLICATION) if run.name == "controls/sgd-0.9"]
+    return _compared([*whole, *records.read_all(HALF)])
+
+
 def arena() -> str:
     """What each optimizer was tuned to, and what it reached."""
-    return _compared(ARENA, "learning_rate", "weight_decay")
+    return _compared(records.read_all(ARENA), "learning_rate", "weight_decay")
 
 
 def methods() -> str:
     """Other activations and ways to train."""
-    return _compared(RESULTS / "methods")
+    return _compared(records.read_all(RESULTS / "methods"))
 
 
 def small_games() -> str:
@@ -140,6 +147,7 @@ TABLES = {
     "replication": (replication, ROOT / "README.md"),
     "controlled": (controlled, ROOT / "docs" / "replication.md"),
     "reached": (reached, ROOT / "docs" / "replication.md"),
+    "half": (half, ROOT / "docs" / "replication.md"),
     "best": (best, ROOT / "docs" / "replication.md"),
     "benchmarks": (benchmarks, ROOT / "docs" / "performance.md"),
     "small-games": (small_games, ROOT / "docs" / "games.md"),
@@ -155,9 +163,9 @@ def between_markers(name: str, text: str) -> str:
     return marked.partition("---|\n")[2]
 
 
-def _compared(runs: Path, *settings: str) -> str:
-    """Each arm of a folder of records: its seeds, some settings, its final test error, and that minus SGD's."""
-    group = analyse(records.read_all(runs), "sgd-0.9")
+def _compared(runs: list[records.Record], *settings: str) -> str:
+    """Each arm of a group of runs: its seeds, some settings, its final test error, and that minus SGD's."""
+    group = analyse(runs, "sgd-0.9")
     differences = {comparison.name: comparison for comparison in group.comparisons}
     lines = []
     for arm in group.arms:
