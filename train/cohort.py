@@ -1,7 +1,6 @@
 """Seeds that run together as one program: their state, what they have seen, and how they go on."""
 
 import functools
-import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +32,8 @@ from train.state import Setup, TrainState
 _SLICE_STEPS = 30
 # As a stop is answered after a slice: what a few CPU cores do in seconds, in operations. A GPU does 30 steps in those.
 _SLICE_FLOPS_ON_CPU = 1.25e12
-# Of the images that a streamed slice puts on each device, in bytes; the next slice's are put there meanwhile.
+# Of the images that a streamed slice puts on each device, in bytes; the next slice's are put there meanwhile. Runs in
+# memory are cut alike.
 _SLICE_IMAGES = 2**28
 # For batch statistics found anew: batches of a whole running mean.
 _CALIBRATION_STEPS = 30
@@ -65,13 +65,13 @@ class Cohort:
         compile_program = functools.partial(compiled, mesh=mesh, seeds=len(seeds))
         # Each is compiled when it is first called.
         stages = range(num_stages(setup.experiment))
-        self._programs: dict[tuple[int, int, int], Callable[[TrainState, Images], Any]] = {
-            (stage, steps, batch): compile_program(
-                slice_program(setup, mesh, steps, batch, stage=stage, streamed=feed.streamed), donate=True
-            )
-            for stage in stages
-            for steps, batch in set(self._slices)
-        }
+
+        @functools.cache
+        def program(stage: int, steps: int, batch: int) -> Callable[[TrainState, Images], Any]:
+            sliced = slice_program(setup, mesh, steps, batch, stage=stage, streamed=feed.streamed)
+            return compile_program(sliced, donate=True)
+
+        self._program = program
         size = meshes.padded_size(min(_EVALUATION_BATCH, feed.test_size), mesh)
         self._evaluations = [
             compile_program(evaluation_program(setup, mesh, size, stage=stage), donate=False) for stage in stages
@@ -112,11 +112,10 @@ class Cohort:
           RunError: If a loss or the state is not finite, unless such steps are skipped.
         """
         self._last_good = last_good
-        ends = list(itertools.accumulate(steps for steps, _ in self._slices))
         while not self.finished:
             started = time.perf_counter()
             done = self._step - len(self.rows) * self.setup.steps_per_epoch
-            for key in self._slices[sum(end <= done for end in ends) :]:
+            for key in _after(done, self._slices):
                 self._take(key)
                 # The slice before is read while this one runs, so that reading waits for nothing.
                 self._read(progress, keep=1)
@@ -133,15 +132,17 @@ class Cohort:
           RunError: If a loss or the state is not finite, unless such steps are skipped.
         """
         self._read(progress, keep=0)
+        if self.setup.experiment.nonfinite == "skip":
+            return
         # A finite loss may have a gradient that is not, or a step that overflows.
         finite = jax.device_get(self._state_is_finite(self.state, None))
-        last = self._at(self._step - 1)
-        self._check(finite, lambda i: f"parameters, batch statistics or optimizer state after {last} are not finite")
+        what = "parameters, batch statistics or optimizer state"
+        self._check(finite, lambda i: f"{what} after {self._at(self._step - 1)} are not finite")
 
     def _take(self, key: tuple[int, int]) -> None:
         data = self._feed.training(self._step, *key)
         with jax.transfer_guard("disallow"):
-            self.state, metrics = self._programs[(self._stage, *key)](self.state, data)
+            self.state, metrics = self._program(self._stage, *key)(self.state, data)
         self._unread.append(metrics)
         self._step += key[0]
 
@@ -233,6 +234,14 @@ def _slice_steps(setup: Setup, mesh: meshes.Mesh, seeds: int) -> int:
         flops = seeds * batch * training_flops(setup.experiment, setup.image_shape)
         steps = min(steps, int(_SLICE_FLOPS_ON_CPU / flops))
     return max(steps, 1)
+
+
+def _after(done: int, slices: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What is left of an epoch; a run that comes from a machine that cuts otherwise may be within a slice."""
+    for steps, batch in slices:
+        if done < steps:
+            yield steps - done, batch
+        done = max(done - steps, 0)
 
 
 def _cut(setup: Setup, length: int) -> list[tuple[int, int]]:

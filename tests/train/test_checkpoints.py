@@ -158,6 +158,20 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, monkeypatch, unin
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_machine_that_cuts_otherwise_goes_on_within_a_slice(tmp_path, monkeypatch, uninterrupted):
+    with monkeypatch.context() as patch:
+        patch.setattr(cohort, "_SLICE_STEPS", 1)
+        interrupt_at(patch, 5, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped, match=r"at step 6 of 12"):
+            run(tmp_path)
+    monkeypatch.setattr(cohort, "_SLICE_STEPS", 3)  # the second epoch began with step 4, and is cut at 7
+    for left, right in zip(run(tmp_path), uninterrupted[1], strict=True):
+        assert [row["learning_rate"] for row in left.history] == [row["learning_rate"] for row in right.history]
+        np.testing.assert_array_equal(left.steps.momentum, right.steps.momentum)
+        np.testing.assert_allclose(left.steps.loss, right.steps.loss, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(tmp_path, monkeypatch, uninterrupted):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5, crash)

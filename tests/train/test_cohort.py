@@ -38,6 +38,20 @@ def test_a_slice_is_no_longer_than_an_epoch():
     assert cohort._slice_steps(setup(train_size=300, batch_size=128), mesh("gpu"), 1) == 2
 
 
+@pytest.mark.parametrize(
+    ("done", "left"),
+    [
+        (0, [(4, 16), (4, 16), (1, 6)]),
+        (4, [(4, 16), (1, 6)]),
+        (5, [(3, 16), (1, 6)]),
+        (8, [(1, 6)]),
+        (9, []),
+    ],
+)
+def test_what_is_left_of_an_epoch_begins_anywhere(done, left):
+    assert list(cohort._after(done, [(4, 16), (4, 16), (1, 6)])) == left
+
+
 def test_an_epoch_is_cut_into_slices_and_the_rest():
     assert cohort._cut(setup(), 100) == [(100, 128)] * 3 + [(90, 128), (1, 80)]
     assert cohort._cut(setup(drop_last=True), 30) == [(30, 128)] * 13

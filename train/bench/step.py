@@ -22,8 +22,8 @@ class Options(CaseOptions):
     """The network, its batch, and how often the programs take turns.
 
     Attributes:
-      steps: In one program; None is 30 on a GPU, as in real runs, and 10 elsewhere, of which what a program
-        costs once is a small part, too.
+      steps: In one program; None is 30 on a GPU, as in real runs, and 10 elsewhere, enough for what a
+        program costs once to be a small part.
       repeats: Turns.
     """
 

@@ -21,7 +21,7 @@ from train.data.tfds_store import UNREADABLE
 
 _logger = logging.getLogger(__name__)
 
-# Images are decoded once, so Pillow is fast enough: TFDS need not recommend another package to whoever trains.
+# TFDS recommends another decoder in each process, though images in memory are decoded once and kept.
 logging.getLogger("absl").addFilter(lambda record: "OpenCV is not installed" not in record.getMessage())
 
 
