@@ -8,17 +8,18 @@ from pathlib import Path
 
 from train import records
 from train.bench import result
-from train.reporting import tables
-from train.reporting.statistics import Comparison, Group, analyse
-from train.reporting.tables import Table
-from train.studies import directions_tables, games_report
+from train.report import tables
+from train.report.statistics import Comparison, Group, analyse
+from train.report.tables import Table
+from train.studies.games import report as games_report
+from train.studies.updates import tables as directions_tables
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "train" / "results"
 ARENA = RESULTS / "arena-digits"
 REPLICATION = RESULTS / "cifar10-wrn-16-1-cpu"
 HALF = RESULTS / "cifar10-wrn-16-1-cpu-half"
-BENCHMARKS = [ROOT / "train" / "bench" / name for name in ("cpu.json", "cpu-startup.json", "cpu-scaling.json")]
+BENCHMARKS = [RESULTS / "bench" / name for name in ("cpu.json", "cpu-startup.json", "cpu-scaling.json")]
 
 
 def mechanism() -> str:

@@ -2,7 +2,7 @@
 
 import sys
 
-from train.backend import configure
+from train.engine.backend import configure
 
 if __name__ == "__main__":
     configure()

@@ -15,10 +15,10 @@ from rich.table import Table
 
 from train import experiments
 from train.bench.command import Bench
-from train.command_line import command_line
 from train.data.dataset import DataError
 from train.experiments import ConfigError, Experiment
 from train.records import RESULT, RecordError
+from train.records.provenance import command_line
 from train.studies.command import Directions, Games, Mechanism
 
 _LISTED = (
@@ -105,8 +105,10 @@ class Run:
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
         arms = self._arms()
-        from train import loop, processes, tuning
-        from train.reporting.report import report
+        from train.engine import processes
+        from train.engine import run as loop
+        from train.experiments import tuning
+        from train.report.report import report
 
         policy = loop.SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         processes.join(self.coordinator, self.processes, self.process)
@@ -220,7 +222,7 @@ class Report:
 
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
-        from train.reporting.report import report
+        from train.report.report import report
 
         report(self.runs, self.out, baseline=self.baseline).show(console)
 
@@ -276,10 +278,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     import jax
 
-    from train.checkpoints import CheckpointError
-    from train.cohort import RunError
-    from train.interrupt import Stopped
-    from train.processes import leave_after_loss
+    from train.engine.checkpoints import CheckpointError
+    from train.engine.processes import leave_after_loss
+    from train.engine.signals import Stopped
+    from train.engine.trainer import RunError
 
     try:
         command(Console())

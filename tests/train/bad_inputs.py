@@ -13,8 +13,9 @@ import jax
 import numpy as np
 
 from tests.train import synthetic, tiny_data, tiny_run
-from train import checkpoints, cli, records, state
-from train.epoch import StepMetrics
+from train import cli, records
+from train.engine import checkpoints, state
+from train.engine.step import StepMetrics
 from train.experiments import config_of
 
 CIFAR10, CIFAR100 = tiny_data.LAYOUTS

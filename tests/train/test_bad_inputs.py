@@ -20,8 +20,9 @@ from PIL import Image
 
 from tests.train import bad_inputs, tiny_data, tiny_run
 from tests.train.bad_inputs import CIFAR10, CIFAR100, Told, archive, command, header, npz, packed, record, replaced
-from train import data, loop, records
+from train import data, records
 from train.data import cifar_records
+from train.engine import run as loop
 from train.records import RecordError
 
 FLOATS, BOOLS = np.zeros(12, np.float32), np.zeros(12, bool)

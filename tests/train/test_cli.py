@@ -11,7 +11,8 @@ import types
 import pytest
 
 from tests.train import tiny_run
-from train import cli, data, loop, records
+from train import cli, data, records
+from train.engine import run as loop
 
 
 def test_list_json_holds_every_arm(capsys):
@@ -81,7 +82,7 @@ def test_fresh_removes_what_there_is_of_a_whole_group_before_its_first_arm(tmp_p
     calls = []
     monkeypatch.setattr(loop, "run", lambda run, **settings: calls.append((run, settings)))
     made = types.SimpleNamespace(show=lambda console: None)
-    monkeypatch.setattr("train.reporting.report.report", lambda *arguments, **settings: made)
+    monkeypatch.setattr("train.report.report.report", lambda *arguments, **settings: made)
     assert cli.main(["run", "quickstart", "--fresh", "--runs", str(tmp_path)]) == 0
     assert [settings["fresh"] for _, settings in calls] == [True, False, False]
     assert calls[0][1]["fresh_too"] == [run for run, _ in calls[1:]]

@@ -19,13 +19,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.train import synthetic, tiny_data
-from train import cli, data, experiments, loop, records
+from train import cli, data, experiments, records
 from train.bench import command, result
 from train.data import archives, array_cache, cifar_records
 from train.data.dataset import DataError
+from train.engine import run as loop
 from train.records import RecordError
-from train.reporting import report
-from train.studies import directions, directions_report, games_report, mechanism_report
+from train.report import report
+from train.studies.games import report as games_report
+from train.studies.surfaces import report as mechanism_report
+from train.studies.updates import directions
+from train.studies.updates import report as directions_report
 
 LAYOUT = tiny_data.CIFAR10
 FILES = {f"{LAYOUT.folder}/{name}": contents for name, contents in tiny_data.files(LAYOUT).items()}

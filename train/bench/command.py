@@ -9,8 +9,8 @@ from typing import Any, Literal
 import tyro
 from rich.console import Console
 
-from train.command_line import command_line
 from train.experiments import ConfigError
+from train.records.provenance import command_line
 
 Name = Literal["optimizer", "step", "epoch", "seeds", "memory", "startup", "scaling"]
 

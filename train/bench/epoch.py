@@ -11,8 +11,8 @@ from train.bench.peers import peers
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, compile_timed, ratio
 from train.bench.workload import SMALL, Case, CaseOptions, Training, cases, filled_in, on_gpu
-from train.epoch import Images, epoch_order, slice_program
-from train.state import TrainState
+from train.engine.state import TrainState
+from train.engine.step import Images, epoch_order, slice_program
 
 OURS, LOOP, FETCHED = "JAX, one program", "JAX, loop of steps", "JAX, loop that fetches each loss"
 

@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--compile-only", action="store_true")
     options = parser.parse_args(arguments)
-    from train.backend import configure
+    from train.engine.backend import configure
 
     configure()
     import jax

@@ -6,12 +6,12 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from train import mesh as meshes
 from train.bench.timing import compile_timed
 from train.data.dataset import Dataset
-from train.epoch import Images, compiled, slice_program
+from train.engine import devices as meshes
+from train.engine.state import TrainState, init_state, make_setup
+from train.engine.step import Images, compiled, slice_program
 from train.experiments import EXPERIMENTS, ConfigError, Experiment
-from train.state import TrainState, init_state, make_setup
 
 Dtype = Literal["bfloat16", "float32"]
 Data = Literal["cifar10", "digits"]
@@ -130,7 +130,7 @@ class Training:
 
     Attributes:
       experiment: The arm, with LCAM.
-      setup: What the programs of `train.epoch` want.
+      setup: What the programs of `train.engine.step` want.
       mesh: Of one device.
       data: The images and labels on the device.
       dataset: The same in memory.

@@ -35,8 +35,8 @@ class Experiment:
       batch_size: Images a step, over all devices together.
       drop_last: Whether to leave out a short last batch, which the authors keep as a step of its own.
       learning_rate: Learning rate at the start of the schedule.
-      schedule: `step`, `smooth` (see `train.schedules`), `cosine` or `constant`.
-      weight_decay: Coefficient: coupled L2, or as its optimizer has it (see `train.alternatives`); on all weights
+      schedule: `step`, `smooth` (see `train.recipe.schedules`), `cosine` or `constant`.
+      weight_decay: Coefficient: coupled L2, or as its optimizer has it (see `train.recipe.optimizers`); on all weights
         but slopes, with `associated` training on the kernels of convolutions alone.
       momentum_below: Momentum after a loss below the mean; without a phase, of every step.
       momentum_above: Momentum after a loss at or above the mean; without a phase equal to `momentum_below`.
@@ -45,18 +45,18 @@ class Experiment:
       window_size: For phase `window`, how many steps the mean is over.
       random_probability: For phase `random`, the chance of below, in [0, 1]; one number, or one for each epoch.
       follows: For a control, the LCAM arm of its group (without the group's name) whose run with the same seed gives it
-        the chance of below in each epoch, or with phase `none` its constant momentum; see `train.controls`.
+        the chance of below in each epoch, or with phase `none` its constant momentum; see `train.experiments.controls`.
       delay: Whether a loss picks the momentum of the next step, as in the authors' code.
       nesterov: Whether to use Nesterov momentum.
-      optimizer: `sgd`, which with a phase is LCAM; or one of the others, see `train.alternatives`. Those take
+      optimizer: `sgd`, which with a phase is LCAM; or one of the others, see `train.recipe.optimizers`. Those take
         `momentum_below` for the decay of their trace or first moment where they have one.
       training: `end-to-end`; `associated`, local losses and no backward pass through the whole network; `partitioned`,
-        a part after the other, each below a head of its own; see `train.objective`.
+        a part after the other, each below a head of its own; see `train.recipe.modes`.
       activation: `relu`; or `l-laaf` or `n-laaf`, with a trained slope a layer or a neuron.
       activation_scale: The factor n >= 1 on the slopes of an adaptive activation, which start at 1 / n.
       slope_recovery: Weight of the slope recovery term in the loss; without slopes there is none.
       learning_rates: Learning rates to try, each with each of `weight_decays`, before the run, which takes the best;
-        see `train.tuning`. Empty: `learning_rate` and `weight_decay` are taken as they are.
+        see `train.experiments.tuning`. Empty: `learning_rate` and `weight_decay` are taken as they are.
       weight_decays: Weight decays to try, each with each of `learning_rates`; empty if and only if those are.
       tuning_seeds: Seeds of each trial, none of them among `seeds`.
       holdout: Whether a fifth of the training images, of each class alike, is held out and tested on in the test set's

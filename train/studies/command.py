@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from train.command_line import command_line
 from train.experiments import ConfigError
+from train.records.provenance import command_line
 
 if TYPE_CHECKING:  # Imported where they are used: they bring what a `--help` can do without.
-    from train.reporting.tables import Table
+    from train.report.tables import Table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Mechanism:
         """
         if not 2 <= self.seeds <= 100_000:
             raise ConfigError(f"seeds is {self.seeds}, allowed: a whole number from 2 to 100000.")
-        from train.studies import mechanism_report
+        from train.studies.surfaces import report as mechanism_report
 
         _show(console, *mechanism_report.study(self.out, seeds=self.seeds, command=command_line()))
 
@@ -83,7 +83,8 @@ class Directions:
         if self.at is not None and not (self.at and all(1 <= epoch <= self.epochs for epoch in self.at)):
             raise ConfigError(f"at is {self.at}, allowed: one or more whole numbers from 1 to {self.epochs} (epochs).")
         from train import data
-        from train.studies import directions, directions_report
+        from train.studies.updates import directions
+        from train.studies.updates import report as directions_report
 
         arms = directions.arms(
             self.dataset,
@@ -126,7 +127,8 @@ class Games:
           ConfigError: If there are too few seeds for an interval, or so many that they meet those of the tuning, or
             if the steps do not divide into looks.
         """
-        from train.studies import games_report, gan
+        from train.studies.games import gan
+        from train.studies.games import report as games_report
 
         if not 2 <= self.seeds <= gan.FIRST_TUNING_SEED:
             raise ConfigError(f"seeds is {self.seeds}, allowed: a whole number from 2 to {gan.FIRST_TUNING_SEED}.")

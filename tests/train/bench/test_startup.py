@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.train.bench.tiny_bench import NETWORK
-from train import backend
 from train.bench import first_step, startup
+from train.engine import backend
 
 WORDS = [word for key, value in NETWORK.items() for word in (f"--{key.replace('_', '-')}", str(value))]
 

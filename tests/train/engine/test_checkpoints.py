@@ -1,0 +1,376 @@
+"""Nothing is lost: a run that was stopped, killed or damaged goes on as if nothing had happened."""
+
+import dataclasses
+import io
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from rich.console import Console
+
+from tests.train import tiny_run
+from train import data, records
+from train.engine import checkpoints
+from train.engine import run as loop
+from train.engine import trainer as cohort
+from train.engine.checkpoints import CheckpointError, Checkpoints
+from train.engine.progress import RunProgress
+from train.engine.signals import Stopped
+from train.experiments import ConfigError
+
+ROOT = Path(__file__).parents[3]
+SEEDS = (0, 4)
+
+
+class Crash(BaseException):
+    """Stands for anything that ends the process; nothing catches it."""
+
+
+def run(root, text=None, fresh=False, policy=None, seeds=SEEDS, **changes):
+    console = Console(file=text or io.StringIO(), width=200)
+    settings = {"epochs": 3, "phase": "random"} | changes  # the phase with the most state
+    paths = loop.run(
+        tiny_run.experiment(**settings),
+        seeds=seeds,
+        root=root,
+        console=console,
+        fresh=fresh,
+        policy=policy,
+        devices=1,  # whose programs the compile cache keeps
+    )
+    return [records.read(path) for path in paths]
+
+
+def make_small(monkeypatch):
+    monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
+    monkeypatch.setattr(cohort, "_SLICE_STEPS", 2)  # slices of 2, 1 and the short batch
+
+
+@pytest.fixture(autouse=True)
+def short_slices(monkeypatch):
+    make_small(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch)
+        root = tmp_path_factory.mktemp("whole")
+        return root, run(root)
+
+
+def interrupt_at(monkeypatch, calls, action):
+    """Do something when the run shows its n-th slice."""
+    original, left = RunProgress.steps, [calls]
+
+    def steps(self, *arrays):
+        original(self, *arrays)
+        left[0] -= 1
+        if left[0] == 0:
+            action()
+
+    monkeypatch.setattr(RunProgress, "steps", steps)
+
+
+def crash():
+    raise Crash
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fill_the_disk():
+    """From here on no file of this process may grow beyond 64 KiB, which is what a full disk does to a save."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def in_a_process(root, calls, action):
+    """Train in another process, which saves at every slice and does something when it shows the n-th."""
+    code = (
+        f"from tests.train import test_checkpoints as here; here.train({str(root)!r}, {calls}, here.{action.__name__})"
+    )
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def train(root, calls, action):
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch)
+        interrupt_at(patch, calls, action)
+        try:
+            run(Path(root), policy=loop.SavePolicy(epochs=1, minutes=1e-9))
+        except CheckpointError as error:
+            print(error, flush=True)
+    os._exit(0)  # whatever TensorStore left behind
+
+
+def final_arrays(root, seeds=SEEDS):
+    folder = checkpoints.cohort_dir(root, "quickstart/lcam-0.9-0.95", seeds)
+    saved = Checkpoints(folder)
+    arrays = saved._manager.restore(saved.latest(), args=ocp.args.Composite(arrays=ocp.args.StandardRestore()))[
+        "arrays"
+    ]
+    saved.close()
+    return jax.tree.map(np.asarray, arrays)
+
+
+def without_seconds(history):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+def assert_same(root, got, uninterrupted):
+    whole_root, expected = uninterrupted
+    for left, right in zip(got, expected, strict=True):
+        assert without_seconds(left.history) == without_seconds(right.history)
+        for name in ("loss", "momentum", "below"):
+            np.testing.assert_array_equal(getattr(left.steps, name), getattr(right.steps, name))
+    jax.tree.map(np.testing.assert_array_equal, final_arrays(root), final_arrays(whole_root))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Orbax: no sharding named when it restores as saved
+@pytest.mark.parametrize("calls", [pytest.param(2, marks=pytest.mark.slow), 5])
+def test_a_kill_loses_at_most_the_work_since_the_last_checkpoint(tmp_path, uninterrupted, calls):
+    assert in_a_process(tmp_path, calls, die).returncode == -signal.SIGKILL
+    text = io.StringIO()
+    assert_same(tmp_path, run(tmp_path, text), uninterrupted)
+    assert "resumed at step" in text.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_signal_saves_and_the_same_command_resumes(tmp_path, monkeypatch, uninterrupted, signum):
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4, lambda: signal.raise_signal(signum))
+        with pytest.raises(Stopped, match=r"Stopped at step \d+ of 12, saved in .*The same command resumes") as stop:
+            run(tmp_path)
+    assert stop.value.signum == signum
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+    assert_same(tmp_path, run(tmp_path), uninterrupted)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_machine_that_cuts_otherwise_goes_on_within_a_slice(tmp_path, monkeypatch, uninterrupted):
+    with monkeypatch.context() as patch:
+        patch.setattr(cohort, "_SLICE_STEPS", 1)
+        interrupt_at(patch, 5, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped, match=r"at step 6 of 12"):
+            run(tmp_path)
+    monkeypatch.setattr(cohort, "_SLICE_STEPS", 3)  # the second epoch began with step 4, and is cut at 7
+    for left, right in zip(run(tmp_path), uninterrupted[1], strict=True):
+        assert [row["learning_rate"] for row in left.history] == [row["learning_rate"] for row in right.history]
+        np.testing.assert_array_equal(left.steps.momentum, right.steps.momentum)
+        np.testing.assert_allclose(left.steps.loss, right.steps.loss, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(tmp_path, monkeypatch, uninterrupted):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5, crash)
+        with pytest.raises(Crash):
+            run(tmp_path, policy=loop.SavePolicy(epochs=1, minutes=1e-9))
+    folder = checkpoints.cohort_dir(tmp_path, "quickstart/lcam-0.9-0.95", SEEDS)
+    older, newest = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+    for path in (folder / str(newest) / "arrays").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    text = io.StringIO()
+    assert_same(tmp_path, run(tmp_path, text), uninterrupted)
+    assert f"{newest} is damaged and was moved to" in text.getvalue()
+    assert (folder.with_name(f"{folder.name}-damaged") / str(newest)).is_dir()
+    assert f"resumed at step {older} of 12" in text.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_checkpoints_that_cannot_be_read_are_no_reason_to_begin_anew(tmp_path, monkeypatch, uninterrupted):
+    root = tmp_path / "runs"
+    shutil.copytree(uninterrupted[0], root)
+    for seed in SEEDS:
+        (records.run_dir(root, "quickstart/lcam-0.9-0.95", seed) / records.RESULT).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_read", unreadable)
+        with pytest.raises(CheckpointError, match=r"none of its checkpoints can be read \(OSError: Stale file"):
+            run(root)
+    assert_same(root, run(root), uninterrupted)
+
+
+def unreadable(self, step, like):
+    raise OSError("Stale file handle")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_other_settings_and_data_are_refused_and_fresh_begins_anew(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            run(tmp_path)
+    with pytest.raises(ConfigError, match=r"learning_rate \(0.05 there, 0.01 now\)"):
+        run(tmp_path, learning_rate=0.01)
+    with monkeypatch.context() as patch:
+        other = dataclasses.replace(tiny_run.dataset(), name="other")
+        patch.setattr(data, "load", lambda name, data_dir: other)
+        with pytest.raises(ConfigError, match=r"data \('tiny: 54 and 23 images of 8 x 8 x 1' there, 'other: 54 "):
+            run(tmp_path)
+    text = io.StringIO()
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped, match=r"The same command resumes \(without --fresh\)"):
+            run(tmp_path, text, fresh=True, learning_rate=0.01)
+    assert "resumed" not in text.getvalue()
+    run(tmp_path, text, learning_rate=0.01)
+    assert "resumed" in text.getvalue()
+
+
+def test_one_process_at_a_time_trains_the_same_seeds(tmp_path):
+    first = Checkpoints(checkpoints.cohort_dir(tmp_path, "group/arm", SEEDS))
+    with pytest.raises(CheckpointError, match="another process is training these seeds"):
+        Checkpoints(first.folder)
+    first.close()
+    Checkpoints(first.folder).close()
+
+
+def test_a_folder_that_cannot_be_written_ends_in_a_clear_error(tmp_path):
+    (tmp_path / "quickstart").write_text("a file where a folder should be")
+    with pytest.raises(CheckpointError, match=r"cannot be written .*there is no checkpoint yet"):
+        run(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_full_disk_ends_in_a_clear_error_and_leaves_the_last_checkpoint_whole(tmp_path, uninterrupted):
+    done = in_a_process(tmp_path, 5, fill_the_disk)
+    assert re.search(r"cannot be written .*the checkpoint of step \d+ is still there", done.stdout), done.stderr
+    text = io.StringIO()
+    assert_same(tmp_path, run(tmp_path, text), uninterrupted)
+    assert "resumed at step" in text.getvalue()
+
+
+def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(cohort.RunError, match=r"Last good checkpoint: none yet"):
+        run(tmp_path, learning_rate=1e30, phase="epoch_mean")
+
+
+def test_the_last_good_checkpoint_is_on_disk_when_it_is_named(tmp_path):
+    every_epoch = loop.SavePolicy(epochs=1)
+    with pytest.raises(cohort.RunError, match=r"Last good checkpoint: (\S+)\. ") as error:
+        run(tmp_path, learning_rate=1e30, batch_size=54, policy=every_epoch)  # one step an epoch, finite for one
+    named = Path(re.search(r"checkpoint: (\S+)\. ", str(error.value))[1])
+    saved = Checkpoints(named.parent)
+    assert saved.latest() == int(named.name) == 1
+    saved.close()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_run_that_stopped_at_such_a_loss_goes_on_when_told_to_skip(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            run(tmp_path, seeds=(0,))
+    text = io.StringIO()
+    (record,) = run(tmp_path, text, seeds=(0,), nonfinite="skip")
+    assert "resumed at step" in text.getvalue()
+    assert record.config["nonfinite"] == "skip"
+    assert len(record.steps.loss) == 12
+
+
+def test_skipping_steps_whose_loss_is_not_finite(tmp_path):
+    (record,) = run(tmp_path, seeds=(0,), learning_rate=1e30, nonfinite="skip", epochs=1)
+    bad = ~np.isfinite(record.steps.loss)
+    assert bad.any()
+    assert len(record.steps.loss) == 4
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("lost", SEEDS)
+def test_a_kill_between_the_records_of_two_seeds_loses_nothing(tmp_path, monkeypatch, uninterrupted, lost):
+    root = tmp_path / "runs"
+    shutil.copytree(uninterrupted[0], root)
+    kept, gone = (records.run_dir(root, "quickstart/lcam-0.9-0.95", seed) for seed in (sum(SEEDS) - lost, lost))
+    (gone / records.RESULT).unlink()
+    there = (kept / records.RESULT).stat().st_mtime_ns
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 1, crash)  # no step is made again
+        assert_same(root, run(root, seeds=SEEDS), uninterrupted)
+    assert (kept / records.RESULT).stat().st_mtime_ns == there
+
+
+def test_seeds_that_nobody_asked_for_are_not_trained(tmp_path, uninterrupted):
+    root = tmp_path / "runs"
+    shutil.copytree(uninterrupted[0], root)
+    for seed in SEEDS:
+        (records.run_dir(root, "quickstart/lcam-0.9-0.95", seed) / records.RESULT).unlink()
+    run(root, seeds=SEEDS[:1])
+    assert [record.seed for record in records.read_all(root)] == [SEEDS[0]]
+
+
+def test_begun_cohorts_are_found(tmp_path):
+    for seeds in ([0, 2], [1]):
+        (checkpoints.cohort_dir(tmp_path, "group/arm", seeds) / "4").mkdir(parents=True)
+    assert checkpoints.begun_cohorts(tmp_path, "group/arm") == [[0, 2], [1]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
+    words = "run quickstart/lcam-0.9-0.95 --devices 1 --epochs 120 --seeds 0 4"
+    words += " --checkpoint-epochs 1 --checkpoint-minutes 0.002"
+
+    def start(root):
+        command = [sys.executable, "-m", "train", *words.split(), "--runs", str(root)]
+        told = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, env=os.environ | {"XLA_FLAGS": ""}, **told)
+
+    def kill_after(line, seconds):
+        """Kill a run so long after it has said a line, or what comes before it; whether it was still running."""
+        process = start(tmp_path / "killed")
+        for _ in range(line):
+            process.stderr.readline()
+        time.sleep(seconds)
+        running = process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        return running
+
+    def finish(root):
+        """Let a run come to its end; how long that took after its first line."""
+        process = start(root)
+        process.stderr.readline()
+        began = time.monotonic()
+        text = process.communicate()[1]
+        assert process.returncode == 0, text
+        return time.monotonic() - began
+
+    def lose_the_records():
+        for path in (tmp_path / "killed").rglob("result.json"):
+            path.unlink()
+
+    chance = random.Random(0)
+    # A resumed run first says so, then a line an epoch: from the imports on, in steps and in saves.
+    kills = sum(kill_after(chance.randint(0, 3), chance.uniform(0, 0.5)) for _ in range(17))
+    finish(tmp_path / "killed")
+    # With all epochs in the checkpoint, what is left to do are the records and the report.
+    lose_the_records()
+    seconds = finish(tmp_path / "killed")
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        lose_the_records()
+        kills += kill_after(1, share * seconds)
+    assert kills >= 20
+    finish(tmp_path / "killed")
+    finish(tmp_path / "whole")
+    runs = [records.read_all(tmp_path / kind) for kind in ("whole", "killed")]
+    for left, right in zip(*runs, strict=True):
+        assert without_seconds(left.history) == without_seconds(right.history)
+        for name in ("loss", "momentum", "below"):
+            np.testing.assert_array_equal(getattr(left.steps, name), getattr(right.steps, name))
+    jax.tree.map(np.testing.assert_array_equal, *(final_arrays(tmp_path / kind) for kind in ("whole", "killed")))

@@ -1,0 +1,94 @@
+"""What the devices say to each other in a step, counted in the compiled program."""
+
+import math
+import re
+from collections import Counter
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.train import tiny_run
+from train.data.dataset import Dataset
+from train.engine import devices as meshes
+from train.engine.state import initial_state, make_setup
+from train.engine.step import Images, compiled, slice_program
+from train.experiments import EXPERIMENTS
+
+SCALING = Path(__file__).parents[3] / "docs" / "scaling.md"
+# An instruction of the compiled program: its result, one array or a tuple of them, and what it does.
+COLLECTIVE = re.compile(
+    r"= (?P<result>.+?) (?P<kind>all-reduce|all-gather|all-to-all|reduce-scatter|collective-\w+|ragged-all-to-all)"
+    r"(?:-start)?\("
+)
+ARRAY = re.compile(r"f32\[([\d,]*)\]")
+
+
+def collectives(experiment, dataset, devices, steps, batch, streamed=False):
+    """The state, as shapes, and of each collective in the program of a slice its kind and the sizes of its arrays."""
+    setup, mesh = make_setup(experiment, dataset), meshes.make_mesh(devices)
+    whole = meshes.replicated(mesh)
+    state = jax.eval_shape(lambda: initial_state(setup, dataset.num_classes, [0], whole))
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state)
+    data = Images(
+        jax.ShapeDtypeStruct(dataset.train_images.shape, jnp.uint8, sharding=whole),
+        jax.ShapeDtypeStruct(dataset.train_labels.shape, jnp.int32, sharding=whole),
+    )
+    if streamed:
+        over_batch = jax.NamedSharding(mesh, jax.P(None, meshes.AXIS))
+        lead = (steps, meshes.padded_size(batch, mesh))
+        data = Images(
+            jax.ShapeDtypeStruct((*lead, *dataset.image_shape), jnp.uint8, sharding=over_batch),
+            jax.ShapeDtypeStruct(lead, jnp.int32, sharding=over_batch),
+        )
+    program = compiled(slice_program(setup, mesh, steps, batch, streamed=streamed), mesh, 1, donate=True)
+    text = program.lower(state, data).compile().as_text()
+    return state, [(found["kind"], sizes(found["result"])) for found in COLLECTIVE.finditer(text)]
+
+
+def sizes(result):
+    """Numbers in each array; all of them have to be float32."""
+    assert set(re.findall(r"(\w+)\[", result)) == {"f32"}, result
+    return [math.prod(int(x) for x in shape.split(",") if x) for shape in ARRAY.findall(result)]
+
+
+def assert_only_what_must_be_summed(state, found):
+    """Gradients, and of each batch norm two sums a channel forward and at most two more backward; and the loss."""
+    assert {kind for kind, _ in found} == {"all-reduce"}
+    params, statistics = (
+        sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (state.params, state.batch_stats)
+    )
+    assert params + statistics < sum(sum(each) for _, each in found) <= params + 2 * statistics + 1
+
+
+# The short batch has to be padded to 8, and is masked.
+@pytest.mark.parametrize(("steps", "batch", "streamed"), [(2, 16, False), (1, 6, True)])
+def test_eight_devices_say_no_more_than_they_must(steps, batch, streamed):
+    assert_only_what_must_be_summed(*collectives(tiny_run.experiment(), tiny_run.dataset(), 8, steps, batch, streamed))
+
+
+def test_one_device_says_nothing():
+    assert collectives(tiny_run.experiment(), tiny_run.dataset(), 1, 2, 16)[1] == []
+
+
+@pytest.mark.slow
+def test_the_authors_network_says_what_the_documentation_quotes():
+    cifar = Dataset(
+        name="shapes of CIFAR-10",
+        train_images=np.zeros((50000, 32, 32, 3), np.uint8),
+        train_labels=np.zeros(50000, np.int32),
+        test_images=np.zeros((1, 32, 32, 3), np.uint8),
+        test_labels=np.zeros(1, np.int32),
+        class_names=tuple("abcdefghij"),
+    )
+    # Flax itself relies on implicit promotion of bfloat16.
+    with jax.numpy_dtype_promotion("standard"):
+        state, found = collectives(EXPERIMENTS["fig3/lcam-0.9-0.95"], cifar, 8, 30, 128)
+    assert_only_what_must_be_summed(state, found)
+    megabytes = sum(4 * sum(each) for _, each in found) / 1e6
+    arrays = Counter(len(each) for _, each in found)
+    quoted = " ".join(SCALING.read_text().split())
+    assert f"{len(found)} all-reduces a step with {megabytes:.1f} MB together" in quoted
+    assert f"{arrays[1]} of the {len(found)} carry the gradient of one convolution each, {arrays[2]} two sums" in quoted

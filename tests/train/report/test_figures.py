@@ -1,0 +1,194 @@
+import math
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+
+from tests.train.synthetic import record, steps
+from train import records
+from train.report import figures
+from train.report.statistics import analyse
+
+
+def _arms(epochs=12, arms=("sgd-0.9", "lcam-0.9-0.95"), seeds=3):
+    return {
+        arm: [
+            record(arm, seed, [90.0 / (1 + epoch) + seed + index for epoch in range(epochs)]) for seed in range(seeds)
+        ]
+        for index, arm in enumerate(arms)
+    }
+
+
+def _group(**finals):
+    runs = [record(arm, s, [error]) for arm, errors in finals.items() for s, error in enumerate(errors)]
+    return analyse(runs, "base")
+
+
+def _lines(axes):
+    return [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
+
+
+def _texts(figure):
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+
+
+def test_curves_show_the_mean_of_each_arm_over_epochs():
+    figure = figures.curves(_arms(), "title")
+    line, other = _lines(figure.axes[0])
+    np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 13))
+    np.testing.assert_allclose(line.get_ydata(), 90 / np.arange(1, 13) + 1)
+    np.testing.assert_allclose(other.get_ydata(), 90 / np.arange(1, 13) + 2)
+
+
+def test_bands_are_one_standard_deviation():
+    figure = figures.curves(_arms(), "title")
+    corners = figure.axes[0].collections[0].get_paths()[0].vertices
+    mean_at_12 = 90 / 12 + 1
+    at_12 = corners[corners[:, 0] == 12][:, 1]
+    assert (at_12.min(), at_12.max()) == pytest.approx((mean_at_12 - 1, mean_at_12 + 1))
+    assert any("one standard deviation" in text for text in _texts(figure))
+
+
+def test_one_seed_has_no_band():
+    assert not figures.curves(_arms(seeds=1), "title").axes[0].collections
+
+
+def test_rows_are_error_loss_and_phase():
+    figure = figures.curves(_arms(), "title")
+    labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    assert labels == ["test error (%)", "average training loss", "steps below the mean"]
+
+
+def test_the_second_column_is_the_last_quarter():
+    figure = figures.curves(_arms(), "title")
+    assert len(figure.axes) == 6
+    np.testing.assert_array_equal(_lines(figure.axes[1])[0].get_xdata(), [10, 11, 12])
+
+
+def test_short_runs_have_one_column():
+    assert len(figures.curves(_arms(epochs=4), "title").axes) == 3
+
+
+def test_the_loss_is_logarithmic_only_over_a_decade():
+    assert figures.curves(_arms(epochs=30), "title").axes[2].get_yscale() == "log"
+    assert figures.curves(_arms(epochs=4), "title").axes[1].get_yscale() == "linear"
+
+
+def test_arms_differ_in_more_than_colour():
+    names = tuple(f"arm-{index}" for index in range(14))
+    lines = _lines(figures.curves(_arms(arms=names), "title").axes[0])
+    shapes = {(str(line._unscaled_dash_pattern), line.get_marker()) for line in lines}
+    assert len(shapes) == len(names)
+
+
+def test_arms_may_have_different_budgets():
+    arms = _arms(epochs=40) | {"half": _arms(epochs=20)["sgd-0.9"]}
+    figure = figures.curves(arms, "title")
+    assert len(_lines(figure.axes[0])[2].get_xdata()) == 20
+
+
+def test_runs_that_are_not_finite_can_be_drawn(tmp_path):
+    run = record("sgd-0.9", 0, [math.nan] * 12)
+    for epoch in run.history:
+        epoch["train_loss"] = math.nan
+    assert figures.save(figures.curves({"a": [run]}, "title"), tmp_path / "a")[0].exists()
+
+
+@pytest.fixture
+def run(tmp_path):
+    path = records.write(tmp_path, record("lcam", 0, [9.0, 8.0, 7.0]), steps(3))
+    return records.read(path)
+
+
+def test_steps_are_split_by_the_side_of_the_mean(run):
+    figure = figures.steps(run, [0, 2], "title")
+    above, below, mean = figure.axes[0].get_lines()
+    np.testing.assert_array_equal(above.get_xdata(), [1, 3, 6])
+    np.testing.assert_array_equal(below.get_xdata(), [2, 4, 5])
+    np.testing.assert_allclose(mean.get_ydata()[:3], [2.0, 1.75, 5.3 / 3], rtol=1e-6)
+    assert [axes.get_title("left") for axes in figure.axes[:2]] == ["epoch 1", "epoch 3"]
+
+
+def test_steps_show_the_momentum_that_was_used(run):
+    vertices = figures.steps(run, [1], "title").axes[1].collections[0].get_paths()[0].vertices
+    at_third_step = vertices[np.isclose(vertices[:, 0], 2.5)][:, 1]
+    assert at_third_step.max() == pytest.approx(0.95)
+    assert sorted({round(float(y), 2) for y in vertices[:, 1]})[1:] == [0.9, 0.95]
+
+
+def test_forest_draws_each_difference_with_its_interval():
+    group = _group(base=[5.0, 5.5, 7.5], better=[4.0, 5.0, 6.0], worse=[6.0, 6.1, 8.8])
+    figure = figures.forest(group.comparisons, "base", "title")
+    (axes,) = figure.axes
+    bar = axes.get_lines()[1]
+    assert tuple(bar.get_xdata()) == group.comparisons[0].difference.interval
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["demo/better", "demo/worse"]
+    assert axes.get_xlim()[0] == -axes.get_xlim()[1]
+    minus = "\N{MINUS SIGN}"
+    assert any(text.startswith(f"{minus}1.00 ({minus}2.24 to +0.24), p = ") for text in _texts(figure))
+
+
+def test_forest_shows_a_single_pair_without_interval(tmp_path):
+    group = _group(base=[5.0], other=[4.5])
+    figure = figures.forest(group.comparisons, "base", "title")
+    assert "\N{MINUS SIGN}0.50" in _texts(figure)
+    assert figures.save(figure, tmp_path / "forest")[0].exists()
+
+
+def _draw_all(run):
+    comparisons = _group(base=[5.0, 5.5, 7.5], other=[4.0, 5.0, 6.0]).comparisons
+    return {
+        "curves": figures.curves(_arms(), "title"),
+        "steps": figures.steps(run, [0, 2], "title"),
+        "forest": figures.forest(comparisons, "base", "title"),
+    }
+
+
+def test_figures_are_the_same_byte_for_byte(run, tmp_path):
+    first, second = (
+        {
+            path.name: path.read_bytes()
+            for name, figure in _draw_all(run).items()
+            for path in figures.save(figure, tmp_path / name)
+        }
+        for _ in range(2)
+    )
+    assert len(first) == 6
+    assert first == second
+
+
+def test_svgs_hold_no_date(run, tmp_path):
+    _, svg = figures.save(figures.steps(run, [0], "title"), tmp_path / "steps")
+    assert "<dc:date>" not in svg.read_text()
+
+
+@pytest.mark.parametrize("name", ["curves", "steps", "forest"])
+def test_nothing_is_cut_off_or_overlaps(run, name):
+    figure = _draw_all(run)[name]
+    figure.draw_without_rendering()
+    page = figure.bbox
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    boxes += [legend.get_window_extent() for legend in figure.legends]
+    boxes.append(figure._supxlabel.get_window_extent())
+    for index, box in enumerate(boxes):
+        assert box.x0 >= page.x0 - 1
+        assert box.x1 <= page.x1 + 1
+        assert box.y0 >= page.y0 - 1
+        assert box.y1 <= page.y1 + 1
+        for other in boxes[index + 1 :]:
+            shared = matplotlib.transforms.Bbox.intersection(box, other)
+            assert shared is None or min(shared.width, shared.height) < 2
+
+
+def test_the_settings_of_other_figures_are_left_alone(run):
+    before = dict(matplotlib.rcParams)
+    _draw_all(run)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_no_window_system_is_asked_for():
+    code = "import sys, train.report.figures; print('matplotlib.pyplot' in sys.modules)"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == "False"

@@ -1,0 +1,230 @@
+"""Checkpoints of runs; the only room that knows Orbax.
+
+A cohort, the seeds that run together as one program, has a folder `<root>/<arm>/checkpoints/seeds-<n>-<n>...`, and in
+it one numbered folder a checkpoint: the state, every step so far, the history and the settings. Orbax writes each under
+another name and renames it when whole, so a kill leaves those before it.
+"""
+
+import contextlib
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from train.engine.state import TrainState
+from train.engine.step import StepMetrics
+
+_KEPT = 2
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that could not be written: the message says where, why, and what is still there."""
+
+
+class Snapshot(NamedTuple):
+    """What a checkpoint holds."""
+
+    state: TrainState  # with a leading axis of seeds, [seeds]
+    steps: StepMetrics  # NumPy, [seeds, steps so far]
+    rows: list[list[dict[str, Any]]]  # the history: epochs, in each the row of every seed
+    config: dict[str, Any]  # the settings it was made with
+
+
+def cohort_dir(root: Path, name: str, seeds: Sequence[int]) -> Path:
+    """The folder of the checkpoints of seeds that run together."""
+    return root / name / "checkpoints" / ("seeds-" + "-".join(map(str, seeds)))
+
+
+def begun_cohorts(root: Path, name: str) -> list[list[int]]:
+    """The sets of seeds of an arm that have checkpoints, in order."""
+    folders = sorted({path.parent for path in (root / name / "checkpoints").glob("seeds-*/*") if path.name.isdigit()})
+    names = [re.fullmatch(r"seeds-(\d+(?:-\d+)*)", folder.name) for folder in folders]
+    return [[int(seed) for seed in match[1].split("-")] for match in names if match]
+
+
+class Checkpoints:
+    """Saves and restores the snapshots of one cohort; until it is closed, nobody else does.
+
+    Args:
+      folder: See `cohort_dir`.
+
+    Raises:
+      CheckpointError: If it cannot be written, or somebody else is training there.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        with _told(folder):
+            self._claim = _claim(folder) if jax.process_index() == 0 else None
+            self._manager = ocp.CheckpointManager(
+                folder.absolute(),
+                options=ocp.CheckpointManagerOptions(max_to_keep=_KEPT, create=True),
+                item_names=("arrays", "history"),
+            )
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Begin to save; returns when the arrays were copied off the device.
+
+        Raises:
+          CheckpointError: If this one, or the one before it, could not be written.
+        """
+        arrays = {"state": _plain(snapshot.state), "steps": snapshot.steps._asdict()}
+        history = {"rows": snapshot.rows, "config": snapshot.config}
+        with _told(self.folder):
+            self._manager.save(
+                int(snapshot.state.step[0]),
+                args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), history=ocp.args.JsonSave(history)),
+            )
+
+    def wait(self) -> None:
+        """Return when all that was begun is on disk.
+
+        Raises:
+          CheckpointError: If it could not be written.
+        """
+        with _told(self.folder):
+            self._manager.wait_until_finished()
+
+    def latest(self) -> int | None:
+        """The step of the newest checkpoint, None if there is none."""
+        return self._manager.latest_step()
+
+    def newest(self) -> Path | None:
+        """The folder of the newest checkpoint, once all that was begun is on disk; None if there is none."""
+        with contextlib.suppress(CheckpointError):
+            self.wait()
+        steps = _steps_on_disk(self.folder)
+        return self.folder / str(steps[-1]) if steps else None
+
+    def config(self) -> dict[str, Any] | None:
+        """The settings of the newest checkpoint that can be read."""
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            with contextlib.suppress(Exception):  # damaged, of which `restore` will tell
+                return self._read_history(step)["config"]
+        return None
+
+    def restore(self, like: TrainState, report: Callable[[str], None]) -> Snapshot | None:
+        """Read the newest checkpoint that is whole; damaged ones before it are reported and set aside.
+
+        Args:
+          like: A state of the right structure, shapes, dtypes and shardings.
+          report: Takes a sentence about each damaged checkpoint.
+
+        Returns:
+          The snapshot, or None if there is none.
+
+        Raises:
+          CheckpointError: If there are some, and none of them can be read; all are left as they are.
+        """
+        damaged: dict[int, str] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                snapshot = self._read(step, like)
+            except MemoryError:
+                raise
+            # Whatever Orbax, TensorStore or the JSON parser says of a damaged file: an older one is tried.
+            except Exception as error:
+                if "RESOURCE_EXHAUSTED" in str(error):
+                    raise
+                damaged[step] = _first_line(error)
+                continue
+            for each, reason in damaged.items():
+                aside = self._set_aside(each)
+                report(f"{self.folder / str(each)} is damaged and was moved to {aside} ({reason}).")
+            return snapshot
+        if damaged:
+            raise CheckpointError(
+                f"{self.folder}: none of its checkpoints can be read ({next(iter(damaged.values()))}). Is the disk in "
+                "order? --fresh begins anew."
+            )
+        return None
+
+    def _set_aside(self, step: int) -> Path:
+        """Move a checkpoint to where nobody looks for one: what could not be read today may be readable tomorrow."""
+        aside = self.folder.with_name(f"{self.folder.name}-damaged") / str(step)
+        with _told(self.folder):
+            if jax.process_index() == 0:
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.parent.mkdir(exist_ok=True)
+                (self.folder / str(step)).rename(aside)
+            multihost_utils.sync_global_devices(str(aside))
+            self._manager.reload()
+        return aside
+
+    def close(self) -> None:
+        """Release the manager's threads, and the folder."""
+        self._manager.close()
+        if self._claim is not None:
+            self._claim.close()
+
+    def _read(self, step: int, like: TrainState) -> Snapshot:
+        seeds = len(like.step)
+        steps = {
+            field: jax.ShapeDtypeStruct((seeds, step), dtype, sharding=like.step.sharding)
+            for field, dtype in (("loss", np.float32), ("momentum", np.float32), ("below", np.bool_))
+        }
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), {"state": _plain(like)}
+        )
+        arrays = self._manager.restore(
+            step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore({**abstract, "steps": steps}))
+        )["arrays"]
+        history = self._read_history(step)
+        tree = jax.tree.structure(like)
+        return Snapshot(
+            state=jax.tree.unflatten(tree, jax.tree.leaves(arrays["state"])),
+            steps=StepMetrics(**{field: np.asarray(value) for field, value in arrays["steps"].items()}),
+            rows=history["rows"],
+            config=history["config"],
+        )
+
+    def _read_history(self, step: int) -> dict[str, Any]:
+        return self._manager.restore(step, args=ocp.args.Composite(history=ocp.args.JsonRestore()))["history"]
+
+
+def _claim(folder: Path) -> TextIO | None:
+    """An open file that keeps other processes from claiming a folder, None where the file system cannot."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    file = (folder.parent / f".{folder.name}.lock").open("w")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise CheckpointError(f"{folder}: another process is training these seeds; wait for it, or stop it.") from error
+    except (ImportError, OSError):  # Windows; some network file systems
+        file.close()
+        return None
+    return file
+
+
+def _plain(state: TrainState) -> list[jax.Array]:
+    """The arrays alone: what Flax and Optax wrap around them may change between versions."""
+    return jax.tree.leaves(state)
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        kept = _steps_on_disk(folder)
+        there = f"the checkpoint of step {kept[-1]} is still there" if kept else "there is no checkpoint yet"
+        raise CheckpointError(f"{folder} cannot be written ({_first_line(error)}); {there}.") from error
+
+
+def _steps_on_disk(folder: Path) -> list[int]:
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

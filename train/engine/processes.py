@@ -1,0 +1,154 @@
+"""Several processes that train as one: how they meet, agree, and notice that one is lost."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from train.engine import devices as meshes
+from train.experiments import ConfigError
+from train.records import RecordError
+
+# After so long without a sign of life a process counts as lost.
+_HEARTBEAT_SECONDS = 30
+_MEETING_SECONDS = 300
+# At the end the others wait while the first writes the records and the report.
+_PARTING_SECONDS = 3600
+
+
+def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
+    """Meet the other processes of the run, before JAX starts its devices; alone if nobody else is named.
+
+    What is not given is read from `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`.
+
+    Args:
+      coordinator: Address and port of the first process, such as `10.0.0.1:1234`; or `auto`, to take everything from
+        the cluster (SLURM, Open MPI, Kubernetes, Cloud TPU, whatever `jax.distributed` knows).
+      processes: How many there are.
+      process: Which one this is, from 0.
+
+    Raises:
+      ConfigError: If only some of the three are given, they do not fit together, or the others do not come.
+    """
+    address = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    number = _whole("JAX_NUM_PROCESSES", processes)
+    index = _whole("JAX_PROCESS_ID", process)
+    if address == "auto":
+        # JAX would look there first, and take "auto" for an address.
+        os.environ.pop("JAX_COORDINATOR_ADDRESS", None)
+        address = None
+    elif address is None and number is None and index is None:
+        return
+    elif address is None or number is None or index is None:
+        raise ConfigError(
+            f"coordinator is {address}, processes {number}, process {index}: expected all three of them, or "
+            "--coordinator auto on a cluster that JAX knows."
+        )
+    elif not (0 <= index < number and address.rpartition(":")[2].isdigit()):
+        raise ConfigError(
+            f"coordinator is {address}, processes {number}, process {index}: expected host:port, and a process from 0 "
+            "to processes - 1."
+        )
+    # Gloo, which connects CPUs, may mix up the messages of programs that run at the same time.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    # JAX's own watch for SIGTERM would swallow one that comes before `StopSignals` looks out for it.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(
+            address,
+            number,
+            index,
+            initialization_timeout=_MEETING_SECONDS,
+            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=_PARTING_SECONDS,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"The processes of the run did not meet: {str(error).splitlines()[0]}") from error
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks and writes."""
+    return jax.process_index() == 0
+
+
+def of_first(look: Callable[[], Any]) -> Any:
+    """What the first process sees, of JSON's types, in all processes; all of them have to call.
+
+    Raises:
+      ConfigError: In all of them, if it is raised in the first, or another error that names an unusable file.
+    """
+    if jax.process_count() == 1:
+        return look()
+    told = b""
+    if is_first():
+        try:
+            told = json.dumps({"value": look()}).encode()
+        except (ConfigError, RecordError) as error:
+            told = json.dumps({"error": str(error)}).encode()
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(told))))
+    text = np.frombuffer(told, np.uint8) if is_first() else np.zeros(size, np.uint8)
+    heard = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(text))))
+    if "error" in heard:
+        raise ConfigError(heard["error"])
+    return heard["value"]
+
+
+class Wishes:
+    """What any process wishes is known to all of them after the same slice, without anybody waiting.
+
+    Args:
+      mesh: Over all devices of all processes.
+    """
+
+    def __init__(self, mesh: Mesh):
+        self._rows = NamedSharding(mesh, PartitionSpec(meshes.AXIS))
+        self._local = len(mesh.local_devices)
+        self._largest = jax.jit(lambda wishes: wishes.max(axis=0), out_shardings=meshes.replicated(mesh))
+        self._pending: jax.Array | None = None
+
+    def tell(self, stop: int, save: bool) -> tuple[int, bool]:
+        """Say what this process wishes, and hear what some process wished: now if alone, else one call ago.
+
+        Args:
+          stop: The number of the signal that asked for it, 0 for none.
+          save: Whether it is time for a checkpoint; the first process's watch counts.
+        """
+        if jax.process_count() == 1:
+            return stop, save
+        own = np.tile(np.asarray([stop, save and is_first()], np.int32), (self._local, 1))
+        heard, self._pending = (
+            self._pending,
+            self._largest(jax.make_array_from_process_local_data(self._rows, own)),
+        )
+        if heard is None:
+            return 0, False
+        stop, due = np.asarray(heard).tolist()
+        return stop, bool(due)
+
+
+def leave_after_loss(error: BaseException) -> None:
+    """End this process, as another one was lost: those that are left cannot finish a common step, nor say goodbye."""
+    reason = str(error).splitlines()[0][:200]
+    print(
+        f"error: process {jax.process_index()} of {jax.process_count()}: a common step failed, most likely as another "
+        f"process was lost ({reason}). Start all of them again, without --fresh: they resume from the "
+        "last checkpoint.",
+        file=sys.stderr,
+        flush=True,
+    )
+    sys.stdout.flush()
+    os._exit(2)
+
+
+def _whole(name: str, given: int | None) -> int | None:
+    value = os.environ.get(name) if given is None else given
+    try:
+        return None if value is None else int(value)
+    except ValueError as error:
+        raise ConfigError(f"{name} is {value!r}, allowed: a whole number.") from error

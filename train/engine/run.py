@@ -1,0 +1,236 @@
+"""Run one experiment: set up or resume, train epoch by epoch, evaluate, save, record."""
+
+import contextlib
+import dataclasses
+import functools
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from train import data, records
+from train.data.dataset import Dataset, Source
+from train.engine import devices as meshes
+from train.engine import processes
+from train.engine import resume as planning
+from train.engine.batches import make_feed
+from train.engine.checkpoints import Checkpoints, Snapshot, cohort_dir
+from train.engine.progress import RunProgress
+from train.engine.signals import Stopped, StopSignals
+from train.engine.state import Setup, initial_state, make_setup
+from train.engine.trainer import Cohort
+from train.experiments import ConfigError, Experiment, config_of, tuning
+from train.records import Steps
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SavePolicy:
+    """When a run saves on its own: at whichever comes first since the last time.
+
+    Attributes:
+      epochs: After as many epochs.
+      minutes: After as many minutes, at the next slice.
+    """
+
+    epochs: int = 10
+    minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ConfigError(f"checkpoint-epochs is {self.epochs}, allowed: a whole number of at least 1.")
+        if not self.minutes > 0:
+            raise ConfigError(f"checkpoint-minutes is {self.minutes}, allowed: a number above 0.")
+
+
+def run(
+    experiment: Experiment,
+    *,
+    seeds: Sequence[int],
+    root: Path,
+    data_dir: Path | None = None,
+    command: str = "",
+    fresh: bool = False,
+    fresh_too: Sequence[Experiment] = (),
+    policy: SavePolicy | None = None,
+    devices: int | None = None,
+    stream: bool = False,
+    console: Console | None = None,
+) -> list[Path]:
+    """Train an experiment with each seed that has no finished record yet, from its checkpoint where there is one.
+
+    Args:
+      experiment: The arm.
+      seeds: Whole numbers; together in one program where the experiment says so, else one after the other.
+      root: Folder of all runs; a record is `root/<arm>/seed-<n>/result.json`.
+      data_dir: Where TensorFlow Datasets keeps its data; None is its own default.
+      command: Kept in the record.
+      fresh: Whether to train anew what is finished or begun: when the run is about to begin, what is there is removed.
+      fresh_too: Experiments whose runs, with their own seeds, are removed with it: those that come next.
+      policy: When to save.
+      devices: How many devices to use; None is all.
+      stream: Whether to read the images from disk as they are needed, for data that a device cannot hold; seeds then
+        run one after the other.
+      console: Where to show progress; None is standard error.
+
+    Returns:
+      The paths of the records, in the order of the seeds.
+
+    Raises:
+      ConfigError: If a setting does not fit the data, or what is there was made with other settings.
+      DataError: If the data set cannot be had.
+      CheckpointError: If a checkpoint cannot be written.
+      RunError: If a loss or the state is not finite.
+      Stopped: After SIGTERM or SIGINT, when all is saved.
+    """
+    console = console or Console(stderr=True)
+    console.quiet = console.quiet or not processes.is_first()
+    # Only the first process writes records, so only it knows for certain what there is. Streamed seeds need images of
+    # their own, and those that follow a run have settings of their own.
+    together = experiment.vmap_seeds and not stream and not experiment.follows
+    plan = planning.Plan(
+        *processes.of_first(lambda: planning.make_plan(experiment, seeds, root, together=together, fresh=fresh))
+    )
+    if plan.missing:
+        dataset = (data.open_source if stream else data.load)(experiment.dataset, data_dir)
+        if experiment.holdout:
+            dataset = tuning.hold_out(dataset)
+        mesh = meshes.make_mesh(devices)
+        stale = [(experiment, seeds), *((other, other.seeds) for other in fresh_too)] if fresh else []
+        for cohort in plan.cohorts:
+            settled = _resolved_by_first(experiment, root, cohort[0])
+            job = _Job(
+                experiment=settled,
+                dataset=dataset,
+                setup=make_setup(settled, dataset),
+                mesh=mesh,
+                root=root,
+                missing=plan.missing,
+                command=command,
+                policy=policy or SavePolicy(),
+                console=console,
+            )
+            # Not before everything was looked at that can be wrong.
+            processes.of_first(functools.partial(planning.discard, stale, root))
+            stale = []
+            _run_together(job, cohort)
+    if processes.is_first() and (plan.missing or not (root / experiment.name / tuning.TRIALS).exists()):
+        tuning.write_trials(experiment, root, command)
+    return [records.run_dir(root, experiment.name, seed) / records.RESULT for seed in seeds]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What the cohorts of one call of `run` have in common."""
+
+    experiment: Experiment
+    dataset: Dataset | Source
+    setup: Setup
+    mesh: meshes.Mesh
+    root: Path
+    missing: list[int]  # seeds whose records are to be written
+    command: str
+    policy: SavePolicy
+    console: Console
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its checkpoints depend on."""
+        return planning.saved_settings(self.experiment, self.dataset)
+
+
+def _resolved_by_first(experiment: Experiment, root: Path, seed: int) -> Experiment:
+    """The same as the first process sees it, who alone knows for certain what there is."""
+    config: dict[str, Any] = processes.of_first(lambda: config_of(planning.resolved(experiment, root, seed)))
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
+    }
+    return dataclasses.replace(experiment, **fields)
+
+
+def _run_together(job: _Job, seeds: list[int]) -> None:
+    experiment, setup = job.experiment, job.setup
+    checkpoints = Checkpoints(cohort_dir(job.root, experiment.name, seeds))
+    title = f"{experiment.name} seed{'s' if len(seeds) > 1 else ''} {' '.join(map(str, seeds))}"
+    # From here on, as compiling takes long: a process that a signal ended alone would leave the others waiting for it.
+    with contextlib.closing(checkpoints), StopSignals() as signals:
+        # Before anything is compiled, and before the arrays are read: another network's would be taken for damaged.
+        there = checkpoints.config()
+        if there is not None:
+            planning.refuse_other_settings(checkpoints.folder, there, job.settings)
+        feed = make_feed(job.dataset, setup, job.mesh, seeds[0])
+        state = initial_state(setup, job.dataset.num_classes, seeds, meshes.replicated(job.mesh))
+        cohort = Cohort(setup, job.mesh, seeds, feed, state)
+        _resume(cohort, checkpoints, title, job.console)
+        with RunProgress(title, setup.total_steps, experiment.batch_size, cohort.step, job.console) as progress:
+            _train(cohort, checkpoints, job, signals, progress)
+        if processes.is_first():
+            _write_records(cohort, job)
+
+
+def _resume(cohort: Cohort, checkpoints: Checkpoints, title: str, console: Console) -> None:
+    """Bring a cohort to its newest checkpoint, if there is one."""
+
+    def report(sentence: str) -> None:
+        console.print(sentence, highlight=False, soft_wrap=True)
+
+    if processes.of_first(checkpoints.latest) != checkpoints.latest():
+        raise ConfigError(f"{checkpoints.folder}: the processes see different files there; --runs has to be shared.")
+    snapshot = checkpoints.restore(cohort.state, report)
+    if snapshot is not None:
+        cohort.resume(snapshot.state, snapshot.steps, snapshot.rows)
+        report(f"{title}  resumed at step {cohort.step} of {cohort.setup.total_steps}")
+
+
+def _train(cohort: Cohort, checkpoints: Checkpoints, job: _Job, signals: StopSignals, progress: RunProgress) -> None:
+    """Take a cohort to its last step, saving on the way.
+
+    Raises:
+      Stopped: If a signal asked for it, when the checkpoint is on disk.
+    """
+    policy, wishes = job.policy, processes.Wishes(job.mesh)
+    saved_at, saved_epochs = time.monotonic(), len(cohort.rows)
+
+    def save() -> None:
+        nonlocal saved_at, saved_epochs
+        cohort.read_all(progress)
+        if checkpoints.latest() != cohort.step:
+            checkpoints.save(Snapshot(cohort.state, cohort.steps(), cohort.rows, job.settings))
+        saved_at, saved_epochs = time.monotonic(), len(cohort.rows)
+
+    for _ in cohort.advance(progress, checkpoints.newest):
+        stop, due = wishes.tell(signals.received or 0, time.monotonic() - saved_at >= 60 * policy.minutes)
+        if stop:
+            save()
+            checkpoints.wait()
+            raise Stopped(
+                stop,
+                f"Stopped at step {cohort.step} of {cohort.setup.total_steps}, saved in {checkpoints.folder}. "
+                "The same command resumes (without --fresh).",
+            )
+        if due or len(cohort.rows) - saved_epochs >= policy.epochs or cohort.finished:
+            save()
+    checkpoints.wait()
+
+
+def _write_records(cohort: Cohort, job: _Job) -> None:
+    experiment = cohort.setup.experiment
+    environment = records.environment(job.mesh.size)
+    environment["versions"]["dataset"] = job.dataset.name
+    steps = cohort.steps()
+    for i, seed in enumerate(cohort.seeds):
+        if seed not in job.missing:
+            continue
+        record = records.Record(
+            name=experiment.name,
+            group=experiment.group,
+            seed=seed,
+            config=config_of(experiment),
+            versions=environment["versions"],
+            device=environment["device"],
+            command=job.command,
+            history=[rows[i] for rows in cohort.rows],
+        )
+        own = Steps(**{field: values[i] for field, values in steps._asdict().items()})
+        records.write(job.root, record, own)

@@ -1,0 +1,110 @@
+"""The state of a run: plain arrays, so that it can be jitted, vmapped, sharded, donated and saved as it is."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import lcam_optax
+from train.data.dataset import Dataset, Source
+from train.experiments import ConfigError, Experiment
+from train.recipe.modes import make_model
+from train.recipe.optimizer import initial_params, make_optimizer
+
+
+class TrainState(NamedTuple):
+    """Everything that changes while a run goes on; with a leading axis where several seeds run together."""
+
+    params: Any  # float32; the network's, in the form of `train.recipe.optimizer.initial_params`
+    batch_stats: nnx.State  # float32
+    opt_state: optax.OptState
+    observed: lcam_optax.EpochMeanState  # where the losses lie, for the record: kept for SGD as well
+    step: jax.Array  # shape=(), int32; steps made
+    seed: jax.Array  # shape=(), uint32
+
+
+class Setup(NamedTuple):
+    """What stays the same in all epochs of an experiment."""
+
+    experiment: Experiment
+    graphdef: nnx.GraphDef
+    train_size: int
+    image_shape: tuple[int, int, int]
+
+    @property
+    def full_batches(self) -> int:
+        """Batches of the full size in an epoch."""
+        return self.train_size // self.experiment.batch_size
+
+    @property
+    def last_batch(self) -> int:
+        """Images in the short last batch; 0 if there is none or it is dropped."""
+        return 0 if self.experiment.drop_last else self.train_size % self.experiment.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch."""
+        return self.full_batches + bool(self.last_batch)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of a whole run."""
+        return self.experiment.epochs * self.steps_per_epoch
+
+
+def make_setup(experiment: Experiment, dataset: Dataset | Source) -> Setup:
+    """Fit an experiment to a data set.
+
+    Raises:
+      ConfigError: If they do not fit.
+    """
+    channels = dataset.image_shape[-1]
+    if len(experiment.mean) != channels:
+        raise ConfigError(
+            f"{experiment.name}: mean and std have {len(experiment.mean)} numbers, but the images of {dataset.name} "
+            f"have {channels} channels; pass as many, such as --mean{' 0.5' * channels} --std{' 0.5' * channels}."
+        )
+    if experiment.batch_size > dataset.train_size:
+        raise ConfigError(
+            f"{experiment.name}: batch_size is {experiment.batch_size}, but {dataset.name} has only "
+            f"{dataset.train_size} training images."
+        )
+    make = functools.partial(make_model, experiment, dataset.num_classes, dataset.image_shape)
+    model = nnx.eval_shape(lambda: make(jax.random.key(0)))
+    graphdef = nnx.split(model, nnx.Param, nnx.BatchStat)[0]
+    setup = Setup(experiment, graphdef, dataset.train_size, dataset.image_shape)
+    if setup.total_steps >= 2**31:
+        raise ConfigError(f"{experiment.name}: {setup.total_steps} steps, allowed: below 2^31; run fewer epochs.")
+    return setup
+
+
+def initial_state(setup: Setup, num_classes: int, seeds: Sequence[int], sharding: jax.sharding.Sharding) -> TrainState:
+    """Make the state of several seeds before the first step, with a leading axis of seeds."""
+    make = jax.vmap(lambda seed: init_state(setup, num_classes, seed))
+    return jax.jit(make, out_shardings=sharding)(np.asarray(seeds, np.uint32))
+
+
+def init_state(setup: Setup, num_classes: int, seed: jax.Array) -> TrainState:
+    """Make the state before the first step; all of it follows from the seed."""
+    model = make_model(setup.experiment, num_classes, setup.image_shape, stream(seed, "init"))
+    _, network, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
+    params = initial_params(setup.experiment, network)
+    optimizer = make_optimizer(setup.experiment, setup.steps_per_epoch, seed)
+    return TrainState(
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
+        observed=lcam_optax.epoch_mean(setup.steps_per_epoch).init(),
+        step=jnp.zeros((), jnp.int32),
+        seed=seed.astype(jnp.uint32),
+    )
+
+
+def stream(seed: jax.Array, purpose: str) -> jax.Array:
+    """A PRNG key for one purpose; the purposes are independent of each other."""
+    return jax.random.fold_in(jax.random.key(seed), ("init", "order", "augment", "dropout").index(purpose))

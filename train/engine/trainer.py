@@ -1,0 +1,255 @@
+"""Seeds that run together as one program: their state, what they have seen, and how they go on."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train.engine import devices as meshes
+from train.engine.batches import Feed
+from train.engine.progress import RunProgress
+from train.engine.state import Setup, TrainState
+from train.engine.step import (
+    Evaluation,
+    Images,
+    StepMetrics,
+    all_finite,
+    calibration_program,
+    compiled,
+    evaluation_program,
+    slice_program,
+)
+from train.recipe.modes import num_stages, stage_of, training_flops
+from train.recipe.optimizer import evaluates_elsewhere
+from train.recipe.schedules import learning_rate
+
+# The most steps in one program: few enough for a person to see progress, enough to hide the dispatch.
+_SLICE_STEPS = 30
+# As a stop is answered after a slice: what a few CPU cores do in seconds, in operations. A GPU does 30 steps in those.
+_SLICE_FLOPS_ON_CPU = 1.25e12
+# Of the images that a streamed slice puts on each device, in bytes; the next slice's are put there meanwhile. Runs in
+# memory are cut alike.
+_SLICE_IMAGES = 2**28
+# For batch statistics found anew: batches of a whole running mean.
+_CALIBRATION_STEPS = 30
+_EVALUATION_BATCH = 500
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on: the message says where it stood and what to do."""
+
+
+class Cohort:
+    """One or several seeds of an experiment.
+
+    Attributes:
+      setup: What does not change.
+      seeds: In the order of the leading axis of all arrays.
+      state: After the last step; owned, as each slice donates it.
+      rows: The history: epochs, in each the row of every seed.
+    """
+
+    def __init__(self, setup: Setup, mesh: meshes.Mesh, seeds: list[int], feed: Feed, state: TrainState):
+        self.setup, self.seeds, self.state = setup, seeds, state
+        self.rows: list[list[dict[str, Any]]] = []
+        self._feed = feed
+        self._seen: list[StepMetrics] = []  # NumPy, [seeds, steps], one slice each
+        self._unread: list[StepMetrics] = []  # on the device
+        self._step = 0
+        self._slices = _cut(setup, _slice_steps(setup, mesh, len(seeds)))
+        compile_program = functools.partial(compiled, mesh=mesh, seeds=len(seeds))
+        # Each is compiled when it is first called.
+        stages = range(num_stages(setup.experiment))
+
+        @functools.cache
+        def program(stage: int, steps: int, batch: int) -> Callable[[TrainState, Images], Any]:
+            sliced = slice_program(setup, mesh, steps, batch, stage=stage, streamed=feed.streamed)
+            return compile_program(sliced, donate=True)
+
+        self._program = program
+        size = meshes.padded_size(min(_EVALUATION_BATCH, feed.test_size), mesh)
+        self._evaluations = [
+            compile_program(evaluation_program(setup, mesh, size, stage=stage), donate=False) for stage in stages
+        ]
+        self._calibration = (min(_CALIBRATION_STEPS, setup.full_batches), setup.experiment.batch_size)
+        self._calibrate = compile_program(
+            calibration_program(setup, mesh, *self._calibration, streamed=feed.streamed), donate=False
+        )
+        self._state_is_finite = compile_program(lambda state, _: all_finite(state), donate=False)
+
+    @property
+    def step(self) -> int:
+        """Steps made."""
+        return self._step
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return len(self.rows) == self.setup.experiment.epochs
+
+    def resume(self, state: TrainState, steps: StepMetrics, rows: list[list[dict[str, Any]]]) -> None:
+        """Go on from a state and what was seen until then."""
+        self.state, self._seen, self.rows = state, [steps], rows
+        self._step = steps.loss.shape[1]
+
+    def steps(self) -> StepMetrics:
+        """All steps that have been read; NumPy, [seeds, steps]."""
+        return StepMetrics(*(np.concatenate(parts, axis=1) for parts in zip(*self._seen, strict=True)))
+
+    def advance(self, progress: RunProgress, last_good: Callable[[], Path | None]) -> Iterator[None]:
+        """Train to the end, handing back control after each slice; the last slice of an epoch is evaluated first.
+
+        Args:
+          progress: Is shown everything.
+          last_good: Tells of the newest checkpoint, for messages.
+
+        Raises:
+          RunError: If a loss or the state is not finite, unless such steps are skipped.
+        """
+        self._last_good = last_good
+        while not self.finished:
+            started = time.perf_counter()
+            done = self._step - len(self.rows) * self.setup.steps_per_epoch
+            for key in _after(done, self._slices):
+                self._take(key)
+                # The slice before is read while this one runs, so that reading waits for nothing.
+                self._read(progress, keep=1)
+                if self._step % self.setup.steps_per_epoch:
+                    yield
+            self.read_all(progress)
+            self._end_epoch(time.perf_counter() - started, progress)
+            yield
+
+    def read_all(self, progress: RunProgress) -> None:
+        """Wait for every step made and read what it saw.
+
+        Raises:
+          RunError: If a loss or the state is not finite, unless such steps are skipped.
+        """
+        self._read(progress, keep=0)
+        if self.setup.experiment.nonfinite == "skip":
+            return
+        # A finite loss may have a gradient that is not, or a step that overflows.
+        finite = jax.device_get(self._state_is_finite(self.state, None))
+        what = "parameters, batch statistics or optimizer state"
+        self._check(finite, lambda i: f"{what} after {self._at(self._step - 1)} are not finite")
+
+    def _take(self, key: tuple[int, int]) -> None:
+        data = self._feed.training(self._step, *key)
+        with jax.transfer_guard("disallow"):
+            self.state, metrics = self._program(self._stage, *key)(self.state, data)
+        self._unread.append(metrics)
+        self._step += key[0]
+
+    def _read(self, progress: RunProgress, keep: int) -> None:
+        while len(self._unread) > keep:
+            metrics = jax.device_get(self._unread.pop(0))
+            self._check_losses(metrics)
+            self._seen.append(metrics)
+            progress.steps(*metrics)
+
+    def _check_losses(self, metrics: StepMetrics) -> None:
+        finite = np.isfinite(metrics.loss)
+        first = int(np.argmin(finite.all(axis=0)))
+        step = sum(part.loss.shape[1] for part in self._seen) + first
+
+        def told(i: int) -> str:
+            loss, momentum = metrics.loss[i, first], metrics.momentum[i, first]
+            return f"the loss of {self._at(step)} and momentum {momentum:.3g} is {loss}"
+
+        self._check(finite[:, first], told)
+
+    def _check(self, finite: np.ndarray, told: Callable[[int], str]) -> None:
+        """Stop if a seed's number is not finite, [seeds], unless such steps are skipped."""
+        if finite.all() or self.setup.experiment.nonfinite == "skip":
+            return
+        i = int(np.argmin(finite))
+        raise RunError(
+            f"{self.setup.experiment.name}, seed {self.seeds[i]}: {told(i)}. Last good checkpoint: "
+            f"{self._last_good() or 'none yet'}. With --nonfinite skip the same command goes on from there and leaves "
+            "such steps out; a smaller --learning-rate needs --fresh or another --runs."
+        )
+
+    def _at(self, step: int) -> str:
+        return f"step {step} (epoch {step // self.setup.steps_per_epoch}) at learning rate {self._rate(step):.3g}"
+
+    @property
+    def _stage(self) -> int:
+        return stage_of(self.setup.experiment, len(self.rows))
+
+    def _judged(self) -> TrainState:
+        """The state to evaluate: that after the last step, with the batch statistics of the parameters judged."""
+        if not evaluates_elsewhere(self.setup.experiment):
+            return self.state
+        first = self._step - self.setup.steps_per_epoch
+        data = self._feed.training(first, *self._calibration)
+        at_start = self.state._replace(step=jnp.full_like(self.state.step, first))
+        return self.state._replace(batch_stats=self._calibrate(at_start, data))
+
+    def _rate(self, step: int) -> float:
+        return float(learning_rate(self.setup.experiment, self.setup.steps_per_epoch)(np.int32(step)))
+
+    def _end_epoch(self, seconds: float, progress: RunProgress) -> None:
+        state, evaluate = self._judged(), self._evaluations[self._stage]
+        parts = [jax.device_get(evaluate(state, data)) for data in self._feed.test()]
+        evaluation = Evaluation(*(np.sum(values, axis=0) for values in zip(*parts, strict=True)))
+        self._check(
+            np.isfinite(evaluation.loss),
+            lambda i: f"the test loss after {self._at(self._step - 1)} is {evaluation.loss[i]}",
+        )
+        number = self.setup.steps_per_epoch
+        steps = StepMetrics(*(values[:, -number:] for values in self.steps()))
+        taken = np.isfinite(steps.loss)
+        size = self._feed.test_size
+        self.rows.append(
+            [
+                {
+                    "epoch": len(self.rows),
+                    "train_loss": float(steps.loss[i].mean(where=taken[i])) if taken[i].any() else float("nan"),
+                    "test_error": 100 * int(evaluation.wrong[i]) / size,
+                    "test_loss": float(evaluation.loss[i]) / size,
+                    "learning_rate": self._rate(self._step - 1),
+                    "below_fraction": float(steps.below[i].mean()),
+                    "mean_momentum": float(steps.momentum[i].mean()),
+                    "skipped_steps": number - int(taken[i].sum()),
+                    "seconds": seconds,
+                }
+                for i in range(len(self.seeds))
+            ]
+        )
+        progress.epoch(self.setup.experiment.epochs, self.rows[-1])
+
+
+def _slice_steps(setup: Setup, mesh: meshes.Mesh, seeds: int) -> int:
+    """How many steps a slice has, the same for each part of a run."""
+    height, width, channels = setup.image_shape
+    batch = setup.experiment.batch_size
+    steps = min(_SLICE_STEPS, setup.full_batches, mesh.size * _SLICE_IMAGES // (batch * height * width * channels))
+    if mesh.devices.flat[0].platform == "cpu":
+        flops = seeds * batch * training_flops(setup.experiment, setup.image_shape)
+        steps = min(steps, int(_SLICE_FLOPS_ON_CPU / flops))
+    return max(steps, 1)
+
+
+def _after(done: int, slices: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What is left of an epoch; a run that comes from a machine that cuts otherwise may be within a slice."""
+    for steps, batch in slices:
+        if done < steps:
+            yield steps - done, batch
+        done = max(done - steps, 0)
+
+
+def _cut(setup: Setup, length: int) -> list[tuple[int, int]]:
+    """The slices of an epoch as (steps, batch size); the same in every epoch, so that a resumed run cuts alike."""
+    number, rest = divmod(setup.full_batches, length)
+    slices = [(length, setup.experiment.batch_size)] * number
+    if rest:
+        slices.append((rest, setup.experiment.batch_size))
+    if setup.last_batch:
+        slices.append((1, setup.last_batch))
+    return slices

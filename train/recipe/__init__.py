@@ -1,0 +1,1 @@
+"""How a network learns: the network and its training mode, the optimizer, the learning rate."""

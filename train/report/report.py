@@ -1,0 +1,211 @@
+"""What the stored runs say: tables and figures, made from their records alone."""
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from train import files
+from train.records import Record, RecordError, read_all
+from train.report import figures, tables
+from train.report.statistics import BASELINE, Group, analyse
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """A report that was written.
+
+    Attributes:
+      groups: the statistics of each group.
+      left_out: why runs or figures are missing, and whose steps were skipped, a sentence each.
+      paths: the files written: `report.md`, `report.json`, then the figures.
+    """
+
+    groups: tuple[Group, ...]
+    left_out: tuple[str, ...]
+    paths: tuple[Path, ...]
+
+    def show(self, console: Console) -> None:
+        """Prints the main tables, what was left out, and the paths."""
+        for group in self.groups:
+            console.print(tables.final_errors(group))
+            if group.baseline is not None:
+                console.print(tables.differences(group))
+            if group.controlled:
+                console.print(tables.controlled(group))
+        for reason in self.left_out:
+            console.print(Text(f"LEFT OUT: {reason}", style="bold red"))
+        for path in self.paths:
+            if path.suffix != ".svg":  # Each stands beside a PNG of its name.
+                # Never broken into lines, so that it can be copied.
+                console.print(Text(str(path)), soft_wrap=True)
+
+
+def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE) -> Report:
+    """Writes `report.md`, `report.json` and the figures of all finished runs under a folder.
+
+    Args:
+      root: folder of all runs, or of one group's.
+      out: where to write; by default `report` in the folder of runs.
+      baseline: the arm of each group that the others are held against.
+
+    Returns:
+      The statistics and the files. Runs that are damaged, unfinished, or of other settings than the
+      rest of their arm are named in `left_out` and in every form of the report.
+
+    Raises:
+      RecordError: if there is nothing to report.
+    """
+    damaged: list[RecordError] = []
+    finished, left_out = _comparable(read_all(root, damaged=damaged))
+    left_out = [*map(str, damaged), *left_out]
+    if not finished:
+        raise RecordError(f"{root}: no finished run to report: {'; '.join(left_out)}")
+    out = root / "report" if out is None else out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"{out}: cannot be written: {error.strerror}; name another folder with --out") from error
+    finished.sort(key=lambda record: record.group)
+    groups = tuple(
+        analyse(list(records), baseline) for _, records in itertools.groupby(finished, key=lambda record: record.group)
+    )
+    sections, paths = ["# Report\n"], []
+    for group in groups:
+        drawn, missing = _draw(group, out)
+        left_out += [*missing, *_skipped(group)]
+        paths += drawn
+        sections += _section(group, drawn)
+    if left_out:
+        sections[1:1] = ["**Left out:**\n", *(f"- {reason}" for reason in left_out), ""]
+    numbers = {"groups": [_numbers(group) for group in groups], "left_out": left_out}
+    documents = {
+        out / "report.md": "\n".join(sections),
+        out / "report.json": files.dumps(numbers),
+    }
+    for path, text in documents.items():
+        files.write_atomically(path, text.encode())
+    return Report(groups=groups, left_out=tuple(left_out), paths=(*documents, *paths))
+
+
+def _comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """The runs that may be averaged, and why the others may not."""
+    kept, left_out = [], []
+    for name, runs in itertools.groupby(records, key=lambda record: record.name):
+        finished = []
+        for run in runs:
+            if run.finished:
+                finished.append(run)
+            else:
+                left_out.append(
+                    f"{name}, seed {run.seed}: {len(run.history)} of {run.config['epochs']} epochs "
+                    "done; run it again to finish it"
+                )
+        differing = tables.differing_settings(finished)
+        if differing:
+            left_out.append(
+                f"{name}: its runs differ in {', '.join(differing)} and have no common "
+                "mean; keep runs of different settings in different folders"
+            )
+        else:
+            kept += finished
+    return kept, left_out
+
+
+def _draw(group: Group, out: Path) -> tuple[list[Path], list[str]]:
+    """Draws the figures of a group; returns their paths, and why some are missing."""
+    shared = tables.common_settings(record for arm in group.arms for record in arm.records)
+    title = group.name
+    if "dataset" in shared:
+        title += f", {shared['dataset']}"
+    if {"depth", "width"} <= shared.keys():
+        title += f", WRN-{shared['depth']}-{shared['width']}"
+    stem = group.name.replace("/", "-")
+    runs = {group.short(arm.name): arm.records for arm in group.arms}
+    paths = [*figures.save(figures.curves(runs, title), out / f"{stem}-curves")]
+    rows = [
+        dataclasses.replace(comparison, name=group.short(comparison.name))
+        for comparison in group.comparisons
+        if math.isfinite(comparison.difference.mean)
+    ]
+    if group.baseline and rows:
+        drawing = figures.forest(rows, group.short(group.baseline), title)
+        paths += figures.save(drawing, out / f"{stem}-differences")
+    left_out = []
+    for name, (run, *_) in runs.items():
+        if run.config.get("momentum_below") == run.config.get("momentum_above"):
+            continue
+        try:
+            paths += _draw_steps(run, out / f"{stem}-{name.replace('/', '-')}-steps")
+        except RecordError as error:
+            left_out.append(f"the figure of single steps: {error}")
+    return paths, left_out
+
+
+def _skipped(group: Group) -> Iterator[str]:
+    """Which runs left steps out, a sentence each."""
+    for record in itertools.chain.from_iterable(arm.records for arm in group.arms):
+        skipped = sum(int(row.get("skipped_steps", 0)) for row in record.history)
+        if skipped:
+            yield f"{record.name}, seed {record.seed}: {skipped} steps, at numbers that were not finite"
+
+
+def _draw_steps(run: Record, path: Path) -> tuple[Path, Path]:
+    """Draws the first, the middle and the last epoch of a run."""
+    last = len(run.history) - 1
+    chosen = sorted({0, last // 2, last})
+    return figures.save(figures.steps(run, chosen, f"{run.name}, seed {run.seed}"), path)
+
+
+def _section(group: Group, drawn: Sequence[Path]) -> Iterator[str]:
+    """The part of `report.md` about one group."""
+    yield f"## {group.name}\n"
+    if group.baseline is None:
+        yield "The baseline has no finished runs: nothing is compared.\n"
+    parts = [tables.final_errors, tables.best_errors, tables.settings]
+    if group.baseline is not None:
+        parts[1:1] = [tables.differences, tables.epochs]
+    if group.controlled:
+        parts[-2:-2] = [tables.controlled]
+    for part in parts:
+        yield part(group).markdown()
+    for path in drawn:
+        if path.suffix == ".png":
+            yield f"![{path.stem}]({path.name})\n"
+    records = [record for arm in group.arms for record in arm.records]
+    yield "### Provenance\n"
+    for label, values in (
+        ("Command", [record.command for record in records]),
+        ("Device", [json.dumps(record.device, sort_keys=True) for record in records]),
+        ("Versions", [json.dumps(record.versions, sort_keys=True) for record in records]),
+    ):
+        for value in dict.fromkeys(values):
+            yield f"- {label}: `{value}`"
+    yield ""
+
+
+def _numbers(group: Group) -> dict[str, Any]:
+    """The part of `report.json` about one group."""
+    return {
+        "name": group.name,
+        "baseline": group.baseline,
+        "arms": [
+            {
+                "name": arm.name,
+                "seeds": [record.seed for record in arm.records],
+                "final_test_error": dataclasses.asdict(arm.final),
+                "best_test_error": dataclasses.asdict(arm.best),
+                "epochs_to_baseline": arm.reached,
+                "median_epochs_to_baseline": arm.median_reached,
+            }
+            for arm in group.arms
+        ],
+        "comparisons": [dataclasses.asdict(comparison) for comparison in group.comparisons],
+        "controlled": [dataclasses.asdict(comparison) for comparison in group.controlled],
+    }

@@ -1,0 +1,256 @@
+"""The tables of a report, the same ones for the terminal and for Markdown."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import rich.box
+import rich.table
+import rich.text
+from rich.console import Group as Lines
+
+from train.experiments import DEFAULTS
+from train.records import Record
+from train.report.statistics import Arm, Comparison, Estimate, Group
+
+NONE = "n/a"
+SETTINGS = (
+    "dataset",
+    "depth",
+    "width",
+    "epochs",
+    "batch_size",
+    "training",
+    "activation",
+    "optimizer",
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "momentum_below",
+    "momentum_above",
+    "phase",
+    "follows",
+    "nesterov",
+    "delay",
+)
+
+
+# Names differ by nature; of what was tried, the table shows what was chosen.
+_NOT_COMPARED = ("name", "learning_rates", "weight_decays", "tuning_seeds")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """Cells of text under a title, the arm in the first column."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str
+
+    def markdown(self) -> str:
+        """The table in GitHub's Markdown, its title a heading of the third level."""
+        rules = [":--", *["--:"] * (len(self.columns) - 1)]
+        lines = [f"| {' | '.join(cells)} |" for cells in (self.columns, rules, *self.rows)]
+        return "\n".join([f"### {self.title}", "", *lines, "", self.note, ""])
+
+    def __rich__(self) -> Lines:
+        table = rich.table.Table(title=self.title, title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
+        table.add_column(self.columns[0], overflow="fold")
+        for index, column in enumerate(self.columns[1:], 1):
+            # On a narrow terminal headings and names may be broken, numbers may not.
+            width = max((len(row[index]) for row in self.rows), default=0)
+            table.add_column(column, justify="right", min_width=width)
+        for row in self.rows:
+            table.add_row(*(rich.text.Text(cell) for cell in row))
+        return Lines(table, rich.text.Text(self.note, style="dim"), "")
+
+
+def final_errors(group: Group) -> Table:
+    """Test errors after the last epoch: the result."""
+    note = "After the last epoch. Interval: of the mean, by Student's t over seeds."
+    return _errors(group, f"final {_what_error(group)} (%)", [arm.final for arm in group.arms], note)
+
+
+def best_errors(group: Group) -> Table:
+    """Lowest test errors of any epoch, labelled as selected."""
+    note = (
+        "Selected on the test set and therefore optimistic: only for comparison with published "
+        "best errors, never with final errors."
+    )
+    return _errors(group, f"best {_what_error(group)} of any epoch (%)", [arm.best for arm in group.arms], note)
+
+
+def _what_error(group: Group) -> str:
+    held_out = any(_settings_of(record)["holdout"] for arm in group.arms for record in arm.records)
+    return "error on training images held out" if held_out else "test error"
+
+
+def common_settings(records: Iterable[Record]) -> dict[str, Any]:
+    """Those of the `SETTINGS` that all these runs share; of no run, all of them."""
+    configs = [_settings_of(record) for record in records]
+    first = configs[0] if configs else {}
+    return {key: first.get(key) for key in SETTINGS if all(config[key] == first[key] for config in configs)}
+
+
+def differing_settings(records: Iterable[Record]) -> list[str]:
+    """The settings, of all there are, that these runs do not share; in the order of an experiment's."""
+    configs = [_settings_of(record) for record in records]
+    keys = dict.fromkeys(key for config in configs for key in config)
+    return [key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)]
+
+
+def _settings_of(record: Record) -> dict[str, Any]:
+    """A run's settings, with what a control took from another run told as such: it differs from seed to seed."""
+    config = DEFAULTS | record.config
+    if not config["follows"]:
+        return config
+    if config["phase"] == "none":
+        return config | {"momentum_below": "its mean", "momentum_above": "its mean"}
+    return config | {"random_probability": "its share"}
+
+
+def _errors(group: Group, title: str, estimates: Sequence[Estimate], note: str) -> Table:
+    return Table(
+        title=f"{group.name}: {title}",
+        columns=("Arm", "Runs", "Mean", "Standard deviation", "95 % interval"),
+        rows=[
+            (
+                group.short(arm.name),
+                str(len(estimate.values)),
+                _number(estimate.mean),
+                _number(estimate.deviation),
+                _interval(estimate),
+            )
+            for arm, estimate in zip(group.arms, estimates, strict=True)
+        ],
+        note=note,
+    )
+
+
+def differences(group: Group) -> Table:
+    """Final errors of the arms against the baseline's, paired by seed, with tests."""
+    baseline = group.arms[0]
+    test_count = sum(math.isfinite(comparison.p_value) for comparison in group.comparisons)
+    note = (
+        "Mean of arm minus baseline, paired by seed; negative: the arm is better. p: two-sided "
+        f"paired t-test; by Holm: corrected for the {test_count} tests of this table."
+    )
+    for arm, comparison in zip(group.arms[1:], group.comparisons, strict=True):
+        pairs = len(comparison.seeds)
+        if not pairs == len(arm.records) == len(baseline.records):
+            note += (
+                f" {group.short(arm.name)}: {len(arm.records)} runs against the baseline's "
+                f"{len(baseline.records)}, {pairs} of them with the same seed."
+            )
+        if pairs > 1 and math.isnan(comparison.p_value):
+            note += f" {group.short(arm.name)}: all differences are equal or one is not a number; no interval, no test."
+    return _comparisons(
+        f"{group.name}: final {_what_error(group)} against {group.short(baseline.name)} (percentage points)",
+        [(group.short(comparison.name), comparison) for comparison in group.comparisons],
+        note,
+    )
+
+
+def controlled(group: Group) -> Table:
+    """Final errors of the arms that controls follow, against those of these controls."""
+    note = (
+        "Mean of arm minus control, paired by seed; negative: the arm does better than its momenta without the loss. "
+        f"p: two-sided paired t-test; by Holm: corrected for the {len(group.controlled)} tests of this table."
+    )
+    return _comparisons(
+        f"{group.name}: final {_what_error(group)} against what does not look at the loss (percentage points)",
+        [(f"{group.short(c.name)} minus {group.short(c.against)}", c) for c in group.controlled],
+        note,
+    )
+
+
+def _comparisons(title: str, rows: Sequence[tuple[str, Comparison]], note: str) -> Table:
+    return Table(
+        title=title,
+        columns=("Arm", "Pairs", "Difference", "95 % interval", "p", "p by Holm"),
+        rows=[
+            (
+                name,
+                str(len(comparison.seeds)),
+                _number(comparison.difference.mean, "+.2f"),
+                _interval(comparison.difference, "+.2f"),
+                _probability(comparison.p_value),
+                _probability(comparison.p_holm),
+            )
+            for name, comparison in rows
+        ],
+        note=note,
+    )
+
+
+def epochs(group: Group) -> Table:
+    """How soon the runs of each arm got to the baseline's final error."""
+    baseline = group.arms[0]
+    return Table(
+        title=f"{group.name}: epochs to the final {_what_error(group)} of {group.short(baseline.name)} "
+        f"({_number(baseline.final.mean)} %)",
+        columns=("Arm", "Runs that got there", "Median epochs", "Epochs of each run"),
+        rows=[
+            (
+                group.short(arm.name),
+                f"{sum(epoch is not None for epoch in arm.reached)} of {len(arm.reached)}",
+                _median_epochs(arm),
+                ", ".join(
+                    f"never in {len(record.history)}" if epoch is None else str(epoch)
+                    for record, epoch in zip(arm.records, arm.reached, strict=True)
+                ),
+            )
+            for arm in group.arms
+        ],
+        note="Epochs until the test error of a run was first at or below the baseline's mean final "
+        "error. Runs that never got there are censored at their last epoch and count as later than "
+        "all others in the median.",
+    )
+
+
+def _median_epochs(arm: Arm) -> str:
+    if math.isfinite(arm.median_reached):
+        return f"{arm.median_reached:g}"
+    return f"more than {max(len(record.history) for record in arm.records)}"
+
+
+def settings(group: Group) -> Table:
+    """What the arms have in common of the `SETTINGS`, all that they differ in, and how long they took."""
+    records = [record for arm in group.arms for record in arm.records]
+    shared = common_settings(records)
+    differing = [key for key in differing_settings(records) if key not in _NOT_COMPARED]
+    rows = []
+    for arm in group.arms:
+        seconds = [epoch["seconds"] for record in arm.records for epoch in record.history]
+        config = _settings_of(arm.records[0])
+        rows.append(
+            (
+                group.short(arm.name),
+                *(str(config[key]) for key in differing),
+                _number(sum(seconds) / len(arm.records) / 60),
+            )
+        )
+    return Table(
+        title=f"{group.name}: settings",
+        columns=("Arm", *(key.replace("_", " ") for key in differing), "minutes a run"),
+        rows=rows,
+        note="All arms: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shared.items() if v != "") + ".",
+    )
+
+
+def _number(value: float, form: str = ".2f") -> str:
+    return format(value, form) if math.isfinite(value) else NONE
+
+
+def _interval(estimate: Estimate, form: str = ".2f") -> str:
+    low, high = estimate.interval
+    return f"{low:{form}} to {high:{form}}" if math.isfinite(low) else NONE
+
+
+def _probability(p_value: float) -> str:
+    """A p-value to three places."""
+    if not math.isfinite(p_value):
+        return NONE
+    return f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"

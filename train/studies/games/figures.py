@@ -1,0 +1,100 @@
+"""The pictures of `train.studies.games.games` and `train.studies.games.gan`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from train.report import figures
+from train.studies.games.games import ARMS, GAMES, Found, path
+from train.studies.games.gan import Gan, Tuned
+
+# On these two games both aligned forms walk as the forms without the rule do, or, of consensus, as SGD.
+_LOOKS: dict[str, dict[str, Any]] = {
+    "sgd": {"color": figures.BLACK, "linestyle": "-", "marker": "o"},
+    "adam": {"color": figures.GREY, "linestyle": (0, (1.2, 1.2)), "marker": "s"},
+    "consensus": {"color": "#E69F00", "linestyle": (0, (6, 1.5, 1.2, 1.5)), "marker": "v"},
+    "sga": {"color": figures.BLUE, "linestyle": (0, (5, 1.5)), "marker": "D"},
+    "optimistic": {"color": figures.VERMILLION, "linestyle": "-", "marker": "^"},
+    "extragradient": {"color": "#009E73", "linestyle": (0, (3, 1, 1, 1)), "marker": "P"},
+}
+_SHOWN = {"bilinear": (0.2, 40), "weak-attractor": (0.004, 200)}  # learning rate and steps of the paths
+
+
+@figures.styled
+def small(found: Mapping[str, Mapping[str, Found]]) -> Figure:
+    """Draw two games, a row each: paths at one learning rate, and steps to converge at all."""
+    figure = Figure(figsize=(7.2, 6.8), layout="constrained")
+    grid = figure.subplots(len(_SHOWN), 2, squeeze=False)
+    for (left, right), (name, (rate, steps)) in zip(grid, _SHOWN.items(), strict=True):
+        _paths(left, name, rate, steps)
+        left.set_title(f"{GAMES[name].title}, learning rate {rate:g}, {steps} steps", loc="left")
+        for arm, look in _LOOKS.items():
+            each = found[name][arm]
+            right.plot(
+                each.rates[each.converged], each.steps[each.converged], markersize=3.5, markevery=4, label=arm, **look
+            )
+        right.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="steps to converge")
+        right.set_xlim(each.rates[0], each.rates[-1])
+    handles = [Line2D([], [], label=arm, markersize=4.5, **look) for arm, look in _LOOKS.items()]
+    caption = (
+        "Crosses: the start. Pluses: the fixed point. Right: only the learning rates at which a method converges;\n"
+        "one that does at none has no line. On the bilinear game sga and consensus are the same."
+    )
+    figures.frame(figure, "Small games", caption, handles)
+    return figure
+
+
+@figures.styled
+def samples(how: Gan, tuned: Mapping[tuple[str, str], Tuned]) -> Figure:
+    """Draw the samples of the first final run of each arm, an inner optimizer a row, a method a column."""
+    rows = list(dict.fromkeys(inner for inner, _ in tuned))
+    columns = list(dict.fromkeys(method for _, method in tuned))
+    figure = Figure(figsize=(1.6 * len(columns), 1.9 * len(rows) + 0.9), layout="constrained")
+    grid = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
+    reach = how.radius + 10 * how.deviation
+    for (inner, method), numbers in tuned.items():
+        axes = grid[rows.index(inner), columns.index(method)]
+        _ring(axes, how)
+        axes.plot(
+            *numbers.final.samples[0].T,
+            ".",
+            color=figures.BLACK,
+            markersize=1.0,
+            markeredgewidth=0,
+            zorder=3,
+            rasterized=True,
+        )
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
+        modes, quality = numbers.final.modes[0, -1], numbers.final.quality[0, -1]
+        axes.set_title(f"{method}, {numbers.rate:g}\n{modes} modes, {quality:.0%}", loc="left", fontsize=8)
+    for row, inner in zip(grid, rows, strict=True):
+        row[0].set_ylabel(inner)
+    caption = (
+        f"Seed 0, {how.samples} samples after {how.steps} steps at the learning rate chosen on other seeds; samples "
+        "outside are not shown.\nCircles: three standard deviations around each mode. Per cent: samples inside any."
+    )
+    figures.frame(figure, f"GAN on a ring of {how.modes} Gaussians, by the inner optimizer", caption)
+    return figure
+
+
+def _paths(axes: Axes, name: str, rate: float, steps: int) -> None:
+    game = GAMES[name]
+    reach = 2.2 * float(np.max(np.abs(game.start)))
+    for arm, look in _LOOKS.items():
+        points = path(game, ARMS[arm], rate, steps)
+        axes.plot(*points.T, markevery=max(1, steps // 20), markersize=3, linewidth=0.9, **look)
+    axes.plot(*game.start, "x", color=figures.BLACK, markersize=9, markeredgewidth=2, zorder=5)
+    axes.plot(0, 0, "+", color=figures.BLACK, markersize=12, markeredgewidth=1.5, zorder=5)
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="first player", ylabel="second player")
+
+
+def _ring(axes: Axes, how: Gan) -> None:
+    angles = np.linspace(0, 2 * np.pi, 60)
+    circle = 3 * how.deviation * np.stack([np.cos(angles), np.sin(angles)])
+    for centre in how.centres:
+        axes.plot(*(circle + centre[:, None]), color=figures.GREY, linewidth=0.7, zorder=2)
+    axes.grid(visible=False)

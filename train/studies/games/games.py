@@ -1,0 +1,192 @@
+"""Small games with a fixed point at the origin: which methods go there, at which learning rates, and how soon."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lcam_optax import contrib
+from train.studies.games.methods import METHODS, Method, make_step
+
+Loss = Callable[[Sequence[jax.Array]], jax.Array]
+NEAR = 1e-3  # of the distance at the start: as close as this counts as there
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Game:
+    """A game in which each player owns one number, and the origin is a fixed point.
+
+    Attributes:
+      title: what it is.
+      losses: one for each player, of the numbers of all.
+      start: where every path begins.
+      stable: whether the origin is what one would like a method to find.
+    """
+
+    title: str
+    losses: tuple[Loss, ...]
+    start: tuple[float, ...]
+    stable: bool = True
+
+
+def two_players(title: str, own: float, coupling: float, start: tuple[float, float]) -> Game:
+    r"""The game :math:`\ell_1 = \frac{a}{2} x^2 + b x y`, :math:`\ell_2 = \frac{a}{2} y^2 - b x y`.
+
+    Args:
+      title: Of the game.
+      own: :math:`a`; its sign is that of the fixed point's stability.
+      coupling: :math:`b`.
+      start: Where every path begins.
+    """
+    return Game(
+        title=title,
+        losses=(
+            lambda w: own / 2 * w[0] ** 2 + coupling * w[0] * w[1],
+            lambda w: own / 2 * w[1] ** 2 - coupling * w[0] * w[1],
+        ),
+        start=start,
+        stable=own >= 0,
+    )
+
+
+def four_players(own: float) -> Game:
+    r"""The game of four with the Jacobian :math:`a I + A`, where :math:`A` has +1 above the diagonal and -1 below."""
+
+    def loss(player: int, w: Sequence[jax.Array]) -> jax.Array:
+        others = sum(w[player + 1 :], jnp.zeros(())) - sum(w[:player], jnp.zeros(()))
+        return own / 2 * w[player] ** 2 + w[player] * others
+
+    losses = tuple(functools.partial(loss, player) for player in range(4))
+    return Game(title=f"four players, a = {own:g}", losses=losses, start=(1.0, -2.0, 0.5, 1.0))
+
+
+# The align rule's bias weighs against the fourth power of the distance, so that it matters where a path begins.
+GAMES = {
+    "bilinear": two_players("bilinear game", 0.0, 1.0, (1.0, -0.5)),
+    "weak-attractor": two_players("weak attractor", 1.0, 10.0, (1.0, -0.5)),
+    "four-players": four_players(0.01),
+    "unstable": two_players("unstable fixed point, from (1, 1)", -0.5, -1.0, (1.0, 1.0)),
+    "unstable-near": two_players("unstable fixed point, from (0.3, 0.3)", -0.5, -1.0, (0.3, 0.3)),
+}
+
+
+class Arm(NamedTuple):
+    """A method and the direction of the optimizer that it feeds."""
+
+    method: Method
+    direction: optax.GradientTransformation
+
+
+ARMS = {
+    "sgd": Arm(METHODS["plain"], optax.identity()),
+    "adam": Arm(METHODS["plain"], optax.scale_by_adam()),
+} | {name: Arm(method, optax.identity()) for name, method in METHODS.items() if name != "plain"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What every method is given on every game.
+
+    Attributes:
+      steps: of a path.
+      lowest: learning rate of the grid.
+      highest: learning rate of the grid.
+      per_decade: how many rates, evenly spaced in the logarithm.
+    """
+
+    steps: int = 5000
+    lowest: float = 1e-4
+    highest: float = 10.0
+    per_decade: int = 20
+
+    @property
+    def rates(self) -> np.ndarray:
+        """The grid; float32, ascending."""
+        low, high = np.log10(self.lowest), np.log10(self.highest)
+        return np.logspace(low, high, round((high - low) * self.per_decade) + 1).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """One method on one game, over a grid of learning rates.
+
+    Attributes:
+      rates: the grid, float32 [rates].
+      distance: from the origin after the last step, as a share of that at the start; not finite where it overflowed.
+      steps: after how many the distance stays within `NEAR` to the end; 0 where it does not.
+    """
+
+    rates: np.ndarray
+    distance: np.ndarray
+    steps: np.ndarray
+
+    @property
+    def converged(self) -> np.ndarray:
+        """Where the path ends within `NEAR`; bool [rates]."""
+        return self.steps > 0
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Where the path ends farther away than it began, or nowhere; bool [rates]."""
+        return ~(self.distance <= 1)
+
+    @property
+    def best(self) -> int | None:
+        """Index of the rate that converges in the fewest steps, the lowest of several; None if none does."""
+        if not self.converged.any():
+            return None
+        return int(np.argmin(np.where(self.converged, self.steps, np.iinfo(self.steps.dtype).max)))
+
+
+def sweep(game: Game, arms: Mapping[str, Arm], how: Sweep) -> dict[str, Found]:
+    """Play a game by every method at every learning rate of the grid."""
+    found = {}
+    for name, arm in arms.items():
+        program = jax.jit(jax.vmap(functools.partial(_distances, game, arm, how.steps)))
+        found[name] = Found(rates=how.rates, **jax.device_get(program(how.rates)))
+    return found
+
+
+def path(game: Game, arm: Arm, learning_rate: float, steps: int) -> np.ndarray:
+    """The points of one path, the start among them; float32 [steps + 1, players]."""
+    init, step = _program(game, arm, jnp.float32(learning_rate))
+
+    def visit(carry: tuple, _: None) -> tuple[tuple, jax.Array]:
+        return step(*carry), jnp.stack(carry[0])
+
+    start = _start(game)
+    (last, _), points = jax.jit(lambda: jax.lax.scan(visit, (start, init(start)), length=steps))()
+    return np.concatenate([points, jnp.stack(last)[None]])
+
+
+def _distances(game: Game, arm: Arm, steps: int, learning_rate: jax.Array) -> dict[str, jax.Array]:
+    init, step = _program(game, arm, learning_rate)
+
+    def visit(carry: tuple, number: jax.Array) -> tuple[tuple, None]:
+        params, state, settled = carry
+        params, state = step(params, state)
+        # Written so that what is not a number is not near.
+        near = optax.tree.norm(params) <= NEAR * optax.tree.norm(start)
+        return (params, state, jnp.where(near, settled, number + 1)), None
+
+    start = _start(game)
+    carry = start, init(start), jnp.int32(1)
+    (params, _, settled), _ = jax.lax.scan(visit, carry, jnp.arange(1, steps + 1, dtype=jnp.int32))
+    return {
+        "distance": optax.tree.norm(params) / optax.tree.norm(start),
+        "steps": jnp.where(settled <= steps, settled, 0),
+    }
+
+
+def _program(game: Game, arm: Arm, learning_rate: jax.Array) -> tuple[Callable, Callable]:
+    field_fn = contrib.player_field(game.losses, players=list(range(len(game.start))))
+    return make_step(arm.method, field_fn, arm.direction, learning_rate)
+
+
+def _start(game: Game) -> list[jax.Array]:
+    return [jnp.float32(number) for number in game.start]

@@ -1,0 +1,181 @@
+"""What LCAM does where it can be seen: paths on two-dimensional surfaces, and numbers over many of them.
+
+A single path is an anecdote: beside the picture stands what all noise seeds gave. LCAM's two momenta are those of the
+two SGDs, so its average momentum lies between theirs, and so may everything else. Two controls, made from what LCAM
+showed on the same surface, tell what is left for the loss phase to explain: SGD at its average momentum (`constant-*`),
+and an optimizer whose momentum a coin picks from LCAM's two (`random-*`), with LCAM's share of steps below in the same
+epoch of the path with the same noise seed, as in `train.experiments.controls`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import lcam_optax
+from train.report.statistics import Estimate, estimate
+from train.studies.surfaces.surfaces import Surface
+
+_LOW, _HIGH = 0.9, 0.95
+
+
+class Arm(NamedTuple):
+    """The momenta of one optimizer; equal ones make it SGD."""
+
+    below: float
+    above: float
+    initial: float  # of the first step
+    # [seeds, epochs]: the chance of each step of an epoch to be called below, by a coin; None asks the loss.
+    chances: np.ndarray | None = None
+
+
+def sgd(momentum: float) -> Arm:
+    """SGD with one momentum."""
+    return Arm(momentum, momentum, momentum)
+
+
+ARMS = {
+    f"sgd-{_LOW:g}": sgd(_LOW),
+    f"sgd-{_HIGH:g}": sgd(_HIGH),
+    f"lcam-{_HIGH:g}-{_LOW:g}": Arm(_HIGH, _LOW, 0.9),
+    f"lcam-{_LOW:g}-{_HIGH:g}": Arm(_LOW, _HIGH, 0.9),
+}
+CONTROLS = ("constant", "random")
+
+# Added to a noise seed for the coin's: no path's noise, whose seeds count up from 0, comes from such a key.
+_COIN = np.uint32(2**31)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Walk:
+    """How every path is made.
+
+    Attributes:
+      steps: of a path.
+      steps_per_epoch: after which the mean of the losses starts anew.
+      learning_rate: constant.
+      noise: standard deviation of the surface's shift, along each axis and drawn anew at each step.
+    """
+
+    steps: int = 250
+    steps_per_epoch: int = 25
+    learning_rate: float = 0.005
+    noise: float = 0.15
+
+
+class Paths(NamedTuple):
+    """The paths of one arm on one surface; all arms meet the same noise."""
+
+    points: np.ndarray  # [seeds, steps + 1, 2], float32
+    below: np.ndarray  # [seeds, steps], bool: the phase, by loss or coin, at each point but the last
+    momentum: np.ndarray  # [seeds, steps], float32: the momentum that the step from that point used
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Found:
+    """What the paths of one arm on one surface came to, over the noise seeds.
+
+    Attributes:
+      progress: the surface's own measure.
+      final_loss: without noise, at the last point.
+      below: share of steps that were called below, by the loss or by the coin.
+      momentum: average over the steps.
+    """
+
+    progress: Estimate
+    final_loss: Estimate
+    below: Estimate
+    momentum: Estimate
+
+
+def walk(surface: Surface, arms: Mapping[str, Arm], seeds: int, how: Walk) -> dict[str, Paths]:
+    """Take every arm over a surface, once with each noise seed 0, 1, ..., `seeds` - 1."""
+    program = _program(surface, how)
+    numbers = jnp.arange(seeds, dtype=jnp.uint32)
+    return {
+        name: Paths(*jax.device_get(program(jax.tree.map(jnp.float32, arm), numbers))) for name, arm in arms.items()
+    }
+
+
+@functools.cache
+def _program(surface: Surface, how: Walk) -> Callable[[Arm, jax.Array], tuple[jax.Array, jax.Array, jax.Array]]:
+    """All paths of an arm at once; kept, so that the arms that come later are not compiled again."""
+    each_seed = Arm._make((None, None, None, 0))  # the chances alone have a row for each
+    return jax.jit(jax.vmap(functools.partial(_path, surface, how), in_axes=(each_seed, 0)))
+
+
+def _path(surface: Surface, how: Walk, arm: Arm, seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    optimizer = lcam_optax.lcam(
+        how.learning_rate,
+        _phase(how, arm, seed),
+        momentum_below=arm.below,
+        momentum_above=arm.above,
+        initial_momentum=arm.initial,
+    )
+
+    def step(carry: tuple[jax.Array, optax.OptState], shift: jax.Array) -> tuple[Any, Any]:
+        point, state = carry
+        loss, gradient = jax.value_and_grad(lambda point: surface.loss(point + shift))(point)
+        updates, new_state = optimizer.update(gradient, state, point, value=loss)
+        seen = point, lcam_optax.phase(new_state).below, lcam_optax.phase(state).momentum
+        return (optax.apply_updates(point, updates), new_state), seen
+
+    start = jnp.asarray(surface.start, jnp.float32)
+    shifts = how.noise * jax.random.normal(jax.random.key(seed), (how.steps, 2), jnp.float32)
+    (last, _), (points, below, momentum) = jax.lax.scan(step, (start, optimizer.init(start)), shifts)
+    return jnp.concatenate([points, last[None]]), below, momentum
+
+
+def _phase(how: Walk, arm: Arm, seed: jax.Array) -> lcam_optax.Phase:
+    chances = arm.chances
+    if chances is None:
+        return lcam_optax.epoch_mean(how.steps_per_epoch)
+    return lcam_optax.random_phase(lambda step: chances[step // how.steps_per_epoch], seed + _COIN)
+
+
+def find(surface: Surface, paths: Paths) -> Found:
+    """Sum up the paths of one arm."""
+    loss = jax.vmap(surface.loss)(jnp.asarray(paths.points[:, -1]))
+    return Found(
+        progress=estimate(surface.progress(paths.points.astype(np.float64)).tolist()),
+        final_loss=estimate(np.asarray(loss).tolist()),
+        below=estimate(paths.below.mean(axis=1).tolist()),
+        momentum=estimate(paths.momentum.mean(axis=1, dtype=np.float64).tolist()),
+    )
+
+
+def controls(walked: Mapping[str, Paths], how: Walk) -> dict[str, Arm]:
+    """The controls of each LCAM that walked, by the names of `control`."""
+    made = {}
+    for name, arm in ARMS.items():
+        if arm.below != arm.above:
+            mean = walked[name].momentum.mean(dtype=np.float64)
+            made[control("constant", name)] = sgd(float(mean))
+            # The coin stands for the phase, which the next step's momentum follows, so LCAM's share is that of phases.
+            made[control("random", name)] = arm._replace(chances=shares(walked[name].below, how))
+    return made
+
+
+def control(kind: str, name: str) -> str:
+    """The name of an arm, of a kind of `CONTROLS`, that an LCAM has to beat for its loss phase to matter."""
+    return name.replace("lcam", kind)
+
+
+def shares(below: np.ndarray, how: Walk) -> np.ndarray:
+    """The share of steps below in each epoch of each path; from [seeds, steps] to [seeds, epochs], float32."""
+    epochs = np.split(below, range(how.steps_per_epoch, how.steps, how.steps_per_epoch), axis=1)
+    return np.stack([epoch.mean(axis=1, dtype=np.float32) for epoch in epochs], axis=1)
+
+
+def beyond(kind: str, found: Mapping[str, Found]) -> dict[str, Estimate]:
+    """The progress of each LCAM minus that of its control of a kind of `CONTROLS`, paired by noise seed."""
+    return {
+        name: estimate(np.subtract(found[name].progress.values, found[control(kind, name)].progress.values).tolist())
+        for name in found
+        if control(kind, name) in found and control(kind, name) != name
+    }

@@ -1,0 +1,1 @@
+"""What LCAM does to the updates and the gradient noise of a network."""
