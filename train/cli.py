@@ -15,9 +15,9 @@ from rich.table import Table
 
 from train import experiments
 from train.bench.command import Bench
-from train.data.dataset import DataError
-from train.experiments import ConfigError, Experiment
-from train.records import RESULT, RecordError
+from train.errors import ConfigError, UserError
+from train.experiments import Experiment
+from train.records import RESULT
 from train.records.provenance import command_line
 from train.studies.command import Directions, Games, Mechanism
 
@@ -278,10 +278,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     import jax
 
-    from train.engine.checkpoints import CheckpointError
     from train.engine.processes import leave_after_loss
     from train.engine.signals import Stopped
-    from train.engine.trainer import RunError
 
     try:
         command(Console())
@@ -293,7 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
         reason = str(error).splitlines()[0]
         print(f"error: The device's memory is full ({reason}). Try a smaller --batch-size or --width.", file=sys.stderr)
         return 2
-    except (ConfigError, DataError, RecordError, RunError, CheckpointError) as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:

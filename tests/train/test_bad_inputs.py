@@ -23,7 +23,7 @@ from tests.train.bad_inputs import CIFAR10, CIFAR100, Told, archive, command, he
 from train import data, records
 from train.data import cifar_records
 from train.engine import run as loop
-from train.records import RecordError
+from train.errors import RecordError
 
 FLOATS, BOOLS = np.zeros(12, np.float32), np.zeros(12, bool)
 FETCH = f"Fetch {CIFAR10.url} again"

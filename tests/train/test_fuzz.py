@@ -22,9 +22,8 @@ from tests.train import synthetic, tiny_data
 from train import cli, data, experiments, records
 from train.bench import command, result
 from train.data import archives, array_cache, cifar_records
-from train.data.dataset import DataError
 from train.engine import run as loop
-from train.records import RecordError
+from train.errors import DataError, RecordError
 from train.report import report
 from train.studies.games import report as games_report
 from train.studies.surfaces import report as mechanism_report

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import tyro
 from rich.console import Console
 
-from train.experiments import ConfigError
+from train.errors import ConfigError
 from train.records.provenance import command_line
 
 Name = Literal["optimizer", "step", "epoch", "seeds", "memory", "startup", "scaling"]

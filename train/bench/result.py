@@ -12,7 +12,7 @@ from rich.table import Table
 
 from train import files, records
 from train.bench.timing import Ratio
-from train.experiments import ConfigError
+from train.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from train.data.dataset import Dataset
 from train.engine import devices as meshes
 from train.engine.state import TrainState, init_state, make_setup
 from train.engine.step import Images, compiled, slice_program
-from train.experiments import EXPERIMENTS, ConfigError, Experiment
+from train.errors import ConfigError
+from train.experiments import EXPERIMENTS, Experiment
 
 Dtype = Literal["bfloat16", "float32"]
 Data = Literal["cifar10", "digits"]

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from train.data import cifar_records
 from train.data.cifar_records import Layout, Records
-from train.data.dataset import DataError
+from train.errors import DataError
 
 # The official archives unpack to 184 MB.
 _MOST_BYTES = 1 << 29

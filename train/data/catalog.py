@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from train.data import archives, cifar_records
-from train.data.dataset import DataError, Dataset, Source, as_source, stratified_split
+from train.data.dataset import Dataset, Source, as_source, stratified_split
+from train.errors import DataError
 
 # TFDS, Pillow and scikit-learn are imported where they are used: a second that `--help` saves.
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.data.dataset import DataError, Dataset
+from train.data.dataset import Dataset
+from train.errors import DataError
 
 _SIDE = 32
 _PIXEL_BYTES = 3 * _SIDE * _SIDE

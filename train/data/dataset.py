@@ -6,10 +6,6 @@ from typing import Protocol
 import numpy as np
 
 
-class DataError(ValueError):
-    """Data that cannot be used: the message says which, what was expected, and what to do."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """An image classification set, whole and in memory.

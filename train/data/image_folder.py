@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from train.data.archives import refuse_pickle
-from train.data.dataset import DataError, Dataset, stratified_split
+from train.data.dataset import Dataset, stratified_split
+from train.errors import DataError
 
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
 _MODES = ("L", "RGB")

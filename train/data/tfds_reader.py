@@ -15,9 +15,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from train.data import array_cache
-from train.data.dataset import DataError, Dataset, Source
+from train.data.dataset import Dataset, Source
 from train.data.tfds_builders import FORMAT
 from train.data.tfds_store import UNREADABLE
+from train.errors import DataError
 
 _logger = logging.getLogger(__name__)
 

@@ -19,8 +19,9 @@ from tensorflow_datasets.core import constants
 from tensorflow_datasets.core.download import resource
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
-from train.data.dataset import DataError, Dataset
+from train.data.dataset import Dataset
 from train.data.tfds_builders import FORMAT, OFFICIAL, Imported
+from train.errors import DataError
 
 # What TFDS, protocol buffers, array_record and Pillow raise for damaged files.
 UNREADABLE = (OSError, ValueError, RuntimeError, json_format.Error)

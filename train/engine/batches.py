@@ -13,10 +13,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from train.data.dataset import DataError, Dataset, Source
+from train.data.dataset import Dataset, Source
 from train.engine import devices as meshes
 from train.engine.state import Setup
 from train.engine.step import Images, epoch_order
+from train.errors import DataError
 
 _TEST_CHUNK = 5000
 # Batches that are being read, or wait to be used.

@@ -19,12 +19,9 @@ from jax.experimental import multihost_utils
 
 from train.engine.state import TrainState
 from train.engine.step import StepMetrics
+from train.errors import CheckpointError
 
 _KEPT = 2
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that could not be written: the message says where, why, and what is still there."""
 
 
 class Snapshot(NamedTuple):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from train.experiments import ConfigError
+from train.errors import ConfigError
 
 AXIS = "data"
 

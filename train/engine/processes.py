@@ -12,8 +12,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from train.engine import devices as meshes
-from train.experiments import ConfigError
-from train.records import RecordError
+from train.errors import ConfigError, RecordError
 
 # After so long without a sign of life a process counts as lost.
 _HEARTBEAT_SECONDS = 30

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from train import records
 from train.data.dataset import Dataset, Source
 from train.engine.checkpoints import begun_cohorts, cohort_dir
-from train.experiments import ConfigError, Experiment, config_of, controls, differences, tuning
-from train.records import RecordError
+from train.errors import ConfigError, RecordError
+from train.experiments import Experiment, config_of, controls, differences, tuning
 
 # The name of a cohort's folder lists its seeds, and a file system takes 255 bytes.
 _MOST_TOGETHER = 20

@@ -21,7 +21,8 @@ from train.engine.progress import RunProgress
 from train.engine.signals import Stopped, StopSignals
 from train.engine.state import Setup, initial_state, make_setup
 from train.engine.trainer import Cohort
-from train.experiments import ConfigError, Experiment, config_of, tuning
+from train.errors import ConfigError
+from train.experiments import Experiment, config_of, tuning
 from train.records import Steps
 
 

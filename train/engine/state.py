@@ -12,7 +12,8 @@ from flax import nnx
 
 import lcam_optax
 from train.data.dataset import Dataset, Source
-from train.experiments import ConfigError, Experiment
+from train.errors import ConfigError
+from train.experiments import Experiment
 from train.recipe.modes import make_model
 from train.recipe.optimizer import initial_params, make_optimizer
 

@@ -24,6 +24,7 @@ from train.engine.step import (
     evaluation_program,
     slice_program,
 )
+from train.errors import RunError
 from train.recipe.modes import num_stages, stage_of, training_flops
 from train.recipe.optimizer import evaluates_elsewhere
 from train.recipe.schedules import learning_rate
@@ -38,10 +39,6 @@ _SLICE_IMAGES = 2**28
 # For batch statistics found anew: batches of a whole running mean.
 _CALIBRATION_STEPS = 30
 _EVALUATION_BATCH = 500
-
-
-class RunError(RuntimeError):
-    """A run that cannot go on: the message says where it stood and what to do."""
 
 
 class Cohort:

@@ -1,13 +1,12 @@
 """The experiments: what decides a run's numbers, and the arms and groups by name."""
 
-from train.experiments.experiment import DEFAULTS, ConfigError, Experiment, config_of, differences
+from train.experiments.experiment import DEFAULTS, Experiment, config_of, differences
 from train.experiments.groups import EXPERIMENTS, find, scaled
 from train.experiments.variants import lcam, sgd
 
 __all__ = [
     "DEFAULTS",
     "EXPERIMENTS",
-    "ConfigError",
     "Experiment",
     "config_of",
     "differences",

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from train import records
-from train.experiments import ConfigError, Experiment, config_of, differences
+from train.errors import ConfigError
+from train.experiments import Experiment, config_of, differences
 
 
 def followed_fields(experiment: Experiment, root: Path, seed: int) -> dict[str, Any]:

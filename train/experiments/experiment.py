@@ -4,14 +4,12 @@ import dataclasses
 import json
 from typing import Any, Literal, get_args, get_origin
 
+from train.errors import ConfigError
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _HUGE = 3.4e38  # the largest float32, about
 _PLAIN = ("sgd", "adam", "adamw", "lion")
-
-
-class ConfigError(ValueError):
-    """A setting or a name that cannot be used: the message says which, and what is allowed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

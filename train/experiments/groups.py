@@ -4,8 +4,9 @@ import dataclasses
 import difflib
 from typing import Any
 
+from train.errors import ConfigError
 from train.experiments.arena import arena
-from train.experiments.experiment import ConfigError, Experiment
+from train.experiments.experiment import Experiment
 from train.experiments.variants import lcam, sgd
 
 

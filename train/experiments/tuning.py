@@ -16,7 +16,8 @@ import numpy as np
 from train import files, records
 from train.data import Dataset, Source
 from train.data.dataset import stratified_split
-from train.experiments import ConfigError, Experiment
+from train.errors import ConfigError
+from train.experiments import Experiment
 
 TRIALS = "trials.json"
 

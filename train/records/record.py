@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from train import files
+from train.errors import RecordError
 from train.records import schema
-from train.records.schema import HISTORY_FIELDS, RecordError
+from train.records.schema import HISTORY_FIELDS
 from train.records.steps import Steps, decode
 
 RESULT = "result.json"

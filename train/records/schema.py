@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from train import files
+from train.errors import RecordError
 
 VERSION = 1
 # What to do about any record that is not as it was written.
@@ -31,10 +32,6 @@ HISTORY_FIELDS = (
 )
 # Names become folders and file names: no part may be empty or climb out of the root.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*(/[A-Za-z0-9][A-Za-z0-9_.+=-]*)*")
-
-
-class RecordError(ValueError):
-    """A record that is missing, damaged, or written by something else."""
 
 
 def parse(data: bytes, path: Path) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from train.errors import RecordError
 from train.records import schema
-from train.records.schema import RecordError
 
 # What NumPy and zipfile raise for what is no archive of three plain vectors.
 _DAMAGED = (

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from train import files
-from train.records import Record, RecordError, read_all
+from train.errors import RecordError
+from train.records import Record, read_all
 from train.report import figures, tables
 from train.report.statistics import BASELINE, Group, analyse
 

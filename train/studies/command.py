@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from train.experiments import ConfigError
+from train.errors import ConfigError
 from train.records.provenance import command_line
 
 if TYPE_CHECKING:  # Imported where they are used: they bring what a `--help` can do without.

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from train.bench import command, result, seeds, step
 from train.bench.command import Bench
-from train.experiments import ConfigError
+from train.errors import ConfigError
 
 
 @pytest.fixture

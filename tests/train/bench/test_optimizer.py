@@ -3,7 +3,7 @@
 import pytest
 
 from train.bench import optimizer
-from train.experiments import ConfigError
+from train.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from tests.train.bench.tiny_bench import CASE, STEPS
 from train.bench import workload
 from train.bench.timing import Donated
 from train.bench.workload import LARGE, Case, Training, cases, filled_in, require_counts, tree_bytes
-from train.experiments import ConfigError
+from train.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)

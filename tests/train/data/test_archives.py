@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.train import tiny_data
 from train.data import archives, cifar_records
-from train.data.dataset import DataError
+from train.errors import DataError
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from tests.train import tiny_data
 from train import data
 from train.data import cifar_records, tfds_builders, tfds_reader
 from train.data.dataset import stratified_split
+from train.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -207,7 +208,7 @@ def test_damaged_prepared_files(letters, pattern, length):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(data.DataError, match="my_letters"):
+    with pytest.raises(DataError, match="my_letters"):
         data.load("my_letters", letters)
 
 
@@ -216,7 +217,7 @@ def test_prepared_in_another_format(tmp_path):
     (tmp_path / "mnist/3.0.1/dataset_info.json").write_text(
         '{"name": "mnist", "version": "3.0.1", "fileFormat": "tfrecord"}'
     )
-    with pytest.raises(data.DataError, match=r"mnist.*TFRECORD"):
+    with pytest.raises(DataError, match=r"mnist.*TFRECORD"):
         data.load("mnist", tmp_path)
 
 
@@ -225,18 +226,18 @@ def test_no_network(tmp_path, monkeypatch):
         raise requests.ConnectionError(url)
 
     monkeypatch.setattr(requests, "head", fail)
-    with pytest.raises(data.DataError, match=r"cifar-100-binary\.tar\.gz cannot be reached"):
+    with pytest.raises(DataError, match=r"cifar-100-binary\.tar\.gz cannot be reached"):
         data.load("cifar100", tmp_path)
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(data.DataError, match="no such file or folder"):
+    with pytest.raises(DataError, match="no such file or folder"):
         data.prepare(tmp_path / "missing", tmp_path)
 
 
 def test_refused_source_changes_nothing(letters):
     before = data.load("my_letters", letters)
     (letters / "My Letters/b/00.png").write_bytes(b"damaged")
-    with pytest.raises(data.DataError, match=r"00\.png"):
+    with pytest.raises(DataError, match=r"00\.png"):
         data.prepare(letters / "My Letters", letters)
     assert_equal(data.load("my_letters", letters), before)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from train import data, records
-from train.data.dataset import DataError
+from train.errors import DataError
 
 
 @pytest.mark.slow

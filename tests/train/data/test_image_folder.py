@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.train.tiny_data import write_images
 from train.data import image_folder
-from train.data.dataset import DataError
+from train.errors import DataError
 
 
 @pytest.mark.parametrize("test_name", ["test", "val", "validation"])

@@ -7,7 +7,8 @@ import tensorflow_datasets as tfds
 
 from tests.train import tiny_data
 from train.data import cifar_records, tfds_builders, tfds_store
-from train.data.dataset import DataError, Dataset
+from train.data.dataset import Dataset
+from train.errors import DataError
 
 
 @pytest.fixture(autouse=True)

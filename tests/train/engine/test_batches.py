@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.train import tiny_data, tiny_run
 from train import data, records
-from train.data.dataset import DataError, as_source
+from train.data.dataset import as_source
 from train.engine import batches as feed
 from train.engine import devices as meshes
 from train.engine import run as loop
@@ -18,6 +18,7 @@ from train.engine import trainer as cohort
 from train.engine.progress import RunProgress
 from train.engine.signals import Stopped
 from train.engine.state import make_setup
+from train.errors import DataError
 
 DATA = tiny_run.dataset()
 

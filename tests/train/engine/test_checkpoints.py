@@ -24,10 +24,10 @@ from train import data, records
 from train.engine import checkpoints
 from train.engine import run as loop
 from train.engine import trainer as cohort
-from train.engine.checkpoints import CheckpointError, Checkpoints
+from train.engine.checkpoints import Checkpoints
 from train.engine.progress import RunProgress
 from train.engine.signals import Stopped
-from train.experiments import ConfigError
+from train.errors import CheckpointError, ConfigError, RunError
 
 ROOT = Path(__file__).parents[3]
 SEEDS = (0, 4)
@@ -256,13 +256,13 @@ def test_a_full_disk_ends_in_a_clear_error_and_leaves_the_last_checkpoint_whole(
 
 
 def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(tmp_path):
-    with pytest.raises(cohort.RunError, match=r"Last good checkpoint: none yet"):
+    with pytest.raises(RunError, match=r"Last good checkpoint: none yet"):
         run(tmp_path, learning_rate=1e30, phase="epoch_mean")
 
 
 def test_the_last_good_checkpoint_is_on_disk_when_it_is_named(tmp_path):
     every_epoch = loop.SavePolicy(epochs=1)
-    with pytest.raises(cohort.RunError, match=r"Last good checkpoint: (\S+)\. ") as error:
+    with pytest.raises(RunError, match=r"Last good checkpoint: (\S+)\. ") as error:
         run(tmp_path, learning_rate=1e30, batch_size=54, policy=every_epoch)  # one step an epoch, finite for one
     named = Path(re.search(r"checkpoint: (\S+)\. ", str(error.value))[1])
     saved = Checkpoints(named.parent)

@@ -14,7 +14,7 @@ import pytest
 
 from train import records
 from train.engine import processes
-from train.experiments import ConfigError
+from train.errors import ConfigError
 
 RUN = "run quickstart/lcam-0.9-0.95 --seeds 0 --epochs 2 --batch-size 90 --checkpoint-epochs 1"
 ROOT = Path(__file__).parents[3]

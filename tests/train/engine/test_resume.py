@@ -10,8 +10,9 @@ from tests.train import synthetic, tiny_run
 from train import records
 from train.engine import checkpoints
 from train.engine import resume as planning
-from train.experiments import ConfigError, Experiment, config_of
-from train.records import RecordError, Steps
+from train.errors import ConfigError, RecordError
+from train.experiments import Experiment, config_of
+from train.records import Steps
 
 ARM = Experiment(name="g/arm", dataset="digits", epochs=2)
 

@@ -16,8 +16,8 @@ from train import data, records
 from train.engine import run as loop
 from train.engine import trainer as cohort
 from train.engine.step import Evaluation
-from train.engine.trainer import RunError
-from train.experiments import ConfigError, config_of
+from train.errors import ConfigError, RunError
+from train.experiments import config_of
 
 
 @pytest.fixture(autouse=True)

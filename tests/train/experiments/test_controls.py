@@ -10,7 +10,8 @@ from rich.console import Console
 from tests.train import synthetic, tiny_run
 from train import data, records
 from train.engine import run as loop
-from train.experiments import ConfigError, Experiment, config_of, controls
+from train.errors import ConfigError
+from train.experiments import Experiment, config_of, controls
 from train.records import Steps
 
 LCAM = Experiment(name="g/lcam", dataset="digits", phase="epoch_mean", momentum_above=0.95, epochs=2)

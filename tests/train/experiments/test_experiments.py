@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from train.experiments import EXPERIMENTS, ConfigError, find, scaled
+from train.errors import ConfigError
+from train.experiments import EXPERIMENTS, find, scaled
 
 ARM = EXPERIMENTS["fig3/lcam-0.9-0.95"]
 AUTHORS = {

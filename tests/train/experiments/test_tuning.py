@@ -8,7 +8,8 @@ import pytest
 from tests.train import synthetic, tiny_run
 from train import cli, data, files, records
 from train.data.dataset import as_source
-from train.experiments import EXPERIMENTS, ConfigError, Experiment, config_of, tuning
+from train.errors import ConfigError
+from train.experiments import EXPERIMENTS, Experiment, config_of, tuning
 from train.records import Steps
 
 ARM = Experiment(

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.train.synthetic import record, steps
 from train import files, records
-from train.records import RecordError, Steps
+from train.errors import RecordError
+from train.records import Steps
 
 
 def _write(root: Path, arm: str = "sgd-0.9", seed: int = 0, errors=(8.0, 5.0, 6.0)) -> Path:

@@ -10,7 +10,7 @@ import scipy.stats
 
 from tests.train.synthetic import record, steps
 from train import records
-from train.records import RecordError
+from train.errors import RecordError
 from train.report.report import report
 
 ARMS = {

@@ -23,7 +23,7 @@ from train.data.dataset import Dataset
 from train.engine import devices as meshes
 from train.engine.state import Setup, TrainState, init_state, make_setup
 from train.engine.step import Images, slice_program
-from train.engine.trainer import RunError
+from train.errors import RunError
 from train.experiments import EXPERIMENTS, Experiment, lcam, sgd
 from train.recipe.schedules import learning_rate
 from train.studies.updates.gradient_noise import GradientNoise, gradient_noise

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from train import files
-from train.experiments import ConfigError
+from train.errors import ConfigError
 from train.studies.command import Games
 from train.studies.games import figures as games_figures
 from train.studies.games import report as games_report

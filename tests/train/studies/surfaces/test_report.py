@@ -3,7 +3,7 @@ import pytest
 from rich.console import Console
 
 from train import files
-from train.experiments import ConfigError
+from train.errors import ConfigError
 from train.studies.command import Mechanism
 from train.studies.surfaces import report as mechanism_report
 from train.studies.surfaces.mechanism import ARMS, CONTROLS, Walk, control, walk

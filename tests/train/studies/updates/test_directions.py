@@ -13,7 +13,7 @@ from train.data.augment import normalize
 from train.engine import devices as meshes
 from train.engine.state import init_state, make_setup
 from train.engine.step import Images, slice_program
-from train.engine.trainer import RunError
+from train.errors import RunError
 from train.experiments import EXPERIMENTS, sgd
 from train.studies.updates import directions
 

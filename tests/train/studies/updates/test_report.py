@@ -7,7 +7,7 @@ from rich.console import Console
 from tests.train import tiny_run
 from tests.train.studies.updates.directions_samples import measurements
 from train import data, files
-from train.experiments import ConfigError
+from train.errors import ConfigError
 from train.studies.command import Directions
 from train.studies.updates import directions
 from train.studies.updates import report as directions_report
