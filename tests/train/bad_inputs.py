@@ -15,8 +15,8 @@ import numpy as np
 from tests.train import synthetic, tiny_data, tiny_run
 from train import cli, records
 from train.engine import checkpoints, state
-from train.engine.step import StepMetrics
 from train.experiments import config_of
+from train.records import StepMetrics
 
 CIFAR10, CIFAR100 = tiny_data.LAYOUTS
 BEGUN = "quickstart/lcam-0.9-0.95"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from train.records import Record, Steps
+from train.records import EpochMetrics, Record, StepMetrics
 
 STEPS_PER_EPOCH = 6
 CONFIG = {
@@ -27,16 +27,16 @@ CONFIG = {
 def record(arm: str, seed: int, errors: Sequence[float], *, group: str = "demo", **config: Any) -> Record:
     """A run with the given test error after each epoch."""
     history = [
-        {
-            "epoch": epoch,
-            "train_loss": 2.0 / (1 + epoch),
-            "test_error": error,
-            "test_loss": 2.5 / (1 + epoch),
-            "learning_rate": 0.1,
-            "below_fraction": 0.5,
-            "mean_momentum": 0.925,
-            "seconds": 30.0,
-        }
+        EpochMetrics(
+            epoch=epoch,
+            train_loss=2.0 / (1 + epoch),
+            test_error=error,
+            test_loss=2.5 / (1 + epoch),
+            learning_rate=0.1,
+            below_fraction=0.5,
+            mean_momentum=0.925,
+            seconds=30.0,
+        )
         for epoch, error in enumerate(errors)
     ]
     return Record(
@@ -51,9 +51,9 @@ def record(arm: str, seed: int, errors: Sequence[float], *, group: str = "demo",
     )
 
 
-def steps(epochs: int) -> Steps:
+def steps(epochs: int) -> StepMetrics:
     """The steps of as many epochs: losses that fall and rise, LCAM's momenta."""
     loss = np.tile(np.array([2.0, 1.5, 1.8, 1.7, 1.2, 2.2], np.float32), epochs)
     below = np.tile(np.array([False, True, False, True, True, False]), epochs)
     momentum = np.where(np.roll(below, 1), 0.9, 0.95).astype(np.float32)
-    return Steps(loss=loss, momentum=momentum, below=below)
+    return StepMetrics(loss=loss, momentum=momentum, below=below)

@@ -288,7 +288,7 @@ def test_a_damaged_record_is_refused_or_a_record(written, data):
     path.write_bytes(data.draw(damaged(written.read_bytes())))
     with contextlib.suppress(RecordError):
         found = records.read(path)
-        assert found.history[-1]["test_error"] == found.final_test_error or math.isnan(found.final_test_error)
+        assert found.history[-1].test_error == found.final_test_error or math.isnan(found.final_test_error)
         assert found.seed == json.loads(path.read_bytes())["seed"]
         _ = found.steps
 

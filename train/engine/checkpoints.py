@@ -18,8 +18,8 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from train.engine.state import TrainState
-from train.engine.step import StepMetrics
 from train.errors import CheckpointError
+from train.records.metrics import STEP_DTYPES, EpochMetrics, StepMetrics
 
 _KEPT = 2
 
@@ -29,7 +29,7 @@ class Snapshot(NamedTuple):
 
     state: TrainState  # with a leading axis of seeds, [seeds]
     steps: StepMetrics  # NumPy, [seeds, steps so far]
-    rows: list[list[dict[str, Any]]]  # the history: epochs, in each the row of every seed
+    rows: list[list[EpochMetrics]]  # the history: epochs, in each the row of every seed
     config: dict[str, Any]  # the settings it was made with
 
 
@@ -72,7 +72,8 @@ class Checkpoints:
           CheckpointError: If this one, or the one before it, could not be written.
         """
         arrays = {"state": _plain(snapshot.state), "steps": snapshot.steps._asdict()}
-        history = {"rows": snapshot.rows, "config": snapshot.config}
+        rows = [[row.to_json() for row in epoch] for epoch in snapshot.rows]
+        history = {"rows": rows, "config": snapshot.config}
         with _told(self.folder):
             self._manager.save(
                 int(snapshot.state.step[0]),
@@ -163,8 +164,8 @@ class Checkpoints:
     def _read(self, step: int, like: TrainState) -> Snapshot:
         seeds = len(like.step)
         steps = {
-            field: jax.ShapeDtypeStruct((seeds, step), dtype, sharding=like.step.sharding)
-            for field, dtype in (("loss", np.float32), ("momentum", np.float32), ("below", np.bool_))
+            field: jax.ShapeDtypeStruct((seeds, step), np.dtype(dtype), sharding=like.step.sharding)
+            for field, dtype in zip(StepMetrics._fields, STEP_DTYPES, strict=True)
         }
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), {"state": _plain(like)}
@@ -177,7 +178,7 @@ class Checkpoints:
         return Snapshot(
             state=jax.tree.unflatten(tree, jax.tree.leaves(arrays["state"])),
             steps=StepMetrics(**{field: np.asarray(value) for field, value in arrays["steps"].items()}),
-            rows=history["rows"],
+            rows=[[EpochMetrics(**row) for row in epoch] for epoch in history["rows"]],
             config=history["config"],
         )
 

@@ -1,13 +1,15 @@
 """What a person sees while a run goes on: a live bar on a terminal, a line an epoch elsewhere."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from train.records.metrics import MEASURED, EpochMetrics, StepMetrics
 
 
 class RunProgress:
@@ -48,26 +50,26 @@ class RunProgress:
     ) -> None:
         self._bar.stop()
 
-    def steps(self, loss: Any, momentum: Any, below: Any) -> None:
+    def steps(self, metrics: StepMetrics) -> None:
         """Show a slice of steps; arrays [seeds, steps]."""
         now = time.perf_counter()
-        seeds, number = loss.shape
+        seeds, number = metrics.loss.shape
         self._bar.update(
             self._task,
             advance=number,
-            loss=float(loss.mean()),
-            momentum=float(momentum.mean()),
-            below=float(below.mean()),
+            loss=float(metrics.loss.mean()),
+            momentum=float(metrics.momentum.mean()),
+            below=float(metrics.below.mean()),
             speed=seeds * number * self._batch_size / (now - self._last),
         )
         self._last = now
 
-    def epoch(self, epochs: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    def epoch(self, epochs: int, rows: Sequence[EpochMetrics]) -> None:
         """Show the end of an epoch, from the history row of each seed."""
-        skipped = sum(row["skipped_steps"] for row in rows)
-        mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        skipped = sum(row.skipped_steps or 0 for row in rows)
+        mean = {name: np.mean([getattr(row, name) for row in rows]) for name in MEASURED}
         self._console.print(
-            f"{self._title}  epoch {rows[0]['epoch'] + 1}/{epochs}  train loss {mean['train_loss']:.4f}  "
+            f"{self._title}  epoch {rows[0].epoch + 1}/{epochs}  train loss {mean['train_loss']:.4f}  "
             f"test error {mean['test_error']:.2f} %  learning rate {mean['learning_rate']:.2g}  "
             f"momentum {mean['mean_momentum']:.3f}  below {mean['below_fraction']:.0%}  {mean['seconds']:.1f} s"
             + f"  {skipped} steps skipped"

@@ -23,7 +23,6 @@ from train.engine.state import Setup, initial_state, make_setup
 from train.engine.trainer import Cohort
 from train.errors import ConfigError
 from train.experiments import Experiment, config_of, tuning
-from train.records import Steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -233,5 +232,4 @@ def _write_records(cohort: Cohort, job: _Job) -> None:
             command=job.command,
             history=[rows[i] for rows in cohort.rows],
         )
-        own = Steps(**{field: values[i] for field, values in steps._asdict().items()})
-        records.write(job.root, record, own)
+        records.write(job.root, record, steps.of_seed(i))

@@ -22,6 +22,7 @@ from train.engine import devices as meshes
 from train.engine.state import Setup, TrainState, stream
 from train.recipe import modes as objective
 from train.recipe.optimizer import evaluation_params, gradient_params, make_optimizer, momentum_used
+from train.records import StepMetrics
 
 # The label of a row of padding: past all classes.
 _NO_CLASS = np.int32(2**31 - 1)
@@ -34,15 +35,6 @@ class Images(NamedTuple):
 
     images: Array  # [N, H, W, C], uint8
     labels: Array  # [N], int32
-
-
-class StepMetrics(NamedTuple):
-    """What each step saw; [steps], or [seeds, steps]."""
-
-    # float32, of the batch: the mean cross-entropy in nats, or what else the run minimises; nan where it was skipped
-    loss: Array
-    momentum: Array  # float32, the momentum that the step used
-    below: Array  # bool, whether the loss fell below the mean of its epoch so far
 
 
 class Evaluation(NamedTuple):

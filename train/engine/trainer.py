@@ -17,7 +17,6 @@ from train.engine.state import Setup, TrainState
 from train.engine.step import (
     Evaluation,
     Images,
-    StepMetrics,
     all_finite,
     calibration_program,
     compiled,
@@ -28,6 +27,7 @@ from train.errors import RunError
 from train.recipe.modes import num_stages, stage_of, training_flops
 from train.recipe.optimizer import evaluates_elsewhere
 from train.recipe.schedules import learning_rate
+from train.records import EpochMetrics, StepMetrics
 
 # The most steps in one program: few enough for a person to see progress, enough to hide the dispatch.
 _SLICE_STEPS = 30
@@ -53,7 +53,7 @@ class Cohort:
 
     def __init__(self, setup: Setup, mesh: meshes.Mesh, seeds: list[int], feed: Feed, state: TrainState):
         self.setup, self.seeds, self.state = setup, seeds, state
-        self.rows: list[list[dict[str, Any]]] = []
+        self.rows: list[list[EpochMetrics]] = []
         self._feed = feed
         self._seen: list[StepMetrics] = []  # NumPy, [seeds, steps], one slice each
         self._unread: list[StepMetrics] = []  # on the device
@@ -89,7 +89,7 @@ class Cohort:
         """Whether all epochs are done."""
         return len(self.rows) == self.setup.experiment.epochs
 
-    def resume(self, state: TrainState, steps: StepMetrics, rows: list[list[dict[str, Any]]]) -> None:
+    def resume(self, state: TrainState, steps: StepMetrics, rows: list[list[EpochMetrics]]) -> None:
         """Go on from a state and what was seen until then."""
         self.state, self._seen, self.rows = state, [steps], rows
         self._step = steps.loss.shape[1]
@@ -148,7 +148,7 @@ class Cohort:
             metrics = jax.device_get(self._unread.pop(0))
             self._check_losses(metrics)
             self._seen.append(metrics)
-            progress.steps(*metrics)
+            progress.steps(metrics)
 
     def _check_losses(self, metrics: StepMetrics) -> None:
         finite = np.isfinite(metrics.loss)
@@ -205,17 +205,17 @@ class Cohort:
         size = self._feed.test_size
         self.rows.append(
             [
-                {
-                    "epoch": len(self.rows),
-                    "train_loss": float(steps.loss[i].mean(where=taken[i])) if taken[i].any() else float("nan"),
-                    "test_error": 100 * int(evaluation.wrong[i]) / size,
-                    "test_loss": float(evaluation.loss[i]) / size,
-                    "learning_rate": self._rate(self._step - 1),
-                    "below_fraction": float(steps.below[i].mean()),
-                    "mean_momentum": float(steps.momentum[i].mean()),
-                    "skipped_steps": number - int(taken[i].sum()),
-                    "seconds": seconds,
-                }
+                EpochMetrics(
+                    epoch=len(self.rows),
+                    train_loss=float(steps.loss[i].mean(where=taken[i])) if taken[i].any() else float("nan"),
+                    test_error=100 * int(evaluation.wrong[i]) / size,
+                    test_loss=float(evaluation.loss[i]) / size,
+                    learning_rate=self._rate(self._step - 1),
+                    below_fraction=float(steps.below[i].mean()),
+                    mean_momentum=float(steps.momentum[i].mean()),
+                    skipped_steps=number - int(taken[i].sum()),
+                    seconds=seconds,
+                )
                 for i in range(len(self.seeds))
             ]
         )

@@ -113,7 +113,7 @@ def _ends(trial: Experiment, arm: Experiment, root: Path) -> dict[str, list[floa
         if record is None or not record.finished:
             raise ConfigError(f"{arm.name} takes its learning rate from {trial.name}, seed {seed}: run that first.")
         ends.append(record.history[-1])
-    return {"error": [end["test_error"] for end in ends], "loss": [end["test_loss"] for end in ends]}
+    return {"error": [end.test_error for end in ends], "loss": [end.test_loss for end in ends]}
 
 
 def _score(ends: dict[str, list[float]]) -> tuple[float, float]:

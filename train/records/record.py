@@ -24,8 +24,8 @@ import numpy as np
 from train import files
 from train.errors import RecordError
 from train.records import schema
-from train.records.schema import HISTORY_FIELDS
-from train.records.steps import Steps, decode
+from train.records.metrics import MEASURED, EpochMetrics, StepMetrics
+from train.records.steps import decode, encode
 
 RESULT = "result.json"
 STEPS = "steps.npz"
@@ -45,10 +45,7 @@ class Record:
       versions: of Python and of the packages that decide the numbers.
       device: `platform`, `kind`, `count` and `process_count`.
       command: the command line that repeats the run.
-      history: for each epoch `epoch` (from 0) and the `HISTORY_FIELDS`: losses in nats (`train_loss`
-        is what the run minimises), the schedule's `learning_rate`, the `mean_momentum` that was set,
-        `test_error` in percent, `below_fraction` between 0 and 1, `seconds` of wall time; where a run counted
-        them, `skipped_steps` too. Numbers that are not finite come back from disk as nan.
+      history: one row per epoch. Numbers that are not finite come back from disk as nan.
       folder: where the record was read from; None for one that was not read.
     """
 
@@ -59,18 +56,18 @@ class Record:
     versions: dict[str, str]
     device: dict[str, Any]
     command: str
-    history: list[dict[str, Any]]
+    history: list[EpochMetrics]
     folder: Path | None = dataclasses.field(default=None, compare=False)
 
     @property
     def final_test_error(self) -> float:
         """Test error after the last epoch, in percent."""
-        return self.history[-1]["test_error"]
+        return self.history[-1].test_error
 
     @property
     def best_test_error(self) -> float:
         """Lowest test error of any epoch, in percent: selected on the test set, so optimistic."""
-        errors = (epoch["test_error"] for epoch in self.history)
+        errors = (epoch.test_error for epoch in self.history)
         return min((error for error in errors if math.isfinite(error)), default=math.nan)
 
     @property
@@ -79,7 +76,7 @@ class Record:
         return len(self.history) == self.config["epochs"]
 
     @functools.cached_property
-    def steps(self) -> Steps:
+    def steps(self) -> StepMetrics:
         """Every step of the run, read from disk when first asked for.
 
         Raises:
@@ -135,7 +132,7 @@ def environment(devices: int | None = None) -> dict[str, dict[str, Any]]:
     }
 
 
-def write(root: Path, record: Record, steps: Steps) -> Path:
+def write(root: Path, record: Record, steps: StepMetrics) -> Path:
     """Writes the record of a run, its steps and its TensorBoard events in place of earlier ones.
 
     Args:
@@ -150,7 +147,7 @@ def write(root: Path, record: Record, steps: Steps) -> Path:
       RecordError: if the record could not be read back, before anything is written.
     """
     path = run_dir(root, record.name, record.seed) / RESULT
-    encoded = steps.encode()
+    encoded = encode(steps)
     if not record.history or len(steps.loss) % len(record.history):
         raise RecordError(
             f"{path}: {len(steps.loss)} steps in {len(record.history)} epochs, expected equally many in each"
@@ -159,6 +156,7 @@ def write(root: Path, record: Record, steps: Steps) -> Path:
         {
             "schema": schema.VERSION,
             **{key: getattr(record, key) for key in schema.FIELDS},
+            "history": [epoch.to_json() for epoch in record.history],
             "final_test_error": record.final_test_error,
             "best_test_error": record.best_test_error,
             "steps_sha256": hashlib.sha256(encoded).hexdigest(),
@@ -236,9 +234,9 @@ def _events(record: Record) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         with tensorboardX.SummaryWriter(folder) as writer:
             for epoch in record.history:
-                for key in HISTORY_FIELDS:
+                for key in MEASURED:
                     # TensorBoard shows a missing point as a gap; nan would only fill the log.
-                    if math.isfinite(epoch[key]):
-                        writer.add_scalar(key, epoch[key], epoch["epoch"])
+                    if math.isfinite(value := getattr(epoch, key)):
+                        writer.add_scalar(key, value, epoch.epoch)
         (path,) = Path(folder).iterdir()
         return path.read_bytes()

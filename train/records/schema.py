@@ -7,6 +7,7 @@ from typing import Any
 
 from train import files
 from train.errors import RecordError
+from train.records.metrics import MEASURED, EpochMetrics
 
 VERSION = 1
 # What to do about any record that is not as it was written.
@@ -21,15 +22,6 @@ FIELDS = {
     "command": str,
     "history": list,
 }
-HISTORY_FIELDS = (
-    "train_loss",
-    "test_error",
-    "test_loss",
-    "learning_rate",
-    "below_fraction",
-    "mean_momentum",
-    "seconds",
-)
 # Names become folders and file names: no part may be empty or climb out of the root.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*(/[A-Za-z0-9][A-Za-z0-9_.+=-]*)*")
 
@@ -71,13 +63,17 @@ def parse(data: bytes, path: Path) -> dict[str, Any]:
     return result
 
 
-def _epoch(index: int, epoch: Any, path: Path) -> dict[str, Any]:
-    """One checked entry of the history."""
+def _epoch(index: int, epoch: Any, path: Path) -> EpochMetrics:
+    """One checked row of the history; fields that this version does not know are left out."""
     if not isinstance(epoch, dict) or epoch.get("epoch") != index:
         raise RecordError(f"{path}: `history[{index}]` is {epoch!r:.80}, expected an object of epoch {index}; {ADVICE}")
-    keys = dict.fromkeys((*HISTORY_FIELDS, *epoch))
-    numbers = {key: _number(epoch, key, path, f"history[{index}].") for key in keys}
-    return {**numbers, "epoch": index}
+    numbers = {key: _number(epoch, key, path, f"history[{index}].") for key in MEASURED}
+    skipped = epoch.get("skipped_steps")
+    if not (skipped is None or (type(skipped) is int and skipped >= 0)):
+        raise RecordError(
+            f"{path}: `history[{index}].skipped_steps` is {skipped!r:.80}, expected a whole number; {ADVICE}"
+        )
+    return EpochMetrics(epoch=index, skipped_steps=skipped, **numbers)
 
 
 def _number(holder: dict[str, Any], key: str, path: Path, prefix: str = "") -> float:

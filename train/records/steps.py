@@ -1,6 +1,5 @@
-"""Every training step of a run, as arrays and as the bytes of their file."""
+"""The file of a run's steps: its bytes, and the checks of what they hold."""
 
-import dataclasses
 import io
 import zipfile
 import zlib
@@ -10,6 +9,7 @@ import numpy as np
 
 from train.errors import RecordError
 from train.records import schema
+from train.records.metrics import STEP_DTYPES, StepMetrics
 
 # What NumPy and zipfile raise for what is no archive of three plain vectors.
 _DAMAGED = (
@@ -18,42 +18,23 @@ _DAMAGED = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Steps:
-    """Every training step of a run, in order.
+def encode(steps: StepMetrics) -> bytes:
+    """The bytes of a compressed `.npz` file of a run's steps.
 
-    Attributes:
-      loss: of each step's batch, float32 `[steps]`: the mean cross-entropy in nats, or what else the run minimises.
-      momentum: the momentum that each step used, float32 `[steps]`; of optimizers other than `sgd` the one that was
-        set, whatever they make of it.
-      below: whether each step's loss fell below the mean, bool `[steps]`.
+    Args:
+      steps: Three vectors [steps] of one length.
+
+    Raises:
+      ValueError: If they are not.
     """
-
-    loss: np.ndarray
-    momentum: np.ndarray
-    below: np.ndarray
-
-    def __post_init__(self) -> None:
-        shapes = {np.shape(self.loss), np.shape(self.momentum), np.shape(self.below)}
-        if len(shapes) != 1 or len(shapes.pop()) != 1:
-            raise ValueError(
-                "loss, momentum and below must be vectors of one length, got shapes "
-                f"{np.shape(self.loss)}, {np.shape(self.momentum)}, {np.shape(self.below)}"
-            )
-
-    def encode(self) -> bytes:
-        """The bytes of a compressed `.npz` file of the three."""
-        buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer,
-            loss=np.asarray(self.loss, np.float32),
-            momentum=np.asarray(self.momentum, np.float32),
-            below=np.asarray(self.below, np.bool_),
-        )
-        return buffer.getvalue()
+    _require_vectors(steps)
+    buffer = io.BytesIO()
+    arrays = (np.asarray(values, dtype) for values, dtype in zip(steps, STEP_DTYPES, strict=True))
+    np.savez_compressed(buffer, **StepMetrics(*arrays)._asdict())
+    return buffer.getvalue()
 
 
-def decode(data: bytes, path: Path, epochs: int) -> Steps:
+def decode(data: bytes, path: Path, epochs: int) -> StepMetrics:
     """The steps that a file's bytes hold, equally many for each epoch.
 
     Args:
@@ -66,13 +47,20 @@ def decode(data: bytes, path: Path, epochs: int) -> Steps:
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            steps = Steps(**arrays)
+            steps = StepMetrics(**arrays)
+        _require_vectors(steps)
     except _DAMAGED as error:
         raise RecordError(f"{path}: not the steps of a run: {error!s:.100}; {schema.ADVICE}") from error
-    kinds = tuple(str(getattr(steps, field.name).dtype) for field in dataclasses.fields(steps))
-    if kinds != ("float32", "float32", "bool") or len(steps.loss) % epochs:
+    kinds = tuple(str(values.dtype) for values in steps)
+    if kinds != tuple(STEP_DTYPES) or len(steps.loss) % epochs:
         raise RecordError(
-            f"{path}: {len(steps.loss)} steps of {', '.join(kinds)} in {epochs} epochs, expected float32, float32, "
-            f"bool, equally many in each; {schema.ADVICE}"
+            f"{path}: {len(steps.loss)} steps of {', '.join(kinds)} in {epochs} epochs, expected "
+            f"{', '.join(STEP_DTYPES)}, equally many in each; {schema.ADVICE}"
         )
     return steps
+
+
+def _require_vectors(steps: StepMetrics) -> None:
+    shapes = [np.shape(values) for values in steps]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 1:
+        raise ValueError(f"loss, momentum and below must be vectors of one length, got shapes {shapes}")

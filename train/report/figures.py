@@ -122,7 +122,7 @@ def steps(record: Record, epochs: Sequence[int], title: str) -> Figure:
     step = np.arange(1, size + 1)
     for (top, bottom), epoch in zip(grid.T, epochs, strict=True):
         part = slice(epoch * size, (epoch + 1) * size)
-        _losses(top, record.steps.loss[part], record.steps.below[part])
+        _losses(top, np.asarray(record.steps.loss[part]), np.asarray(record.steps.below[part]))
         top.set_title(f"epoch {epoch + 1}", loc="left", color=GREY)
         momentum = record.steps.momentum[part]
         bottom.fill_between(step, low - pad, momentum, step="mid", color=GREY, linewidth=0)
@@ -212,7 +212,7 @@ def _band(
     alpha: float,
 ) -> None:
     """Draws mean and standard deviation over seeds of one number of the history."""
-    values = np.array([[epoch[key] for epoch in record.history] for record in records])
+    values = np.array([[getattr(epoch, key) for epoch in record.history] for record in records])
     values = values[:, slice(*span)]
     epochs = span[0] + 1 + np.arange(values.shape[1])
     mean = values.mean(axis=0)

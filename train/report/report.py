@@ -152,7 +152,7 @@ def _draw(group: Group, out: Path) -> tuple[list[Path], list[str]]:
 def _skipped(group: Group) -> Iterator[str]:
     """Which runs left steps out, a sentence each."""
     for record in itertools.chain.from_iterable(arm.records for arm in group.arms):
-        skipped = sum(int(row.get("skipped_steps", 0)) for row in record.history)
+        skipped = sum(row.skipped_steps or 0 for row in record.history)
         if skipped:
             yield f"{record.name}, seed {record.seed}: {skipped} steps, at numbers that were not finite"
 

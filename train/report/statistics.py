@@ -203,7 +203,7 @@ def _arm(name: str, records: Sequence[Record], target: float) -> Arm:
 
 def _epochs_to(record: Record, target: float) -> int | None:
     """How many epochs it took to get to the target; None if all were too few."""
-    errors = (epoch["test_error"] for epoch in record.history)
+    errors = (epoch.test_error for epoch in record.history)
     hits = (count for count, error in enumerate(errors, 1) if error <= target + RESOLUTION)
     return next(hits, None)
 

@@ -223,7 +223,7 @@ def settings(group: Group) -> Table:
     differing = [key for key in differing_settings(records) if key not in _NOT_COMPARED]
     rows = []
     for arm in group.arms:
-        seconds = [epoch["seconds"] for record in arm.records for epoch in record.history]
+        seconds = [epoch.seconds for record in arm.records for epoch in record.history]
         config = _settings_of(arm.records[0])
         rows.append(
             (

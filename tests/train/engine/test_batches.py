@@ -109,8 +109,8 @@ def assert_same(left, right):
     np.testing.assert_array_equal(left.steps.below, right.steps.below)
     np.testing.assert_allclose(left.steps.loss, right.steps.loss, rtol=1e-4)
     for a, b in zip(left.history, right.history, strict=True):
-        assert a["test_error"] == pytest.approx(b["test_error"], abs=100 / 14 + 1e-6)  # one image, at most
-        assert a["test_loss"] == pytest.approx(b["test_loss"], rel=1e-3)
+        assert a.test_error == pytest.approx(b.test_error, abs=100 / 14 + 1e-6)  # one image, at most
+        assert a.test_loss == pytest.approx(b.test_loss, rel=1e-3)
 
 
 def test_a_run_streamed_from_array_record_files_equals_the_one_in_memory_and_resumes(

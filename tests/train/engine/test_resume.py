@@ -12,7 +12,7 @@ from train.engine import checkpoints
 from train.engine import resume as planning
 from train.errors import ConfigError, RecordError
 from train.experiments import Experiment, config_of
-from train.records import Steps
+from train.records import StepMetrics
 
 ARM = Experiment(name="g/arm", dataset="digits", epochs=2)
 
@@ -22,7 +22,7 @@ def finish(root, *seeds, **changes):
         config = config_of(ARM) | changes
         record = dataclasses.replace(synthetic.record("arm", seed, [2.0, 1.0], group="g"), config=config)
         zeros = np.zeros(2, np.float32)
-        records.write(root, record, Steps(loss=zeros, momentum=zeros, below=zeros > 0))
+        records.write(root, record, StepMetrics(loss=zeros, momentum=zeros, below=zeros > 0))
 
 
 def begin(root, *seeds):

@@ -53,23 +53,23 @@ def test_record_holds_the_whole_run(recorded):
     root, (first, second), _ = recorded
     assert (root / "quickstart/lcam-0.9-0.95/seed-1/result.json").exists()
     assert (first.seed, second.seed) == (0, 1)
-    assert [row["epoch"] for row in first.history] == [0, 1, 2]
+    assert [row.epoch for row in first.history] == [0, 1, 2]
     assert len(first.steps.loss) == 12  # 3 epochs of 3 full batches and a short one
-    assert first.final_test_error == first.history[-1]["test_error"]
+    assert first.final_test_error == first.history[-1].test_error
     assert first.versions["dataset"] == "tiny"
     for row, losses, momenta, below in zip(
         first.history, *(np.split(getattr(first.steps, name), 3) for name in ("loss", "momentum", "below")), strict=True
     ):
-        assert row["train_loss"] == pytest.approx(losses.mean(), rel=1e-6)
-        assert row["mean_momentum"] == pytest.approx(momenta.mean(), rel=1e-6)
-        assert row["below_fraction"] == pytest.approx(below.mean())
-        assert row["learning_rate"] == pytest.approx(0.05)
-        assert row["seconds"] > 0
+        assert row.train_loss == pytest.approx(losses.mean(), rel=1e-6)
+        assert row.mean_momentum == pytest.approx(momenta.mean(), rel=1e-6)
+        assert row.below_fraction == pytest.approx(below.mean())
+        assert row.learning_rate == pytest.approx(0.05)
+        assert row.seconds > 0
 
 
 def test_it_learns(recorded):
     _, runs, _ = recorded
-    assert all(run.history[-1]["train_loss"] < run.history[0]["train_loss"] for run in runs)
+    assert all(run.history[-1].train_loss < run.history[0].train_loss for run in runs)
 
 
 def test_plain_lines_when_not_on_a_terminal(recorded):
@@ -123,8 +123,8 @@ def test_updates_that_leave_the_finite_numbers_are_skipped_and_counted(tmp_path)
     text = io.StringIO()
     (record,) = run(tmp_path, batch_size=54, epochs=1, nonfinite="skip", text=text)
     assert "1 steps skipped" in text.getvalue()
-    assert record.history[0]["skipped_steps"] == 1
-    assert np.isfinite(record.history[0]["test_loss"])
+    assert record.history[0].skipped_steps == 1
+    assert np.isfinite(record.history[0].test_loss)
     assert np.isnan(record.steps.loss).all()
 
 

@@ -12,7 +12,7 @@ from train import data, records
 from train.engine import run as loop
 from train.errors import ConfigError
 from train.experiments import Experiment, config_of, controls
-from train.records import Steps
+from train.records import StepMetrics
 
 LCAM = Experiment(name="g/lcam", dataset="digits", phase="epoch_mean", momentum_above=0.95, epochs=2)
 RANDOM = dataclasses.replace(LCAM, name="g/random", phase="random", follows="lcam")
@@ -23,7 +23,7 @@ MOMENTA = np.float32([[0.9, 0.95, 0.9, 0.9], [0.95, 0.95, 0.95, 0.9]]).ravel()
 def write_run(root, seed=3, epochs=2, config_epochs=2):
     row = synthetic.record("lcam", seed, [2.0] * epochs, group="g")
     record = dataclasses.replace(row, config=config_of(LCAM) | {"epochs": config_epochs})
-    steps = Steps(loss=np.ones(8, np.float32), momentum=MOMENTA, below=np.zeros(8, bool))
+    steps = StepMetrics(loss=np.ones(8, np.float32), momentum=MOMENTA, below=np.zeros(8, bool))
     records.write(root, record, steps)
 
 

@@ -10,7 +10,7 @@ from train import cli, data, files, records
 from train.data.dataset import as_source
 from train.errors import ConfigError
 from train.experiments import EXPERIMENTS, Experiment, config_of, tuning
-from train.records import Steps
+from train.records import StepMetrics
 
 ARM = Experiment(
     name="g/arm",
@@ -29,10 +29,10 @@ def write_trials(root, errors, losses=None):
             key = (trial.learning_rate, trial.weight_decay)
             error = errors[key]
             record = synthetic.record(trial.name.partition("/")[2], seed, [90.0, error + seed], group="g-tuning")
-            history = [dict(row) for row in record.history]
-            history[-1]["test_loss"] = (losses or {}).get(key, 1.0)
+            end = dataclasses.replace(record.history[-1], test_loss=(losses or {}).get(key, 1.0))
+            history = [*record.history[:-1], end]
             record = dataclasses.replace(record, config=config_of(trial), history=history)
-            steps = Steps(loss=np.ones(8, np.float32), momentum=np.ones(8, np.float32), below=np.zeros(8, bool))
+            steps = StepMetrics(loss=np.ones(8, np.float32), momentum=np.ones(8, np.float32), below=np.zeros(8, bool))
             records.write(root, record, steps)
 
 

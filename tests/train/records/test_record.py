@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.train.synthetic import record, steps
 from train import files, records
 from train.errors import RecordError
-from train.records import Steps
+from train.records import StepMetrics
+from train.records.steps import encode
 
 
 def _write(root: Path, arm: str = "sgd-0.9", seed: int = 0, errors=(8.0, 5.0, 6.0)) -> Path:
@@ -83,7 +84,7 @@ def test_a_record_that_was_not_read_has_no_steps():
 
 def test_steps_have_to_be_vectors_of_one_length():
     with pytest.raises(ValueError, match=r"\(2,\), \(3,\), \(2,\)"):
-        Steps(loss=np.zeros(2), momentum=np.zeros(3), below=np.zeros(2, bool))
+        encode(StepMetrics(loss=np.zeros(2), momentum=np.zeros(3), below=np.zeros(2, bool)))
 
 
 def test_steps_have_to_be_shared_equally_by_the_epochs(tmp_path):
@@ -95,13 +96,13 @@ def test_steps_have_to_be_shared_equally_by_the_epochs(tmp_path):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float32(np.nan)])
 def test_numbers_that_are_not_finite_are_null_on_disk_and_nan_again(tmp_path, value):
     written = record("a", 0, [8.0, 7.0])
-    written.history[1].update(train_loss=value, test_error=value)
+    written.history[1] = dataclasses.replace(written.history[1], train_loss=value, test_error=value)
     path = records.write(tmp_path, written, steps(2))
     raw = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(word))
     assert raw["history"][1]["train_loss"] is None
     assert raw["final_test_error"] is None
     read = records.read(path)
-    assert math.isnan(read.history[1]["train_loss"])
+    assert math.isnan(read.history[1].train_loss)
     assert math.isnan(read.final_test_error)
     assert read.best_test_error == 8.0
 
@@ -109,7 +110,7 @@ def test_numbers_that_are_not_finite_are_null_on_disk_and_nan_again(tmp_path, va
 def test_numpy_scalars_become_plain_numbers(tmp_path):
     written = record("a", 0, [np.float32(2.5)], width=np.int32(4))
     read = records.read(records.write(tmp_path, written, steps(1)))
-    assert read.history[0]["test_error"] == 2.5
+    assert read.history[0].test_error == 2.5
     assert read.config["width"] == 4
 
 
@@ -165,7 +166,7 @@ def test_events_hold_each_number_of_the_history_once(tmp_path):
     from tensorboardX import proto
 
     written = record("a", 0, [8.0, 5.0])
-    written.history[1]["train_loss"] = math.nan
+    written.history[1] = dataclasses.replace(written.history[1], train_loss=math.nan)
     for _ in range(2):
         path = records.write(tmp_path, written, steps(2))
     found = []

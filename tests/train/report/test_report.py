@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import math
@@ -197,7 +198,7 @@ def test_a_group_without_its_baseline_is_reported_without_comparison(tmp_path):
 
 def test_diverged_runs_are_reported(root):
     broken = record("sgd-9", 0, [20.0, 90.0, math.nan])
-    broken.history[2].update(train_loss=math.inf, seconds=math.nan)
+    broken.history[2] = dataclasses.replace(broken.history[2], train_loss=math.inf, seconds=math.nan)
     records.write(root, broken, steps(3))
     report(root)
     markdown = (root / "report" / "report.md").read_text()
@@ -230,8 +231,7 @@ def test_an_unfinished_run_is_left_out_loudly(root):
 
 def test_skipped_steps_are_told_loudly(root):
     run = record("sgd-0.95", 0, [9.0, 8.0, 8.0], momentum_below=0.95, momentum_above=0.95)
-    for row in run.history[1:]:
-        row["skipped_steps"] = 2
+    run.history[1:] = [dataclasses.replace(row, skipped_steps=2) for row in run.history[1:]]
     records.write(root, run, steps(3))
     _left_out(root, "demo/sgd-0.95, seed 0: 4 steps")
 
