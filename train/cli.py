@@ -106,15 +106,15 @@ class Run:
         """Carry the command out."""
         arms = self._arms()
         from train.engine import processes
-        from train.engine import run as loop
+        from train.engine.run import SavePolicy, run_experiment
         from train.experiments import tuning
         from train.report.report import report
 
-        policy = loop.SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
+        policy = SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         processes.join(self.coordinator, self.processes, self.process)
         runs = [run for arm in arms for run in (*tuning.trials(arm), arm)]
         for i, run in enumerate(runs):
-            loop.run(
+            run_experiment(
                 run,
                 seeds=run.seeds,
                 root=self.runs,

@@ -114,7 +114,7 @@ def begun_run(place: Path) -> Path:
     experiment = tiny_run.experiment()
     zeros = blank_state(state.make_setup(experiment, tiny_run.dataset()))
     loss = np.ones((1, 1), np.float32)
-    saved = checkpoints.Checkpoints(checkpoints.cohort_dir(place / "runs", BEGUN, [0]))
+    saved = checkpoints.Checkpoints(checkpoints.checkpoint_dir(place / "runs", BEGUN, [0]))
     saved.save(
         checkpoints.Snapshot(
             zeros._replace(step=np.ones(1, np.int32)),

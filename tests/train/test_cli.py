@@ -12,7 +12,6 @@ import pytest
 
 from tests.train import tiny_run
 from train import cli, data, records
-from train.engine import run as loop
 
 
 def test_list_json_holds_every_arm(capsys):
@@ -80,7 +79,7 @@ def test_run_trains_a_group_and_reports(tmp_path, monkeypatch, capsys):
 
 def test_fresh_removes_what_there_is_of_a_whole_group_before_its_first_arm(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(loop, "run", lambda run, **settings: calls.append((run, settings)))
+    monkeypatch.setattr("train.engine.run.run_experiment", lambda run, **settings: calls.append((run, settings)))
     made = types.SimpleNamespace(show=lambda console: None)
     monkeypatch.setattr("train.report.report.report", lambda *arguments, **settings: made)
     assert cli.main(["run", "quickstart", "--fresh", "--runs", str(tmp_path)]) == 0

@@ -22,7 +22,6 @@ from tests.train import synthetic, tiny_data
 from train import cli, data, experiments, records
 from train.bench import command, result
 from train.data import archives, array_cache, cifar_records
-from train.engine import run as loop
 from train.errors import DataError, RecordError
 from train.report import report
 from train.studies.games import report as games_report
@@ -55,7 +54,7 @@ def no_work(tmp_path_factory):
         raise RuntimeError("nobody there")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "run", lambda *arguments, **keywords: [])
+        patch.setattr("train.engine.run.run_experiment", lambda *arguments, **keywords: [])
         patch.setattr(report, "report", lambda *arguments, **keywords: Nothing())
         patch.setattr(data, "prepare", lambda *arguments, **keywords: "name")
         patch.setattr(data, "load", lambda *arguments: None)

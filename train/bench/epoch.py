@@ -11,8 +11,9 @@ from train.bench.peers import peers
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, compile_timed, ratio
 from train.bench.workload import SMALL, Case, CaseOptions, Training, cases, filled_in, on_gpu
+from train.engine.batches import Images, epoch_order
+from train.engine.programs import slice_program
 from train.engine.state import TrainState
-from train.engine.step import Images, epoch_order, slice_program
 
 OURS, LOOP, FETCHED = "JAX, one program", "JAX, loop of steps", "JAX, loop that fetches each loss"
 

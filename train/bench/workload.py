@@ -8,9 +8,10 @@ import numpy as np
 
 from train.bench.timing import compile_timed
 from train.data.dataset import Dataset
-from train.engine import devices as meshes
+from train.engine.batches import Images
+from train.engine.devices import make_mesh, replicated
+from train.engine.programs import compiled, slice_program
 from train.engine.state import TrainState, init_state, make_setup
-from train.engine.step import Images, compiled, slice_program
 from train.errors import ConfigError
 from train.experiments import EXPERIMENTS, Experiment
 
@@ -144,15 +145,13 @@ class Training:
         self.experiment = experiment_of(case)
         self.dataset = _made_up(case, steps * case.batch_size)
         self.setup = make_setup(self.experiment, self.dataset)
-        self.mesh = meshes.make_mesh(1)
+        self.mesh = make_mesh(1)
         images = Images(self.dataset.train_images, self.dataset.train_labels)
-        self.data = jax.device_put(images, meshes.replicated(self.mesh))
+        self.data = jax.device_put(images, replicated(self.mesh))
 
     def state(self, seeds: int = 1) -> TrainState:
         """A fresh state with a leading axis of seeds."""
-        make = jax.jit(
-            jax.vmap(self._init), out_shardings=meshes.replicated(self.mesh), compiler_options=_COMPILE_QUICKLY
-        )
+        make = jax.jit(jax.vmap(self._init), out_shardings=replicated(self.mesh), compiler_options=_COMPILE_QUICKLY)
         return make(np.arange(seeds, dtype=np.uint32))
 
     def abstract_state(self, seeds: int = 1) -> TrainState:

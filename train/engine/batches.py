@@ -1,37 +1,102 @@
-"""Where the programs of an epoch get their images from: the device itself, or the disk.
+"""From arrays or files to augmented batches: images in memory or streamed from disk, their order, crop and flip.
 
-Both give the same images for the same seed and step, so that a streamed run is the run in memory.
+Both loaders give the same batches for the same seed and step, so that a streamed run equals the run in memory.
 """
 
 import functools
 import threading
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from train.data.augment import crop_and_flip
 from train.data.dataset import Dataset, Source
-from train.engine import devices as meshes
-from train.engine.state import Setup
-from train.engine.step import Images, epoch_order
+from train.engine.devices import AXIS, padded_size, replicate, rows_here, split_batch
+from train.engine.state import Setup, TrainState, key_for
 from train.errors import DataError
 
 _TEST_CHUNK = 5000
 # Batches that are being read, or wait to be used.
 _READ_AHEAD = 32
 
-_order_of_epoch = jax.jit(epoch_order, static_argnums=0)
+
+class Images(NamedTuple):
+    """Images and their labels, on the device or in memory."""
+
+    images: jax.Array | np.ndarray  # [..., N, H, W, C], uint8
+    labels: jax.Array | np.ndarray  # [..., N], int32
 
 
-class Feed(Protocol):
-    """Gives a cohort its images.
+class Batch(NamedTuple):
+    """The augmented batch of one step, padded to divide evenly over the devices."""
+
+    images: jax.Array  # [padded, H, W, C], uint8
+    labels: jax.Array  # [padded], int32
+    mask: jax.Array | None  # [padded], bool; False in rows of padding; None if there are none
+
+
+def epoch_order(setup: Setup, seed: jax.Array, epoch: jax.Array) -> jax.Array:
+    """Compute the permutation of the training set in one epoch; [N], int32."""
+    return jax.random.permutation(jax.random.fold_in(key_for(seed, "order"), epoch), setup.train_size)
+
+
+def next_rows(setup: Setup, mesh: Mesh, state: TrainState, data: Images, order: jax.Array, size: int) -> Images:
+    """Gather the rows of the next step from a whole data set.
+
+    Args:
+      setup: The run.
+      mesh: Its devices.
+      state: Before the step.
+      data: The training set.
+      order: The permutation of this epoch.
+      size: Images in the batch.
+
+    Returns:
+      [padded, ...], split over the devices.
+    """
+    first = state.step % setup.steps_per_epoch * setup.experiment.batch_size
+    index = jax.lax.dynamic_slice(order, (first,), (size,))
+    return take(mesh, data, jnp.pad(index, (0, padded_size(size, mesh) - size)))
+
+
+def take(mesh: Mesh, data: Images, index: jax.Array) -> Images:
+    """Gather rows by their index, [N], split over the devices."""
+    index = jax.lax.with_sharding_constraint(index, split_batch(mesh))
+    return Images(data.images[index], data.labels[index])
+
+
+def augment(setup: Setup, state: TrainState, rows: Images, size: int) -> Batch:
+    """Crop and flip the rows of the next step, and mask those of padding.
+
+    Args:
+      setup: The run.
+      state: Before the step; its seed and step decide what is drawn.
+      rows: [padded, ...], of which the first `size` are real.
+      size: Images in the batch.
+    """
+    key = jax.random.fold_in(key_for(state.seed, "augment"), state.step)
+    images, labels = (jnp.asarray(values) for values in rows)
+    padded = len(labels)
+    return Batch(
+        images=crop_and_flip(key, images, setup.experiment.crop_padding, setup.experiment.flip),
+        labels=labels,
+        mask=None if padded == size else jnp.arange(padded) < size,
+    )
+
+
+_jitted_order = jax.jit(epoch_order, static_argnums=0)
+
+
+class Loader(Protocol):
+    """Gives a trainer its images.
 
     Attributes:
-      streamed: Whether a slice gets the images of its own steps (see `slice_program` in
-        `train.engine.step`), or all of them.
+      streamed: Whether a slice gets the images of its own steps, [steps, padded, ...], or the whole training set.
       test_size: Number of test images.
     """
 
@@ -47,14 +112,14 @@ class Feed(Protocol):
         ...
 
 
-class OnDevice:
-    """A `Feed` of a data set that lies on every device whole."""
+class DeviceLoader:
+    """A `Loader` of a data set that lies on every device whole."""
 
     streamed = False
 
     def __init__(self, dataset: Dataset, mesh: Mesh):
         self.test_size = dataset.test_size
-        self._train, self._test = meshes.replicate(
+        self._train, self._test = replicate(
             mesh,
             (
                 Images(dataset.train_images, dataset.train_labels),
@@ -63,17 +128,17 @@ class OnDevice:
         )
 
     def training(self, step: int, steps: int, batch: int) -> Images:
-        """See `Feed.training`."""
+        """See `Loader.training`."""
         del step, steps, batch
         return self._train
 
     def test(self) -> Iterator[Images]:
-        """See `Feed.test`."""
+        """See `Loader.test`."""
         yield self._test
 
 
-class Streamed:
-    """A `Feed` that reads ahead from disk, each process its own share of every batch.
+class StreamingLoader:
+    """A `Loader` that reads ahead from disk, each process its own share of every batch.
 
     Args:
       source: The data set.
@@ -87,19 +152,19 @@ class Streamed:
     def __init__(self, source: Source, setup: Setup, mesh: Mesh, seed: int):
         self.test_size = source.test_size
         self._source, self._mesh = source, mesh
-        self._batches = _Batches(source, setup, mesh, seed)
+        self._batches = _RowsByStep(source, setup, mesh, seed)
         self._iterator: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
         self._next = -1
 
     def training(self, step: int, steps: int, batch: int) -> Images:
-        """See `Feed.training`; [steps, batch padded to the devices, ...], split over the devices."""
+        """See `Loader.training`; [steps, batch padded to the devices, ...], split over the devices."""
         if step != self._next:
             ahead = grain.ReadOptions(num_threads=16, prefetch_buffer_size=_READ_AHEAD)
             self._iterator = iter(grain.MapDataset.source(self._batches)[step:].to_iter_dataset(ahead))
         self._next = step + steps
         parts = [next(self._iterator) for _ in range(steps)]
-        sharding = NamedSharding(self._mesh, PartitionSpec(None, meshes.AXIS))
-        padded = meshes.padded_size(batch, self._mesh)
+        sharding = NamedSharding(self._mesh, PartitionSpec(None, AXIS))
+        padded = padded_size(batch, self._mesh)
         return Images(
             *(
                 jax.make_array_from_process_local_data(
@@ -110,22 +175,22 @@ class Streamed:
         )
 
     def test(self) -> Iterator[Images]:
-        """See `Feed.test`."""
+        """See `Loader.test`."""
         for start in range(0, self.test_size, _TEST_CHUNK):
             rows = np.arange(start, min(start + _TEST_CHUNK, self.test_size))
-            yield meshes.replicate(self._mesh, Images(*self._source.test.read(rows)))
+            yield replicate(self._mesh, Images(*self._source.test.read(rows)))
 
 
-def make_feed(dataset: Dataset | Source, setup: Setup, mesh: Mesh, seed: int) -> Feed:
-    """The feed of a run; `seed` matters to streamed data only.
+def make_loader(dataset: Dataset | Source, setup: Setup, mesh: Mesh, seed: int) -> Loader:
+    """Make the loader of a run; `seed` matters to streamed data only.
 
     Raises:
       DataError: If the data set does not fit on a device.
     """
     if isinstance(dataset, Source):
-        return Streamed(dataset, setup, mesh, seed)
+        return StreamingLoader(dataset, setup, mesh, seed)
     try:
-        return OnDevice(dataset, mesh)
+        return DeviceLoader(dataset, mesh)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -134,14 +199,14 @@ def make_feed(dataset: Dataset | Source, setup: Setup, mesh: Mesh, seed: int) ->
         ) from error
 
 
-class _Batches:
+class _RowsByStep:
     """The batches of a whole run by step, as Grain's random access; of each the rows that this process needs."""
 
     def __init__(self, source: Source, setup: Setup, mesh: Mesh, seed: int):
         self._source, self._setup, self._mesh = source, setup, mesh
         self._lock = threading.Lock()
         self._order = functools.lru_cache(maxsize=2)(
-            lambda epoch: np.asarray(_order_of_epoch(setup, np.uint32(seed), np.int32(epoch)))
+            lambda epoch: np.asarray(_jitted_order(setup, np.uint32(seed), np.int32(epoch)))
         )
 
     def __len__(self) -> int:
@@ -154,5 +219,5 @@ class _Batches:
         size = self._setup.experiment.batch_size
         rows = order[place * size : (place + 1) * size]
         # As in memory, a short batch is padded with the first image, which the mask leaves out.
-        rows = np.pad(rows, (0, meshes.padded_size(len(rows), self._mesh) - len(rows)))
-        return self._source.train.read(rows[meshes.rows_here(self._mesh, len(rows))])
+        rows = np.pad(rows, (0, padded_size(len(rows), self._mesh) - len(rows)))
+        return self._source.train.read(rows[rows_here(self._mesh, len(rows))])

@@ -1,6 +1,6 @@
 """Checkpoints of runs; the only room that knows Orbax.
 
-A cohort, the seeds that run together as one program, has a folder `<root>/<arm>/checkpoints/seeds-<n>-<n>...`, and in
+Seeds that train together as one program share a folder `<root>/<arm>/checkpoints/seeds-<n>-<n>...`, and in
 it one numbered folder a checkpoint: the state, every step so far, the history and the settings. Orbax writes each under
 another name and renames it when whole, so a kill leaves those before it.
 """
@@ -28,17 +28,17 @@ class Snapshot(NamedTuple):
     """What a checkpoint holds."""
 
     state: TrainState  # with a leading axis of seeds, [seeds]
-    steps: StepMetrics  # NumPy, [seeds, steps so far]
-    rows: list[list[EpochMetrics]]  # the history: epochs, in each the row of every seed
+    metrics: StepMetrics  # NumPy, [seeds, steps so far]
+    history: list[list[EpochMetrics]]  # epochs, in each the row of every seed
     config: dict[str, Any]  # the settings it was made with
 
 
-def cohort_dir(root: Path, name: str, seeds: Sequence[int]) -> Path:
+def checkpoint_dir(root: Path, name: str, seeds: Sequence[int]) -> Path:
     """The folder of the checkpoints of seeds that run together."""
     return root / name / "checkpoints" / ("seeds-" + "-".join(map(str, seeds)))
 
 
-def begun_cohorts(root: Path, name: str) -> list[list[int]]:
+def begun_seed_sets(root: Path, name: str) -> list[list[int]]:
     """The sets of seeds of an arm that have checkpoints, in order."""
     folders = sorted({path.parent for path in (root / name / "checkpoints").glob("seeds-*/*") if path.name.isdigit()})
     names = [re.fullmatch(r"seeds-(\d+(?:-\d+)*)", folder.name) for folder in folders]
@@ -46,10 +46,10 @@ def begun_cohorts(root: Path, name: str) -> list[list[int]]:
 
 
 class Checkpoints:
-    """Saves and restores the snapshots of one cohort; until it is closed, nobody else does.
+    """Saves and restores the snapshots of one seed set; until it is closed, nobody else does.
 
     Args:
-      folder: See `cohort_dir`.
+      folder: See `checkpoint_dir`.
 
     Raises:
       CheckpointError: If it cannot be written, or somebody else is training there.
@@ -57,7 +57,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        with _told(folder):
+        with _as_checkpoint_error(folder):
             self._claim = _claim(folder) if jax.process_index() == 0 else None
             self._manager = ocp.CheckpointManager(
                 folder.absolute(),
@@ -71,10 +71,10 @@ class Checkpoints:
         Raises:
           CheckpointError: If this one, or the one before it, could not be written.
         """
-        arrays = {"state": _plain(snapshot.state), "steps": snapshot.steps._asdict()}
-        rows = [[row.to_json() for row in epoch] for epoch in snapshot.rows]
+        arrays = {"state": _plain(snapshot.state), "steps": snapshot.metrics._asdict()}
+        rows = [[row.to_json() for row in epoch] for epoch in snapshot.history]
         history = {"rows": rows, "config": snapshot.config}
-        with _told(self.folder):
+        with _as_checkpoint_error(self.folder):
             self._manager.save(
                 int(snapshot.state.step[0]),
                 args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), history=ocp.args.JsonSave(history)),
@@ -86,7 +86,7 @@ class Checkpoints:
         Raises:
           CheckpointError: If it could not be written.
         """
-        with _told(self.folder):
+        with _as_checkpoint_error(self.folder):
             self._manager.wait_until_finished()
 
     def latest(self) -> int | None:
@@ -146,7 +146,7 @@ class Checkpoints:
     def _set_aside(self, step: int) -> Path:
         """Move a checkpoint to where nobody looks for one: what could not be read today may be readable tomorrow."""
         aside = self.folder.with_name(f"{self.folder.name}-damaged") / str(step)
-        with _told(self.folder):
+        with _as_checkpoint_error(self.folder):
             if jax.process_index() == 0:
                 shutil.rmtree(aside, ignore_errors=True)
                 aside.parent.mkdir(exist_ok=True)
@@ -177,8 +177,8 @@ class Checkpoints:
         tree = jax.tree.structure(like)
         return Snapshot(
             state=jax.tree.unflatten(tree, jax.tree.leaves(arrays["state"])),
-            steps=StepMetrics(**{field: np.asarray(value) for field, value in arrays["steps"].items()}),
-            rows=[[EpochMetrics(**row) for row in epoch] for epoch in history["rows"]],
+            metrics=StepMetrics(**{field: np.asarray(value) for field, value in arrays["steps"].items()}),
+            history=[[EpochMetrics(**row) for row in epoch] for epoch in history["rows"]],
             config=history["config"],
         )
 
@@ -209,7 +209,7 @@ def _plain(state: TrainState) -> list[jax.Array]:
 
 
 @contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _as_checkpoint_error(folder: Path) -> Iterator[None]:
     try:
         yield
     except CheckpointError:

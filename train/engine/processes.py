@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from train.engine import devices as meshes
+from train.engine.devices import AXIS, replicated
 from train.errors import ConfigError, RecordError
 
 # After so long without a sign of life a process counts as lost.
@@ -106,9 +106,9 @@ class Wishes:
     """
 
     def __init__(self, mesh: Mesh):
-        self._rows = NamedSharding(mesh, PartitionSpec(meshes.AXIS))
+        self._rows = NamedSharding(mesh, PartitionSpec(AXIS))
         self._local = len(mesh.local_devices)
-        self._largest = jax.jit(lambda wishes: wishes.max(axis=0), out_shardings=meshes.replicated(mesh))
+        self._largest = jax.jit(lambda wishes: wishes.max(axis=0), out_shardings=replicated(mesh))
         self._pending: jax.Array | None = None
 
     def tell(self, stop: int, save: bool) -> tuple[int, bool]:

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from train import records
 from train.data.dataset import Dataset, Source
-from train.engine.checkpoints import begun_cohorts, cohort_dir
+from train.engine.checkpoints import begun_seed_sets, checkpoint_dir
 from train.errors import ConfigError, RecordError
 from train.experiments import Experiment, config_of, controls, differences, tuning
 
-# The name of a cohort's folder lists its seeds, and a file system takes 255 bytes.
+# The name of a checkpoint folder lists its seeds, and a file system takes 255 bytes.
 _MOST_TOGETHER = 20
 
 
@@ -21,12 +21,12 @@ class Plan(NamedTuple):
 
     Attributes:
       missing: The seeds without a finished record.
-      cohorts: The seeds that run together. A kill may have come between two seeds' records: then a cohort holds seeds
+      seed_sets: The seeds that run together. A kill may have come between two seeds' records: then a set contains seeds
         that are not missing, too.
     """
 
     missing: list[int]
-    cohorts: list[list[int]]
+    seed_sets: list[list[int]]
 
 
 def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, *, together: bool, fresh: bool) -> Plan:
@@ -47,10 +47,10 @@ def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, *, toget
         return Plan([*seeds], _split([], [*seeds], together))
     missing = [seed for seed in seeds if not _is_finished(experiment, root, seed)]
     begun = [
-        cohort
-        for cohort in begun_cohorts(root, experiment.name)
-        if set(cohort) & set(missing)
-        and all(seed in missing or _is_recorded(experiment, root, seed) for seed in cohort)
+        seed_set
+        for seed_set in begun_seed_sets(root, experiment.name)
+        if set(seed_set) & set(missing)
+        and all(seed in missing or _is_recorded(experiment, root, seed) for seed in seed_set)
     ]
     return Plan(missing, _split(begun, missing, together))
 
@@ -58,10 +58,10 @@ def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, *, toget
 def discard(runs: Iterable[tuple[Experiment, Sequence[int]]], root: Path) -> None:
     """Remove the records of some experiments and their seeds, and the checkpoints that no other seed still needs."""
     for experiment, seeds in runs:
-        for cohort in begun_cohorts(root, experiment.name):
-            others = set(cohort) - set(seeds)
-            if others != set(cohort) and all(_is_recorded(experiment, root, seed) for seed in others):
-                shutil.rmtree(cohort_dir(root, experiment.name, cohort))
+        for seed_set in begun_seed_sets(root, experiment.name):
+            others = set(seed_set) - set(seeds)
+            if others != set(seed_set) and all(_is_recorded(experiment, root, seed) for seed in others):
+                shutil.rmtree(checkpoint_dir(root, experiment.name, seed_set))
         for seed in seeds:
             (records.run_dir(root, experiment.name, seed) / records.RESULT).unlink(missing_ok=True)
 
@@ -122,9 +122,9 @@ def _split(begun: list[list[int]], missing: list[int], together: bool) -> list[l
     """Which seeds run together: those that began so, then all others; or each alone."""
     if not together:
         return [[seed] for seed in missing]
-    cohorts: list[list[int]] = []
+    seed_sets: list[list[int]] = []
     for seeds in sorted(begun, key=len, reverse=True):
-        if not any(set(seeds) & set(cohort) for cohort in cohorts):
-            cohorts.append(seeds)
-    rest = [seed for seed in missing if not any(seed in cohort for cohort in cohorts)]
-    return cohorts + [rest[i : i + _MOST_TOGETHER] for i in range(0, len(rest), _MOST_TOGETHER)]
+        if not any(set(seeds) & set(seed_set) for seed_set in seed_sets):
+            seed_sets.append(seeds)
+    rest = [seed for seed in missing if not any(seed in seed_set for seed_set in seed_sets)]
+    return seed_sets + [rest[i : i + _MOST_TOGETHER] for i in range(0, len(rest), _MOST_TOGETHER)]

@@ -12,17 +12,16 @@ from rich.console import Console
 
 from train import data, records
 from train.data.dataset import Dataset, Source
-from train.engine import devices as meshes
-from train.engine import processes
-from train.engine import resume as planning
-from train.engine.batches import make_feed
-from train.engine.checkpoints import Checkpoints, Snapshot, cohort_dir
+from train.engine import processes, resume
+from train.engine.batches import make_loader
+from train.engine.checkpoints import Checkpoints, Snapshot, checkpoint_dir
+from train.engine.devices import Mesh, make_mesh, replicated
 from train.engine.progress import RunProgress
 from train.engine.signals import Stopped, StopSignals
-from train.engine.state import Setup, initial_state, make_setup
-from train.engine.trainer import Cohort
+from train.engine.state import Setup, init_stacked_state, make_setup
+from train.engine.trainer import Trainer
 from train.errors import ConfigError
-from train.experiments import Experiment, config_of, tuning
+from train.experiments import Experiment, config_of, from_config, tuning
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,7 @@ class SavePolicy:
             raise ConfigError(f"checkpoint-minutes is {self.minutes}, allowed: a number above 0.")
 
 
-def run(
+def run_experiment(
     experiment: Experiment,
     *,
     seeds: Sequence[int],
@@ -89,17 +88,17 @@ def run(
     # Only the first process writes records, so only it knows for certain what there is. Streamed seeds need images of
     # their own, and those that follow a run have settings of their own.
     together = experiment.vmap_seeds and not stream and not experiment.follows
-    plan = planning.Plan(
-        *processes.of_first(lambda: planning.make_plan(experiment, seeds, root, together=together, fresh=fresh))
+    plan = resume.Plan(
+        *processes.of_first(lambda: resume.make_plan(experiment, seeds, root, together=together, fresh=fresh))
     )
     if plan.missing:
         dataset = (data.open_source if stream else data.load)(experiment.dataset, data_dir)
         if experiment.holdout:
             dataset = tuning.hold_out(dataset)
-        mesh = meshes.make_mesh(devices)
+        mesh = make_mesh(devices)
         stale = [(experiment, seeds), *((other, other.seeds) for other in fresh_too)] if fresh else []
-        for cohort in plan.cohorts:
-            settled = _resolved_by_first(experiment, root, cohort[0])
+        for seed_set in plan.seed_sets:
+            settled = _resolved_by_first(experiment, root, seed_set[0])
             job = _Job(
                 experiment=settled,
                 dataset=dataset,
@@ -112,9 +111,9 @@ def run(
                 console=console,
             )
             # Not before everything was looked at that can be wrong.
-            processes.of_first(functools.partial(planning.discard, stale, root))
+            processes.of_first(functools.partial(resume.discard, stale, root))
             stale = []
-            _run_together(job, cohort)
+            _run_together(job, seed_set)
     if processes.is_first() and (plan.missing or not (root / experiment.name / tuning.TRIALS).exists()):
         tuning.write_trials(experiment, root, command)
     return [records.run_dir(root, experiment.name, seed) / records.RESULT for seed in seeds]
@@ -122,12 +121,12 @@ def run(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Job:
-    """What the cohorts of one call of `run` have in common."""
+    """What the seed sets of one call of `run_experiment` have in common."""
 
     experiment: Experiment
     dataset: Dataset | Source
     setup: Setup
-    mesh: meshes.Mesh
+    mesh: Mesh
     root: Path
     missing: list[int]  # seeds whose records are to be written
     command: str
@@ -137,89 +136,86 @@ class _Job:
     @property
     def settings(self) -> dict[str, Any]:
         """What its checkpoints depend on."""
-        return planning.saved_settings(self.experiment, self.dataset)
+        return resume.saved_settings(self.experiment, self.dataset)
 
 
 def _resolved_by_first(experiment: Experiment, root: Path, seed: int) -> Experiment:
     """The same as the first process sees it, who alone knows for certain what there is."""
-    config: dict[str, Any] = processes.of_first(lambda: config_of(planning.resolved(experiment, root, seed)))
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
-    }
-    return dataclasses.replace(experiment, **fields)
+    config: dict[str, Any] = processes.of_first(lambda: config_of(resume.resolved(experiment, root, seed)))
+    return from_config(config, seeds=experiment.seeds, vmap_seeds=experiment.vmap_seeds)
 
 
 def _run_together(job: _Job, seeds: list[int]) -> None:
     experiment, setup = job.experiment, job.setup
-    checkpoints = Checkpoints(cohort_dir(job.root, experiment.name, seeds))
+    checkpoints = Checkpoints(checkpoint_dir(job.root, experiment.name, seeds))
     title = f"{experiment.name} seed{'s' if len(seeds) > 1 else ''} {' '.join(map(str, seeds))}"
     # From here on, as compiling takes long: a process that a signal ended alone would leave the others waiting for it.
     with contextlib.closing(checkpoints), StopSignals() as signals:
         # Before anything is compiled, and before the arrays are read: another network's would be taken for damaged.
         there = checkpoints.config()
         if there is not None:
-            planning.refuse_other_settings(checkpoints.folder, there, job.settings)
-        feed = make_feed(job.dataset, setup, job.mesh, seeds[0])
-        state = initial_state(setup, job.dataset.num_classes, seeds, meshes.replicated(job.mesh))
-        cohort = Cohort(setup, job.mesh, seeds, feed, state)
-        _resume(cohort, checkpoints, title, job.console)
-        with RunProgress(title, setup.total_steps, experiment.batch_size, cohort.step, job.console) as progress:
-            _train(cohort, checkpoints, job, signals, progress)
+            resume.refuse_other_settings(checkpoints.folder, there, job.settings)
+        loader = make_loader(job.dataset, setup, job.mesh, seeds[0])
+        state = init_stacked_state(setup, job.dataset.num_classes, seeds, replicated(job.mesh))
+        trainer = Trainer(setup, job.mesh, seeds, loader, state)
+        _resume(trainer, checkpoints, title, job.console)
+        with RunProgress(title, setup.total_steps, experiment.batch_size, trainer.steps_done, job.console) as progress:
+            _train(trainer, checkpoints, job, signals, progress)
         if processes.is_first():
-            _write_records(cohort, job)
+            _write_records(trainer, job)
 
 
-def _resume(cohort: Cohort, checkpoints: Checkpoints, title: str, console: Console) -> None:
-    """Bring a cohort to its newest checkpoint, if there is one."""
+def _resume(trainer: Trainer, checkpoints: Checkpoints, title: str, console: Console) -> None:
+    """Restore a trainer from its newest checkpoint, if there is one."""
 
     def report(sentence: str) -> None:
         console.print(sentence, highlight=False, soft_wrap=True)
 
     if processes.of_first(checkpoints.latest) != checkpoints.latest():
         raise ConfigError(f"{checkpoints.folder}: the processes see different files there; --runs has to be shared.")
-    snapshot = checkpoints.restore(cohort.state, report)
+    snapshot = checkpoints.restore(trainer.state, report)
     if snapshot is not None:
-        cohort.resume(snapshot.state, snapshot.steps, snapshot.rows)
-        report(f"{title}  resumed at step {cohort.step} of {cohort.setup.total_steps}")
+        trainer.resume(snapshot.state, snapshot.metrics, snapshot.history)
+        report(f"{title}  resumed at step {trainer.steps_done} of {trainer.setup.total_steps}")
 
 
-def _train(cohort: Cohort, checkpoints: Checkpoints, job: _Job, signals: StopSignals, progress: RunProgress) -> None:
-    """Take a cohort to its last step, saving on the way.
+def _train(trainer: Trainer, checkpoints: Checkpoints, job: _Job, signals: StopSignals, progress: RunProgress) -> None:
+    """Take a trainer to its last step, saving on the way.
 
     Raises:
       Stopped: If a signal asked for it, when the checkpoint is on disk.
     """
     policy, wishes = job.policy, processes.Wishes(job.mesh)
-    saved_at, saved_epochs = time.monotonic(), len(cohort.rows)
+    saved_at, saved_epochs = time.monotonic(), len(trainer.history)
 
     def save() -> None:
         nonlocal saved_at, saved_epochs
-        cohort.read_all(progress)
-        if checkpoints.latest() != cohort.step:
-            checkpoints.save(Snapshot(cohort.state, cohort.steps(), cohort.rows, job.settings))
-        saved_at, saved_epochs = time.monotonic(), len(cohort.rows)
+        trainer.read_all(progress)
+        if checkpoints.latest() != trainer.steps_done:
+            checkpoints.save(Snapshot(trainer.state, trainer.metrics(), trainer.history, job.settings))
+        saved_at, saved_epochs = time.monotonic(), len(trainer.history)
 
-    for _ in cohort.advance(progress, checkpoints.newest):
+    for _ in trainer.advance(progress, checkpoints.newest):
         stop, due = wishes.tell(signals.received or 0, time.monotonic() - saved_at >= 60 * policy.minutes)
         if stop:
             save()
             checkpoints.wait()
             raise Stopped(
                 stop,
-                f"Stopped at step {cohort.step} of {cohort.setup.total_steps}, saved in {checkpoints.folder}. "
+                f"Stopped at step {trainer.steps_done} of {trainer.setup.total_steps}, saved in {checkpoints.folder}. "
                 "The same command resumes (without --fresh).",
             )
-        if due or len(cohort.rows) - saved_epochs >= policy.epochs or cohort.finished:
+        if due or len(trainer.history) - saved_epochs >= policy.epochs or trainer.finished:
             save()
     checkpoints.wait()
 
 
-def _write_records(cohort: Cohort, job: _Job) -> None:
-    experiment = cohort.setup.experiment
+def _write_records(trainer: Trainer, job: _Job) -> None:
+    experiment = trainer.setup.experiment
     environment = records.environment(job.mesh.size)
     environment["versions"]["dataset"] = job.dataset.name
-    steps = cohort.steps()
-    for i, seed in enumerate(cohort.seeds):
+    steps = trainer.metrics()
+    for i, seed in enumerate(trainer.seeds):
         if seed not in job.missing:
             continue
         record = records.Record(
@@ -230,6 +226,6 @@ def _write_records(cohort: Cohort, job: _Job) -> None:
             versions=environment["versions"],
             device=environment["device"],
             command=job.command,
-            history=[rows[i] for rows in cohort.rows],
+            history=[epoch[i] for epoch in trainer.history],
         )
         records.write(job.root, record, steps.of_seed(i))

@@ -84,7 +84,9 @@ def make_setup(experiment: Experiment, dataset: Dataset | Source) -> Setup:
     return setup
 
 
-def initial_state(setup: Setup, num_classes: int, seeds: Sequence[int], sharding: jax.sharding.Sharding) -> TrainState:
+def init_stacked_state(
+    setup: Setup, num_classes: int, seeds: Sequence[int], sharding: jax.sharding.Sharding
+) -> TrainState:
     """Make the state of several seeds before the first step, with a leading axis of seeds."""
     make = jax.vmap(lambda seed: init_state(setup, num_classes, seed))
     return jax.jit(make, out_shardings=sharding)(np.asarray(seeds, np.uint32))
@@ -92,7 +94,7 @@ def initial_state(setup: Setup, num_classes: int, seeds: Sequence[int], sharding
 
 def init_state(setup: Setup, num_classes: int, seed: jax.Array) -> TrainState:
     """Make the state before the first step; all of it follows from the seed."""
-    model = make_model(setup.experiment, num_classes, setup.image_shape, stream(seed, "init"))
+    model = make_model(setup.experiment, num_classes, setup.image_shape, key_for(seed, "init"))
     _, network, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
     params = initial_params(setup.experiment, network)
     optimizer = make_optimizer(setup.experiment, setup.steps_per_epoch, seed)
@@ -106,6 +108,6 @@ def init_state(setup: Setup, num_classes: int, seed: jax.Array) -> TrainState:
     )
 
 
-def stream(seed: jax.Array, purpose: str) -> jax.Array:
+def key_for(seed: jax.Array, purpose: str) -> jax.Array:
     """A PRNG key for one purpose; the purposes are independent of each other."""
     return jax.random.fold_in(jax.random.key(seed), ("init", "order", "augment", "dropout").index(purpose))

@@ -1,4 +1,4 @@
-"""Seeds that run together as one program: their state, what they have seen, and how they go on."""
+"""The trainer: takes one seed, or several as one program, from the first step to the last."""
 
 import functools
 import time
@@ -10,19 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train.engine import devices as meshes
-from train.engine.batches import Feed
+from train.engine.batches import Images, Loader
+from train.engine.devices import Mesh, padded_size
+from train.engine.programs import Evaluation, calibration_program, compiled, evaluation_program, slice_program
 from train.engine.progress import RunProgress
 from train.engine.state import Setup, TrainState
-from train.engine.step import (
-    Evaluation,
-    Images,
-    all_finite,
-    calibration_program,
-    compiled,
-    evaluation_program,
-    slice_program,
-)
+from train.engine.step import all_finite
 from train.errors import RunError
 from train.recipe.modes import num_stages, stage_of, training_flops
 from train.recipe.optimizer import evaluates_elsewhere
@@ -41,20 +34,20 @@ _CALIBRATION_STEPS = 30
 _EVALUATION_BATCH = 500
 
 
-class Cohort:
-    """One or several seeds of an experiment.
+class Trainer:
+    """Trains one seed of an experiment, or several as one program.
 
     Attributes:
       setup: What does not change.
       seeds: In the order of the leading axis of all arrays.
       state: After the last step; owned, as each slice donates it.
-      rows: The history: epochs, in each the row of every seed.
+      history: Epochs, in each the row of every seed.
     """
 
-    def __init__(self, setup: Setup, mesh: meshes.Mesh, seeds: list[int], feed: Feed, state: TrainState):
+    def __init__(self, setup: Setup, mesh: Mesh, seeds: list[int], loader: Loader, state: TrainState):
         self.setup, self.seeds, self.state = setup, seeds, state
-        self.rows: list[list[EpochMetrics]] = []
-        self._feed = feed
+        self.history: list[list[EpochMetrics]] = []
+        self._loader = loader
         self._seen: list[StepMetrics] = []  # NumPy, [seeds, steps], one slice each
         self._unread: list[StepMetrics] = []  # on the device
         self._step = 0
@@ -65,36 +58,36 @@ class Cohort:
 
         @functools.cache
         def program(stage: int, steps: int, batch: int) -> Callable[[TrainState, Images], Any]:
-            sliced = slice_program(setup, mesh, steps, batch, stage=stage, streamed=feed.streamed)
+            sliced = slice_program(setup, mesh, steps, batch, stage=stage, streamed=loader.streamed)
             return compile_program(sliced, donate=True)
 
         self._program = program
-        size = meshes.padded_size(min(_EVALUATION_BATCH, feed.test_size), mesh)
+        size = padded_size(min(_EVALUATION_BATCH, loader.test_size), mesh)
         self._evaluations = [
             compile_program(evaluation_program(setup, mesh, size, stage=stage), donate=False) for stage in stages
         ]
         self._calibration = (min(_CALIBRATION_STEPS, setup.full_batches), setup.experiment.batch_size)
         self._calibrate = compile_program(
-            calibration_program(setup, mesh, *self._calibration, streamed=feed.streamed), donate=False
+            calibration_program(setup, mesh, *self._calibration, streamed=loader.streamed), donate=False
         )
         self._state_is_finite = compile_program(lambda state, _: all_finite(state), donate=False)
 
     @property
-    def step(self) -> int:
+    def steps_done(self) -> int:
         """Steps made."""
         return self._step
 
     @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
-        return len(self.rows) == self.setup.experiment.epochs
+        return len(self.history) == self.setup.experiment.epochs
 
-    def resume(self, state: TrainState, steps: StepMetrics, rows: list[list[EpochMetrics]]) -> None:
+    def resume(self, state: TrainState, metrics: StepMetrics, history: list[list[EpochMetrics]]) -> None:
         """Go on from a state and what was seen until then."""
-        self.state, self._seen, self.rows = state, [steps], rows
-        self._step = steps.loss.shape[1]
+        self.state, self._seen, self.history = state, [metrics], history
+        self._step = metrics.loss.shape[1]
 
-    def steps(self) -> StepMetrics:
+    def metrics(self) -> StepMetrics:
         """All steps that have been read; NumPy, [seeds, steps]."""
         return StepMetrics(*(np.concatenate(parts, axis=1) for parts in zip(*self._seen, strict=True)))
 
@@ -111,7 +104,7 @@ class Cohort:
         self._last_good = last_good
         while not self.finished:
             started = time.perf_counter()
-            done = self._step - len(self.rows) * self.setup.steps_per_epoch
+            done = self._step - len(self.history) * self.setup.steps_per_epoch
             for key in _after(done, self._slices):
                 self._take(key)
                 # The slice before is read while this one runs, so that reading waits for nothing.
@@ -137,7 +130,7 @@ class Cohort:
         self._check(finite, lambda i: f"{what} after {self._at(self._step - 1)} are not finite")
 
     def _take(self, key: tuple[int, int]) -> None:
-        data = self._feed.training(self._step, *key)
+        data = self._loader.training(self._step, *key)
         with jax.transfer_guard("disallow"):
             self.state, metrics = self._program(self._stage, *key)(self.state, data)
         self._unread.append(metrics)
@@ -155,19 +148,19 @@ class Cohort:
         first = int(np.argmin(finite.all(axis=0)))
         step = sum(part.loss.shape[1] for part in self._seen) + first
 
-        def told(i: int) -> str:
+        def describe(i: int) -> str:
             loss, momentum = metrics.loss[i, first], metrics.momentum[i, first]
             return f"the loss of {self._at(step)} and momentum {momentum:.3g} is {loss}"
 
-        self._check(finite[:, first], told)
+        self._check(finite[:, first], describe)
 
-    def _check(self, finite: np.ndarray, told: Callable[[int], str]) -> None:
+    def _check(self, finite: np.ndarray, describe: Callable[[int], str]) -> None:
         """Stop if a seed's number is not finite, [seeds], unless such steps are skipped."""
         if finite.all() or self.setup.experiment.nonfinite == "skip":
             return
         i = int(np.argmin(finite))
         raise RunError(
-            f"{self.setup.experiment.name}, seed {self.seeds[i]}: {told(i)}. Last good checkpoint: "
+            f"{self.setup.experiment.name}, seed {self.seeds[i]}: {describe(i)}. Last good checkpoint: "
             f"{self._last_good() or 'none yet'}. With --nonfinite skip the same command goes on from there and leaves "
             "such steps out; a smaller --learning-rate needs --fresh or another --runs."
         )
@@ -177,14 +170,14 @@ class Cohort:
 
     @property
     def _stage(self) -> int:
-        return stage_of(self.setup.experiment, len(self.rows))
+        return stage_of(self.setup.experiment, len(self.history))
 
-    def _judged(self) -> TrainState:
+    def _state_to_evaluate(self) -> TrainState:
         """The state to evaluate: that after the last step, with the batch statistics of the parameters judged."""
         if not evaluates_elsewhere(self.setup.experiment):
             return self.state
         first = self._step - self.setup.steps_per_epoch
-        data = self._feed.training(first, *self._calibration)
+        data = self._loader.training(first, *self._calibration)
         at_start = self.state._replace(step=jnp.full_like(self.state.step, first))
         return self.state._replace(batch_stats=self._calibrate(at_start, data))
 
@@ -192,21 +185,21 @@ class Cohort:
         return float(learning_rate(self.setup.experiment, self.setup.steps_per_epoch)(np.int32(step)))
 
     def _end_epoch(self, seconds: float, progress: RunProgress) -> None:
-        state, evaluate = self._judged(), self._evaluations[self._stage]
-        parts = [jax.device_get(evaluate(state, data)) for data in self._feed.test()]
+        state, evaluate = self._state_to_evaluate(), self._evaluations[self._stage]
+        parts = [jax.device_get(evaluate(state, data)) for data in self._loader.test()]
         evaluation = Evaluation(*(np.sum(values, axis=0) for values in zip(*parts, strict=True)))
         self._check(
             np.isfinite(evaluation.loss),
             lambda i: f"the test loss after {self._at(self._step - 1)} is {evaluation.loss[i]}",
         )
         number = self.setup.steps_per_epoch
-        steps = StepMetrics(*(values[:, -number:] for values in self.steps()))
+        steps = StepMetrics(*(values[:, -number:] for values in self.metrics()))
         taken = np.isfinite(steps.loss)
-        size = self._feed.test_size
-        self.rows.append(
+        size = self._loader.test_size
+        self.history.append(
             [
                 EpochMetrics(
-                    epoch=len(self.rows),
+                    epoch=len(self.history),
                     train_loss=float(steps.loss[i].mean(where=taken[i])) if taken[i].any() else float("nan"),
                     test_error=100 * int(evaluation.wrong[i]) / size,
                     test_loss=float(evaluation.loss[i]) / size,
@@ -219,10 +212,10 @@ class Cohort:
                 for i in range(len(self.seeds))
             ]
         )
-        progress.epoch(self.setup.experiment.epochs, self.rows[-1])
+        progress.epoch(self.setup.experiment.epochs, self.history[-1])
 
 
-def _slice_steps(setup: Setup, mesh: meshes.Mesh, seeds: int) -> int:
+def _slice_steps(setup: Setup, mesh: Mesh, seeds: int) -> int:
     """How many steps a slice has, the same for each part of a run."""
     height, width, channels = setup.image_shape
     batch = setup.experiment.batch_size

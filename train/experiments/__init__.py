@@ -1,6 +1,6 @@
 """The experiments: what decides a run's numbers, and the arms and groups by name."""
 
-from train.experiments.experiment import DEFAULTS, Experiment, config_of, differences
+from train.experiments.experiment import DEFAULTS, Experiment, config_of, differences, from_config
 from train.experiments.groups import EXPERIMENTS, find, scaled
 from train.experiments.variants import lcam, sgd
 
@@ -11,6 +11,7 @@ __all__ = [
     "config_of",
     "differences",
     "find",
+    "from_config",
     "lcam",
     "scaled",
     "sgd",

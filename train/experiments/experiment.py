@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from train.errors import ConfigError
@@ -213,11 +214,31 @@ class Experiment:
         return self.name.partition("/")[0]
 
 
+_NOT_RECORDED = ("seeds", "vmap_seeds")
+
+
 def config_of(experiment: Experiment) -> dict[str, Any]:
-    """The settings that decide a run's numbers, as JSON values; which seeds are run, and how, is not among them."""
-    config = dataclasses.asdict(experiment)
-    del config["seeds"], config["vmap_seeds"]
+    """Convert the settings that decide a run's numbers to JSON values.
+
+    Which seeds are run, and how, is not among them.
+    """
+    config = {key: value for key, value in dataclasses.asdict(experiment).items() if key not in _NOT_RECORDED}
     return json.loads(json.dumps(config))
+
+
+def from_config(config: Mapping[str, Any], **not_recorded: Any) -> Experiment:
+    """Rebuild an experiment from its `config_of`; settings that are missing take their defaults.
+
+    Args:
+      config: JSON values by field.
+      **not_recorded: `seeds` and `vmap_seeds`, which a config does not contain.
+
+    Raises:
+      ConfigError: If a value is out of its range.
+      TypeError: If a field is unknown.
+    """
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    return Experiment(**fields, **not_recorded)
 
 
 DEFAULTS = config_of(Experiment(name="", dataset=""))

@@ -11,11 +11,10 @@ from rich.console import Console
 from tests.train import tiny_data, tiny_run
 from train import data, records
 from train.data.dataset import as_source
-from train.engine import batches as feed
-from train.engine import devices as meshes
-from train.engine import run as loop
-from train.engine import trainer as cohort
+from train.engine import batches, trainer
+from train.engine.devices import make_mesh
 from train.engine.progress import RunProgress
+from train.engine.run import run_experiment
 from train.engine.signals import Stopped
 from train.engine.state import make_setup
 from train.errors import DataError
@@ -25,7 +24,7 @@ DATA = tiny_run.dataset()
 
 def streamed(mesh, seed=0, **changes):
     setup = make_setup(tiny_run.experiment(**changes), DATA)
-    return feed.Streamed(as_source(DATA), setup, mesh, seed), setup
+    return batches.StreamingLoader(as_source(DATA), setup, mesh, seed), setup
 
 
 def labels_of_run(stream, setup, step=0):
@@ -38,7 +37,7 @@ def labels_of_run(stream, setup, step=0):
 
 
 def test_every_epoch_holds_every_image_once():
-    stream, setup = streamed(meshes.make_mesh(1))
+    stream, setup = streamed(make_mesh(1))
     seen = list(labels_of_run(stream, setup))
     assert [len(labels) for _, labels in seen] == [16, 16, 16, 6] * 2
     expected = sorted(image.tobytes() for image in DATA.train_images)
@@ -49,8 +48,8 @@ def test_every_epoch_holds_every_image_once():
 
 @pytest.mark.parametrize("step", [1, 4, 7])
 def test_it_can_begin_at_any_step(step):
-    whole, setup = streamed(meshes.make_mesh(1))
-    later, _ = streamed(meshes.make_mesh(1))
+    whole, setup = streamed(make_mesh(1))
+    later, _ = streamed(make_mesh(1))
     for (_, left), (_, right) in zip(
         list(labels_of_run(whole, setup))[step:], labels_of_run(later, setup, step), strict=True
     ):
@@ -58,7 +57,7 @@ def test_it_can_begin_at_any_step(step):
 
 
 def test_a_batch_is_padded_and_split_over_the_devices():
-    mesh = meshes.make_mesh(8)
+    mesh = make_mesh(8)
     stream, setup = streamed(mesh)
     last = stream.training(setup.full_batches, 1, setup.last_batch)
     assert last.images.shape == (1, 8, 8, 8, 1)
@@ -67,8 +66,8 @@ def test_a_batch_is_padded_and_split_over_the_devices():
 
 
 def test_the_test_set_comes_whole_and_in_order(monkeypatch):
-    monkeypatch.setattr(feed, "_TEST_CHUNK", 10)
-    stream, _ = streamed(meshes.make_mesh(1))
+    monkeypatch.setattr(batches, "_TEST_CHUNK", 10)
+    stream, _ = streamed(make_mesh(1))
     chunks = list(stream.test())
     assert [len(chunk.labels) for chunk in chunks] == [10, 10, 3]
     np.testing.assert_array_equal(np.concatenate([chunk.labels for chunk in chunks]), DATA.test_labels)
@@ -87,7 +86,7 @@ def folder_of_images(tmp_path_factory):
 
 def run(root, data_dir, *, stream, seeds=(0,), text=None):
     arm = tiny_run.experiment(dataset="letters", phase="epoch_mean")
-    paths = loop.run(
+    paths = run_experiment(
         arm,
         seeds=seeds,
         root=root,
@@ -128,7 +127,7 @@ def test_a_run_streamed_from_array_record_files_equals_the_one_in_memory_and_res
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cohort, "_SLICE_STEPS", 30)
+        patch.setattr(trainer, "_SLICE_STEPS", 30)
         patch.setattr(RunProgress, "steps", interrupt)
         with pytest.raises(Stopped):
             run(tmp_path / "stopped", folder_of_images, stream=True)
@@ -152,7 +151,7 @@ def test_data_that_do_not_fit_on_the_device_name_the_way_out(monkeypatch):
     def full(mesh, tree):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr(meshes, "replicate", full)
+    monkeypatch.setattr(batches, "replicate", full)
     setup = make_setup(tiny_run.experiment(), DATA)
     with pytest.raises(DataError, match="--stream"):
-        feed.make_feed(DATA, setup, meshes.make_mesh(1), 0)
+        batches.make_loader(DATA, setup, make_mesh(1), 0)

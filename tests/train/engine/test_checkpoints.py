@@ -21,11 +21,10 @@ from rich.console import Console
 
 from tests.train import tiny_run
 from train import data, records
-from train.engine import checkpoints
-from train.engine import run as loop
-from train.engine import trainer as cohort
+from train.engine import checkpoints, trainer
 from train.engine.checkpoints import Checkpoints
 from train.engine.progress import RunProgress
+from train.engine.run import SavePolicy, run_experiment
 from train.engine.signals import Stopped
 from train.errors import CheckpointError, ConfigError, RunError
 
@@ -40,7 +39,7 @@ class Crash(BaseException):
 def run(root, text=None, fresh=False, policy=None, seeds=SEEDS, **changes):
     console = Console(file=text or io.StringIO(), width=200)
     settings = {"epochs": 3, "phase": "random"} | changes  # the phase with the most state
-    paths = loop.run(
+    paths = run_experiment(
         tiny_run.experiment(**settings),
         seeds=seeds,
         root=root,
@@ -54,7 +53,7 @@ def run(root, text=None, fresh=False, policy=None, seeds=SEEDS, **changes):
 
 def make_small(monkeypatch):
     monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
-    monkeypatch.setattr(cohort, "_SLICE_STEPS", 2)  # slices of 2, 1 and the short batch
+    monkeypatch.setattr(trainer, "_SLICE_STEPS", 2)  # slices of 2, 1 and the short batch
 
 
 @pytest.fixture(autouse=True)
@@ -109,14 +108,14 @@ def train(root, calls, action):
         make_small(patch)
         interrupt_at(patch, calls, action)
         try:
-            run(Path(root), policy=loop.SavePolicy(epochs=1, minutes=1e-9))
+            run(Path(root), policy=SavePolicy(epochs=1, minutes=1e-9))
         except CheckpointError as error:
             print(error, flush=True)
     os._exit(0)  # whatever TensorStore left behind
 
 
 def final_arrays(root, seeds=SEEDS):
-    folder = checkpoints.cohort_dir(root, "quickstart/lcam-0.9-0.95", seeds)
+    folder = checkpoints.checkpoint_dir(root, "quickstart/lcam-0.9-0.95", seeds)
     saved = Checkpoints(folder)
     arrays = saved._manager.restore(saved.latest(), args=ocp.args.Composite(arrays=ocp.args.StandardRestore()))[
         "arrays"
@@ -163,11 +162,11 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, monkeypatch, unin
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_machine_that_cuts_otherwise_goes_on_within_a_slice(tmp_path, monkeypatch, uninterrupted):
     with monkeypatch.context() as patch:
-        patch.setattr(cohort, "_SLICE_STEPS", 1)
+        patch.setattr(trainer, "_SLICE_STEPS", 1)
         interrupt_at(patch, 5, lambda: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Stopped, match=r"at step 6 of 12"):
             run(tmp_path)
-    monkeypatch.setattr(cohort, "_SLICE_STEPS", 3)  # the second epoch began with step 4, and is cut at 7
+    monkeypatch.setattr(trainer, "_SLICE_STEPS", 3)  # the second epoch began with step 4, and is cut at 7
     for left, right in zip(run(tmp_path), uninterrupted[1], strict=True):
         assert [row.learning_rate for row in left.history] == [row.learning_rate for row in right.history]
         np.testing.assert_array_equal(left.steps.momentum, right.steps.momentum)
@@ -179,8 +178,8 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(tmp_
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5, crash)
         with pytest.raises(Crash):
-            run(tmp_path, policy=loop.SavePolicy(epochs=1, minutes=1e-9))
-    folder = checkpoints.cohort_dir(tmp_path, "quickstart/lcam-0.9-0.95", SEEDS)
+            run(tmp_path, policy=SavePolicy(epochs=1, minutes=1e-9))
+    folder = checkpoints.checkpoint_dir(tmp_path, "quickstart/lcam-0.9-0.95", SEEDS)
     older, newest = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
     for path in (folder / str(newest) / "arrays").rglob("*"):
         if path.is_file():
@@ -233,7 +232,7 @@ def test_other_settings_and_data_are_refused_and_fresh_begins_anew(tmp_path, mon
 
 
 def test_one_process_at_a_time_trains_the_same_seeds(tmp_path):
-    first = Checkpoints(checkpoints.cohort_dir(tmp_path, "group/arm", SEEDS))
+    first = Checkpoints(checkpoints.checkpoint_dir(tmp_path, "group/arm", SEEDS))
     with pytest.raises(CheckpointError, match="another process is training these seeds"):
         Checkpoints(first.folder)
     first.close()
@@ -261,7 +260,7 @@ def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(tmp_path):
 
 
 def test_the_last_good_checkpoint_is_on_disk_when_it_is_named(tmp_path):
-    every_epoch = loop.SavePolicy(epochs=1)
+    every_epoch = SavePolicy(epochs=1)
     with pytest.raises(RunError, match=r"Last good checkpoint: (\S+)\. ") as error:
         run(tmp_path, learning_rate=1e30, batch_size=54, policy=every_epoch)  # one step an epoch, finite for one
     named = Path(re.search(r"checkpoint: (\S+)\. ", str(error.value))[1])
@@ -313,10 +312,10 @@ def test_seeds_that_nobody_asked_for_are_not_trained(tmp_path, uninterrupted):
     assert [record.seed for record in records.read_all(root)] == [SEEDS[0]]
 
 
-def test_begun_cohorts_are_found(tmp_path):
+def test_begun_seed_sets_are_found(tmp_path):
     for seeds in ([0, 2], [1]):
-        (checkpoints.cohort_dir(tmp_path, "group/arm", seeds) / "4").mkdir(parents=True)
-    assert checkpoints.begun_cohorts(tmp_path, "group/arm") == [[0, 2], [1]]
+        (checkpoints.checkpoint_dir(tmp_path, "group/arm", seeds) / "4").mkdir(parents=True)
+    assert checkpoints.begun_seed_sets(tmp_path, "group/arm") == [[0, 2], [1]]
 
 
 @pytest.mark.slow

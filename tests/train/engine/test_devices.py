@@ -12,9 +12,10 @@ import pytest
 
 from tests.train import tiny_run
 from train.data.dataset import Dataset
-from train.engine import devices as meshes
-from train.engine.state import initial_state, make_setup
-from train.engine.step import Images, compiled, slice_program
+from train.engine.batches import Images
+from train.engine.devices import AXIS, make_mesh, padded_size, replicated
+from train.engine.programs import compiled, slice_program
+from train.engine.state import init_stacked_state, make_setup
 from train.experiments import EXPERIMENTS
 
 SCALING = Path(__file__).parents[3] / "docs" / "scaling.md"
@@ -28,17 +29,17 @@ ARRAY = re.compile(r"f32\[([\d,]*)\]")
 
 def collectives(experiment, dataset, devices, steps, batch, streamed=False):
     """The state, as shapes, and of each collective in the program of a slice its kind and the sizes of its arrays."""
-    setup, mesh = make_setup(experiment, dataset), meshes.make_mesh(devices)
-    whole = meshes.replicated(mesh)
-    state = jax.eval_shape(lambda: initial_state(setup, dataset.num_classes, [0], whole))
+    setup, mesh = make_setup(experiment, dataset), make_mesh(devices)
+    whole = replicated(mesh)
+    state = jax.eval_shape(lambda: init_stacked_state(setup, dataset.num_classes, [0], whole))
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state)
     data = Images(
         jax.ShapeDtypeStruct(dataset.train_images.shape, jnp.uint8, sharding=whole),
         jax.ShapeDtypeStruct(dataset.train_labels.shape, jnp.int32, sharding=whole),
     )
     if streamed:
-        over_batch = jax.NamedSharding(mesh, jax.P(None, meshes.AXIS))
-        lead = (steps, meshes.padded_size(batch, mesh))
+        over_batch = jax.NamedSharding(mesh, jax.P(None, AXIS))
+        lead = (steps, padded_size(batch, mesh))
         data = Images(
             jax.ShapeDtypeStruct((*lead, *dataset.image_shape), jnp.uint8, sharding=over_batch),
             jax.ShapeDtypeStruct(lead, jnp.int32, sharding=over_batch),

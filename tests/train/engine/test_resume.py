@@ -8,8 +8,7 @@ import pytest
 
 from tests.train import synthetic, tiny_run
 from train import records
-from train.engine import checkpoints
-from train.engine import resume as planning
+from train.engine import checkpoints, resume
 from train.errors import ConfigError, RecordError
 from train.experiments import Experiment, config_of
 from train.records import StepMetrics
@@ -26,17 +25,17 @@ def finish(root, *seeds, **changes):
 
 
 def begin(root, *seeds):
-    folder = checkpoints.cohort_dir(root, ARM.name, seeds)
+    folder = checkpoints.checkpoint_dir(root, ARM.name, seeds)
     (folder / "4").mkdir(parents=True)
     return folder
 
 
 def plan(root, *seeds, together=True, fresh=False):
-    return tuple(planning.make_plan(ARM, seeds, root, together=together, fresh=fresh))
+    return tuple(resume.make_plan(ARM, seeds, root, together=together, fresh=fresh))
 
 
 @pytest.mark.parametrize(
-    ("together", "begun", "cohorts"),
+    ("together", "begun", "seed_sets"),
     [
         (True, [], [[0, 1, 2]]),
         (True, [[0, 2]], [[0, 2], [1]]),
@@ -44,17 +43,17 @@ def plan(root, *seeds, together=True, fresh=False):
         (False, [[0, 1]], [[0], [1], [2]]),
     ],
 )
-def test_seeds_run_together_as_they_began(tmp_path, together, begun, cohorts):
+def test_seeds_run_together_as_they_began(tmp_path, together, begun, seed_sets):
     for seeds in begun:
         begin(tmp_path, *seeds)
-    assert plan(tmp_path, 0, 1, 2, together=together) == ([0, 1, 2], cohorts)
+    assert plan(tmp_path, 0, 1, 2, together=together) == ([0, 1, 2], seed_sets)
 
 
 def test_many_seeds_are_split_so_that_their_folder_has_a_name(tmp_path):
     seeds = range(2**31 - 50, 2**31)
-    _, cohorts = plan(tmp_path, *seeds)
-    assert [*itertools.chain.from_iterable(cohorts)] == [*seeds]
-    assert all(len(checkpoints.cohort_dir(tmp_path, ARM.name, cohort).name) < 256 for cohort in cohorts)
+    _, seed_sets = plan(tmp_path, *seeds)
+    assert [*itertools.chain.from_iterable(seed_sets)] == [*seeds]
+    assert all(len(checkpoints.checkpoint_dir(tmp_path, ARM.name, seed_set).name) < 256 for seed_set in seed_sets)
 
 
 def test_what_is_finished_is_not_missing_unless_all_is_to_be_fresh(tmp_path):
@@ -64,19 +63,19 @@ def test_what_is_finished_is_not_missing_unless_all_is_to_be_fresh(tmp_path):
     assert plan(tmp_path, 0, 2, fresh=True) == ([0, 2], [[0, 2]])
 
 
-def test_a_cohort_goes_on_when_its_other_seeds_have_their_records(tmp_path):
+def test_a_seed_set_goes_on_when_its_other_seeds_have_their_records(tmp_path):
     begin(tmp_path, 0, 1)
     finish(tmp_path, 0)
     assert plan(tmp_path, 1) == plan(tmp_path, 0, 1) == ([1], [[0, 1]])
 
 
-def test_a_cohort_with_seeds_that_nobody_asked_for_is_left(tmp_path):
+def test_a_seed_set_with_seeds_that_nobody_asked_for_is_left(tmp_path):
     begin(tmp_path, 0, 1)
     assert plan(tmp_path, 1) == ([1], [[1]])
 
 
-def test_a_cohort_without_a_checkpoint_is_none(tmp_path):
-    checkpoints.cohort_dir(tmp_path, ARM.name, [0, 1]).mkdir(parents=True)
+def test_a_seed_set_without_a_checkpoint_is_none(tmp_path):
+    checkpoints.checkpoint_dir(tmp_path, ARM.name, [0, 1]).mkdir(parents=True)
     finish(tmp_path, 0)
     assert plan(tmp_path, 1) == ([1], [[1]])
 
@@ -97,22 +96,22 @@ def test_what_is_older_than_a_setting_had_its_default(tmp_path):
     finish(tmp_path, 0)
     config = config_of(ARM)
     del config["optimizer"]
-    planning.refuse_other_settings(tmp_path, config, config_of(ARM))
+    resume.refuse_other_settings(tmp_path, config, config_of(ARM))
     with pytest.raises(ConfigError, match=r"optimizer \('sgd' there, 'adam' now\)"):
-        planning.refuse_other_settings(tmp_path, config, config | {"optimizer": "adam"})
+        resume.refuse_other_settings(tmp_path, config, config | {"optimizer": "adam"})
 
 
 def test_discarding_leaves_what_other_seeds_need(tmp_path):
     finish(tmp_path, 0, 1, 3)
     own, with_finished, with_unfinished, others = (begin(tmp_path, *s) for s in ([0], [0, 1], [0, 2], [1, 3]))
-    planning.discard([(ARM, [0])], tmp_path)
+    resume.discard([(ARM, [0])], tmp_path)
     assert [path.exists() for path in (own, with_finished, with_unfinished, others)] == [False, False, True, True]
     assert [record.seed for record in records.read_all(tmp_path)] == [1, 3]
 
 
 def test_a_checkpoint_depends_on_the_data_and_not_on_what_comes_next():
     dataset = tiny_run.dataset()
-    settings = planning.saved_settings(ARM, dataset)
-    assert settings == planning.saved_settings(dataclasses.replace(ARM, nonfinite="skip"), dataset)
+    settings = resume.saved_settings(ARM, dataset)
+    assert settings == resume.saved_settings(dataclasses.replace(ARM, nonfinite="skip"), dataset)
     fewer = dataclasses.replace(dataset, test_labels=dataset.test_labels[:-1], test_images=dataset.test_images[:-1])
-    assert settings != planning.saved_settings(ARM, fewer)
+    assert settings != resume.saved_settings(ARM, fewer)

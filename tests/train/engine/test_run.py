@@ -13,9 +13,9 @@ from rich.console import Console
 
 from tests.train import tiny_run
 from train import data, records
-from train.engine import run as loop
-from train.engine import trainer as cohort
-from train.engine.step import Evaluation
+from train.engine import trainer
+from train.engine.programs import Evaluation
+from train.engine.run import run_experiment
 from train.errors import ConfigError, RunError
 from train.experiments import config_of
 
@@ -27,7 +27,7 @@ def tiny_data(monkeypatch):
 
 def run(root, seeds=(0,), text=None, fresh=False, fresh_too=(), devices=1, **changes):
     console = Console(file=text or io.StringIO(), width=200)
-    paths = loop.run(
+    paths = run_experiment(
         tiny_run.experiment(**changes),
         seeds=seeds,
         root=root,
@@ -132,7 +132,7 @@ def test_a_test_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
     def program(*args, **options):
         return lambda state, data: Evaluation(state.step, jnp.float32(jnp.inf))
 
-    monkeypatch.setattr(cohort, "evaluation_program", program)
+    monkeypatch.setattr(trainer, "evaluation_program", program)
     with pytest.raises(RunError, match=r"the test loss after step 0 \(epoch 0\) at learning rate 0.05 is inf"):
         run(tmp_path, batch_size=54, epochs=1)
 

@@ -9,22 +9,15 @@ from flax import nnx
 
 from tests.train import tiny_run
 from train.data.augment import normalize
-from train.engine import devices as meshes
+from train.engine.batches import Images, epoch_order
+from train.engine.devices import make_mesh, padded_size, replicated
+from train.engine.programs import _gather, calibration_program, compiled, evaluation_program, slice_program
 from train.engine.state import init_state, make_setup
-from train.engine.step import (
-    Images,
-    _gather,
-    calibration_program,
-    compiled,
-    epoch_order,
-    evaluation_program,
-    slice_program,
-)
 
 DATA = tiny_run.dataset()
 TRAIN = Images(jnp.asarray(DATA.train_images), jnp.asarray(DATA.train_labels))
 TEST = Images(jnp.asarray(DATA.test_images), jnp.asarray(DATA.test_labels))
-ONE = meshes.make_mesh(1)
+ONE = make_mesh(1)
 
 
 def setup_and_state(seeds=(3,), **changes):
@@ -36,7 +29,7 @@ def setup_and_state(seeds=(3,), **changes):
 def train(setup, state, mesh, pieces):
     """Run an epoch in pieces of (steps, batch)."""
     seen = []
-    state, data = jax.device_put((state, TRAIN), meshes.replicated(mesh))
+    state, data = jax.device_put((state, TRAIN), replicated(mesh))
     for steps, batch in pieces:
         program = compiled(slice_program(setup, mesh, steps, batch), mesh, len(state.step), donate=False)
         state, metrics = program(state, data)
@@ -73,7 +66,7 @@ def test_eight_devices_equal_one():
     # 16 and 6 rows: the short batch has to be padded to 8.
     setup, state = setup_and_state()
     one, seen_one = train(setup, state, ONE, [(3, 16), (1, 6)])
-    many, seen_many = train(setup, state, meshes.make_mesh(8), [(3, 16), (1, 6)])
+    many, seen_many = train(setup, state, make_mesh(8), [(3, 16), (1, 6)])
     chex.assert_trees_all_equal(seen_one.momentum, seen_many.momentum)
     chex.assert_trees_all_equal(seen_one.below, seen_many.below)
     np.testing.assert_allclose(seen_one.loss, seen_many.loss, rtol=1e-4)
@@ -113,9 +106,9 @@ def test_recorded_momentum_is_the_one_used(phase, delay):
 @pytest.mark.parametrize(("batch", "devices"), [(5, 1), (23, 1), (9, 8)])
 def test_evaluation_counts_every_image_once(batch, devices):
     setup, state = setup_and_state()
-    mesh = meshes.make_mesh(devices)
-    program = compiled(evaluation_program(setup, mesh, meshes.padded_size(batch, mesh)), mesh, seeds=1, donate=False)
-    result = jax.device_get(program(*jax.device_put((state, TEST), meshes.replicated(mesh))))
+    mesh = make_mesh(devices)
+    program = compiled(evaluation_program(setup, mesh, padded_size(batch, mesh)), mesh, seeds=1, donate=False)
+    result = jax.device_get(program(*jax.device_put((state, TEST), replicated(mesh))))
     model = nnx.merge(setup.graphdef, *jax.tree.map(lambda x: x[0], (state.params, state.batch_stats)))
     model.eval()
     logits = np.asarray(model(normalize(TEST.images, (0.5,), (0.5,))), np.float64)
@@ -127,7 +120,7 @@ def test_evaluation_counts_every_image_once(batch, devices):
 def test_the_state_is_donated():
     setup, state = setup_and_state()
     program = compiled(slice_program(setup, ONE, 1, 16), ONE, seeds=1, donate=True)
-    state = jax.device_put(state, meshes.replicated(ONE))
+    state = jax.device_put(state, replicated(ONE))
     program(state, TRAIN)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tests.train import synthetic, tiny_run
 from train import data, records
-from train.engine import run as loop
+from train.engine.run import run_experiment
 from train.errors import ConfigError
 from train.experiments import Experiment, config_of, controls
 from train.records import StepMetrics
@@ -74,7 +74,7 @@ def test_a_run_with_controls(tmp_path, monkeypatch):
     ]
     for _ in range(2):  # the second time finds all of it finished, whatever it followed
         for arm in arms:
-            loop.run(arm, seeds=(0, 1), root=tmp_path, devices=1, console=Console(file=io.StringIO()))
+            run_experiment(arm, seeds=(0, 1), root=tmp_path, devices=1, console=Console(file=io.StringIO()))
     runs = {(run.name, run.seed): run for run in records.read_all(tmp_path)}
     for seed in (0, 1):
         followed, drawn, constant = (runs[arm.name, seed] for arm in arms)

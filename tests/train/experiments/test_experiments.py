@@ -1,11 +1,12 @@
 """The authors' twelve arms, and what a setting may be."""
 
 import dataclasses
+import json
 
 import pytest
 
 from train.errors import ConfigError
-from train.experiments import EXPERIMENTS, find, scaled
+from train.experiments import EXPERIMENTS, Experiment, config_of, find, from_config, scaled
 
 ARM = EXPERIMENTS["fig3/lcam-0.9-0.95"]
 AUTHORS = {
@@ -112,3 +113,14 @@ def test_all_of_an_arena_have_the_same_budget(group):
     assert {len(arm.learning_rates) * len(arm.weight_decays) for arm in arms} == {10}
     assert len({(arm.tuning_seeds, arm.seeds, arm.epochs, arm.batch_size, arm.dataset) for arm in arms}) == 1
     assert all(not set(arm.tuning_seeds) & set(arm.seeds) and len(arm.seeds) >= 5 for arm in arms)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_settings_survive_the_way_through_json(name):
+    arm = EXPERIMENTS[name]
+    through_json = json.loads(json.dumps(config_of(arm)))
+    assert from_config(through_json, seeds=arm.seeds, vmap_seeds=arm.vmap_seeds) == arm
+
+
+def test_settings_that_are_missing_take_their_defaults():
+    assert from_config({"name": "a/b", "dataset": "digits"}) == Experiment(name="a/b", dataset="digits")

@@ -12,9 +12,10 @@ import pytest
 import lcam_optax
 from models import associated_labels, is_slope, partition_of
 from tests.train import tiny_run
-from train.engine import devices as meshes
+from train.engine.batches import Images
+from train.engine.devices import make_mesh
+from train.engine.programs import evaluation_program, slice_program
 from train.engine.state import init_state, make_setup
-from train.engine.step import Images, evaluation_program, slice_program
 from train.experiments import EXPERIMENTS
 from train.recipe import modes as objective
 from train.recipe.optimizer import make_optimizer
@@ -23,7 +24,7 @@ from train.recipe.schedules import learning_rate
 DATA = tiny_run.dataset()
 TRAIN = Images(jnp.asarray(DATA.train_images), jnp.asarray(DATA.train_labels))
 TEST = Images(jnp.asarray(DATA.test_images), jnp.asarray(DATA.test_labels))
-ONE = meshes.make_mesh(1)
+ONE = make_mesh(1)
 PARTITIONED = {"training": "partitioned", "epochs": 6}
 
 

@@ -13,9 +13,10 @@ import pytest
 
 from lcam_optax import contrib
 from tests.train import tiny_run
-from train.engine import devices as meshes
+from train.engine.batches import Images
+from train.engine.devices import make_mesh
+from train.engine.programs import slice_program
 from train.engine.state import init_state, make_setup
-from train.engine.step import Images, slice_program
 from train.experiments import Experiment
 from train.recipe import optimizer
 from train.recipe import optimizers as alternatives
@@ -131,7 +132,7 @@ def test_it_takes_the_network_s_own_tree(name):
     setup = make_setup(arm, tiny_run.dataset())
     before = jax.eval_shape(functools.partial(init_state, setup, 3), np.uint32(0))
     data = Images(np.zeros((54, 8, 8, 1), np.uint8), np.zeros(54, np.int32))
-    after, _ = jax.eval_shape(slice_program(setup, meshes.make_mesh(1), 2, 16), before, data)
+    after, _ = jax.eval_shape(slice_program(setup, make_mesh(1), 2, 16), before, data)
     chex.assert_trees_all_equal_shapes_and_dtypes(before, after)
 
 

@@ -20,9 +20,10 @@ from jax.sharding import Mesh
 
 from train.data.augment import normalize
 from train.data.dataset import Dataset
-from train.engine import devices as meshes
+from train.engine.batches import Images
+from train.engine.devices import make_mesh, replicated
+from train.engine.programs import slice_program
 from train.engine.state import Setup, TrainState, init_state, make_setup
-from train.engine.step import Images, slice_program
 from train.errors import RunError
 from train.experiments import EXPERIMENTS, Experiment, lcam, sgd
 from train.recipe.schedules import learning_rate
@@ -91,13 +92,13 @@ def measure(experiment: Experiment, dataset: Dataset, *, epochs: Sequence[int], 
       ConfigError: If the experiment does not fit the data.
       RunError: If a loss is not finite.
     """
-    setup, mesh = make_setup(experiment, dataset), meshes.make_mesh(1)
+    setup, mesh = make_setup(experiment, dataset), make_mesh(1)
     train = _trainer(setup, dataset, mesh)
     noise, summed_up = jax.jit(noise_program(setup)), jax.jit(summary)
     for seed in experiment.seeds:
         drawn = np.random.default_rng(seed).choice(dataset.train_size, min(examples, dataset.train_size), replace=False)
         sample = Images(dataset.train_images[drawn], dataset.train_labels[drawn])
-        sample = jax.device_put(sample, meshes.replicated(mesh))
+        sample = jax.device_put(sample, replicated(mesh))
         for epoch, (state, tally, loss) in zip(range(1, max(epochs) + 1), train(seed), strict=False):
             if not np.isfinite(loss):
                 raise RunError(
@@ -114,7 +115,7 @@ def _trainer(setup: Setup, dataset: Dataset, mesh: Mesh) -> Callable[[int], Iter
 
     The arrays are gone when the next epoch is asked for.
     """
-    sharding = meshes.replicated(mesh)
+    sharding = replicated(mesh)
     batches = [(setup.full_batches, setup.experiment.batch_size)]
     if setup.last_batch:
         batches.append((1, setup.last_batch))

@@ -10,9 +10,10 @@ from flax import nnx
 
 from tests.train import tiny_run
 from train.data.augment import normalize
-from train.engine import devices as meshes
+from train.engine.batches import Images
+from train.engine.devices import make_mesh
+from train.engine.programs import slice_program
 from train.engine.state import init_state, make_setup
-from train.engine.step import Images, slice_program
 from train.errors import RunError
 from train.experiments import EXPERIMENTS, sgd
 from train.studies.updates import directions
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 DATA = tiny_run.dataset()
 TRAIN = Images(jnp.asarray(DATA.train_images), jnp.asarray(DATA.train_labels))
-ONE = meshes.make_mesh(1)
+ONE = make_mesh(1)
 EXPERIMENT = tiny_run.experiment(drop_last=True)
 
 

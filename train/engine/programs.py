@@ -1,0 +1,118 @@
+"""The compiled programs of a run: a slice of an epoch as one donated scan, and the evaluation.
+
+A program takes the state and the data, both on the device already, and returns the state and the metrics of each step.
+Nothing is transferred to the host in between.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from models import BATCH_NORM_MOMENTUM
+from train.data.augment import normalize
+from train.engine.batches import Batch, Images, augment, epoch_order, next_rows, take
+from train.engine.devices import replicated
+from train.engine.state import Setup, TrainState
+from train.engine.step import batch_loss, train_step
+from train.recipe import modes as objective
+from train.recipe.optimizer import evaluation_params
+
+
+class Evaluation(NamedTuple):
+    """Sums over a whole split; shape=() or [seeds]."""
+
+    wrong: jax.Array | np.ndarray  # int32, images whose class was not found
+    loss: jax.Array | np.ndarray  # float32, sum of the cross-entropies in nats
+
+
+def slice_program(
+    setup: Setup, mesh: Mesh, steps: int, batch: int, *, stage: int = 0, streamed: bool = False
+) -> Callable:
+    """Make the function (state, data) -> (state, StepMetrics) that takes the next `steps` steps of `batch` images.
+
+    `data` is the whole training set; or, streamed, the images of each step, [steps, padded, ...] with `padded` from
+    `train.engine.devices.padded_size`. `stage` is that of `train.recipe.modes`.
+    """
+    return _over_batches(setup, mesh, steps, batch, streamed, functools.partial(train_step, setup, stage))
+
+
+def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, streamed: bool = False) -> Callable:
+    """Make the function (state, data) -> batch statistics of the parameters that a run is judged by.
+
+    For optimizers that take gradients at other parameters (`train.recipe.optimizer.evaluates_elsewhere`). These are
+    running statistics over the `steps` batches from the state's step on, with no trace of those in the state.
+    """
+
+    def step(state: TrainState, own: Batch) -> tuple[TrainState, None]:
+        params = evaluation_params(setup.experiment, state.params, state.opt_state)
+        batch_stats = batch_loss(setup, 0, state, own, params)[1][0]
+        return state._replace(batch_stats=batch_stats, step=state.step + 1), None
+
+    def run(state: TrainState, data: Images) -> nnx.State:
+        blank = state._replace(batch_stats=jax.tree.map(jnp.zeros_like, state.batch_stats))
+        ended, _ = _over_batches(setup, mesh, steps, batch, streamed, step)(blank, data)
+        # A running mean that began at zero lacks the weight of what came before.
+        return jax.tree.map(lambda x: x / (1 - BATCH_NORM_MOMENTUM**steps), ended.batch_stats)
+
+    return run
+
+
+def _over_batches(setup: Setup, mesh: Mesh, steps: int, batch: int, streamed: bool, step: Callable) -> Callable:
+    """Make the scan of a step (state, Batch) -> (state, output) over the state's next batches."""
+
+    def run(state: TrainState, data: Images) -> tuple[TrainState, Any]:
+        order = epoch_order(setup, state.seed, state.step // setup.steps_per_epoch)
+
+        def on_batch(state: TrainState, own: Images) -> tuple[TrainState, Any]:
+            rows = own if streamed else next_rows(setup, mesh, state, data, order, batch)
+            return step(state, augment(setup, state, rows, batch))
+
+        return jax.lax.scan(on_batch, state, data if streamed else None, length=steps)
+
+    return run
+
+
+def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) -> Callable:
+    """Make the function (state, data) -> Evaluation over a whole split, every image counted once."""
+
+    def run(state: TrainState, data: Images) -> Evaluation:
+        params = evaluation_params(setup.experiment, state.params, state.opt_state)
+        model: Any = nnx.merge(setup.graphdef, params, state.batch_stats, copy=True)
+        model.eval()
+        size = len(data.labels)
+
+        def step(total: Evaluation, start: jax.Array) -> tuple[Evaluation, None]:
+            index = start + jnp.arange(batch)
+            counted = index < size
+            # The rows after the end repeat the last image and are not counted.
+            images, labels = take(mesh, data, jnp.minimum(index, size - 1))
+            inputs = normalize(jnp.asarray(images), setup.experiment.mean, setup.experiment.std)
+            logits = objective.predict(setup.experiment, model, inputs, stage)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return Evaluation(
+                total.wrong + jnp.sum(counted & (logits.argmax(-1) != labels), dtype=jnp.int32),
+                total.loss + jnp.sum(jnp.where(counted, losses, 0)),
+            ), None
+
+        zero = Evaluation(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
+        return jax.lax.scan(step, zero, jnp.arange(0, size, batch))[0]
+
+    return run
+
+
+def compiled(program: Callable, mesh: Mesh, seeds: int, *, donate: bool) -> Callable:
+    """Jit a program over (state, data) for a state with a leading axis of seeds, replicated over the mesh."""
+    if seeds == 1:
+        # A single network is spared the vmap, whose convolutions take both sides batched.
+        def over_seeds(state: TrainState, data: Images) -> object:
+            return jax.tree.map(lambda x: x[None], program(jax.tree.map(lambda x: x[0], state), data))
+    else:
+        over_seeds = jax.vmap(program, in_axes=(0, None))
+    return jax.jit(over_seeds, donate_argnums=(0,) if donate else (), out_shardings=replicated(mesh))
