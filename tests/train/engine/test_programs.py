@@ -9,9 +9,9 @@ from flax import nnx
 
 from tests.train import tiny_run
 from train.data.augment import normalize
-from train.engine.batches import Images, epoch_order
+from train.engine.batches import Images, epoch_order, next_rows
 from train.engine.devices import make_mesh, padded_size, replicated
-from train.engine.programs import _gather, calibration_program, compiled, evaluation_program, slice_program
+from train.engine.programs import calibration_program, compiled, evaluation_program, slice_program
 from train.engine.state import init_state, make_setup
 
 DATA = tiny_run.dataset()
@@ -46,7 +46,7 @@ def test_an_epoch_sees_every_image_once_in_an_order_of_its_own():
         for step, batch in enumerate([16, 16, 16, 6]):
             at = state._replace(step=jnp.int32(epoch * 4 + step))
             order = epoch_order(setup, at.seed, jnp.int32(epoch))
-            labels = _gather(setup, ONE, at, Images(TRAIN.images, jnp.arange(54)), order, batch).labels
+            labels = next_rows(setup, ONE, at, Images(TRAIN.images, jnp.arange(54)), order, batch).labels
             seen += np.asarray(labels).tolist()
         assert sorted(seen) == list(range(54))
         orders.append(seen)
