@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+_TEMPORARY = ".tmp"
+
 
 def dumps(value: Any) -> str:
     """Strict JSON, one key a line, with null for numbers that are not finite.
@@ -31,22 +33,37 @@ def loads(data: bytes) -> Any:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces a file such that a crash at any moment leaves the old one or the new one whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Replace a file such that a crash at any moment leaves the old one or the new one whole.
+
+    Raises:
+      OSError: With the path in it, if the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        if hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder to flush it.
+            folder = os.open(path.parent, os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        # A write to an open file, such as one to a full disk, fails without a name.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder to flush it.
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a kill during `write_atomically` left in a folder that nobody else writes to."""
+    for path in folder.glob(f".*{_TEMPORARY}"):
+        path.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

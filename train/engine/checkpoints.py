@@ -6,6 +6,8 @@ another name and renames it when whole, so a kill leaves those before it.
 """
 
 import contextlib
+import errno
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +24,7 @@ from train.errors import CheckpointError
 from train.records.metrics import STEP_DTYPES, EpochMetrics, StepMetrics
 
 _KEPT = 2
+_SYSTEM_CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 class Snapshot(NamedTuple):
@@ -61,7 +64,12 @@ class Checkpoints:
             self._claim = _claim(folder) if jax.process_index() == 0 else None
             self._manager = ocp.CheckpointManager(
                 folder.absolute(),
-                options=ocp.CheckpointManagerOptions(max_to_keep=_KEPT, create=True),
+                options=ocp.CheckpointManagerOptions(
+                    # Nobody else writes here: what is unfinished was left by a crash.
+                    max_to_keep=_KEPT,
+                    create=True,
+                    cleanup_tmp_directories=True,
+                ),
                 item_names=("arrays", "history"),
             )
 
@@ -130,7 +138,7 @@ class Checkpoints:
             except Exception as error:
                 if "RESOURCE_EXHAUSTED" in str(error):
                     raise
-                damaged[step] = _first_line(error)
+                damaged[step] = _reason(error)
                 continue
             for each, reason in damaged.items():
                 aside = self._set_aside(each)
@@ -217,12 +225,17 @@ def _as_checkpoint_error(folder: Path) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError) as error:
         kept = _steps_on_disk(folder)
         there = f"the checkpoint of step {kept[-1]} is still there" if kept else "there is no checkpoint yet"
-        raise CheckpointError(f"{folder} cannot be written ({_first_line(error)}); {there}.") from error
+        raise CheckpointError(f"{folder} cannot be written ({_reason(error)}); {there}.") from error
 
 
 def _steps_on_disk(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
 
 
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+def _reason(error: BaseException) -> str:
+    """Name the cause in a few words: the system's, if it stands anywhere in a long message of Orbax or TensorStore."""
+    text = str(error)
+    for code in _SYSTEM_CAUSES:
+        if os.strerror(code) in text:
+            return os.strerror(code)
+    return f"{type(error).__name__}: {text}".splitlines()[0][:200]

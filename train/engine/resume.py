@@ -11,6 +11,7 @@ from train.data.dataset import Dataset, Source
 from train.engine.checkpoints import begun_seed_sets, checkpoint_dir
 from train.errors import ConfigError, RecordError
 from train.experiments import Experiment, config_of, controls, differences, tuning
+from train.records.events import remove_events
 
 # The name of a checkpoint folder lists its seeds, and a file system takes 255 bytes.
 _MOST_TOGETHER = 20
@@ -63,7 +64,9 @@ def discard(runs: Iterable[tuple[Experiment, Sequence[int]]], root: Path) -> Non
             if others != set(seed_set) and all(_is_recorded(experiment, root, seed) for seed in others):
                 shutil.rmtree(checkpoint_dir(root, experiment.name, seed_set))
         for seed in seeds:
-            (records.run_dir(root, experiment.name, seed) / records.RESULT).unlink(missing_ok=True)
+            folder = records.run_dir(root, experiment.name, seed)
+            (folder / records.RESULT).unlink(missing_ok=True)
+            remove_events(folder)
 
 
 def resolved(experiment: Experiment, root: Path, seed: int) -> Experiment:

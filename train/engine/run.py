@@ -22,6 +22,7 @@ from train.engine.state import Setup, init_stacked_state, make_setup
 from train.engine.trainer import Trainer
 from train.errors import ConfigError
 from train.experiments import Experiment, config_of, from_config, tuning
+from train.records.events import EventLog
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,8 +160,12 @@ def _run_together(job: _Job, seeds: list[int]) -> None:
         state = init_stacked_state(setup, job.dataset.num_classes, seeds, replicated(job.mesh))
         trainer = Trainer(setup, job.mesh, seeds, loader, state)
         _resume(trainer, checkpoints, title, job.console)
-        with RunProgress(title, setup.total_steps, experiment.batch_size, trainer.steps_done, job.console) as progress:
-            _train(trainer, checkpoints, job, signals, progress)
+        with contextlib.ExitStack() as stack:
+            progress = stack.enter_context(
+                RunProgress(title, setup.total_steps, experiment.batch_size, trainer.steps_done, job.console)
+            )
+            events = [stack.enter_context(log) for log in _event_logs(trainer, job)]
+            _train(trainer, checkpoints, job, signals, progress, events)
         if processes.is_first():
             _write_records(trainer, job)
 
@@ -179,14 +184,42 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints, title: str, console: Con
         report(f"{title}  resumed at step {trainer.steps_done} of {trainer.setup.total_steps}")
 
 
-def _train(trainer: Trainer, checkpoints: Checkpoints, job: _Job, signals: StopSignals, progress: RunProgress) -> None:
+def _event_logs(trainer: Trainer, job: _Job) -> list[EventLog]:
+    """Open the TensorBoard events of each seed; the first process alone writes them."""
+    if not processes.is_first():
+        return []
+
+    def report(sentence: str) -> None:
+        job.console.print(sentence, highlight=False, soft_wrap=True)
+
+    folders = [records.run_dir(job.root, job.experiment.name, seed) for seed in trainer.seeds]
+    return [EventLog(folder, len(trainer.history), report) for folder in folders]
+
+
+def _train(
+    trainer: Trainer,
+    checkpoints: Checkpoints,
+    job: _Job,
+    signals: StopSignals,
+    progress: RunProgress,
+    events: Sequence[EventLog],
+) -> None:
     """Take a trainer to its last step, saving on the way.
+
+    Args:
+      trainer: With the seeds to train.
+      checkpoints: Where to save.
+      job: When to save, and what a checkpoint depends on.
+      signals: Requests to stop.
+      progress: Shows every step.
+      events: One log per seed, or none.
 
     Raises:
       Stopped: If a signal asked for it, when the checkpoint is on disk.
     """
     policy, wishes = job.policy, processes.Wishes(job.mesh)
     saved_at, saved_epochs = time.monotonic(), len(trainer.history)
+    logged_epochs = len(trainer.history)
 
     def save() -> None:
         nonlocal saved_at, saved_epochs
@@ -196,6 +229,10 @@ def _train(trainer: Trainer, checkpoints: Checkpoints, job: _Job, signals: StopS
         saved_at, saved_epochs = time.monotonic(), len(trainer.history)
 
     for _ in trainer.advance(progress, checkpoints.newest):
+        for rows in trainer.history[logged_epochs:]:
+            for log, row in zip(events, rows, strict=False):
+                log.epoch(row)
+        logged_epochs = len(trainer.history)
         stop, due = wishes.tell(signals.received or 0, time.monotonic() - saved_at >= 60 * policy.minutes)
         if stop:
             save()

@@ -1,12 +1,12 @@
-"""What is kept of a run: its record as JSON, every step as arrays, TensorBoard events.
+"""What is kept of a run: its record as JSON and the metrics of every step as arrays.
 
 A run lies in a folder of its own, `<root>/<arm>/seed-<n>/`:
 
 * `result.json`, strict JSON: the settings, versions, device and history of the run;
-* `steps.npz`: loss, momentum and phase of every step;
-* `events.out.tfevents.lcam`: the history for TensorBoard, written anew each time.
+* `steps.npz`: loss, momentum and side of the mean of every step;
+* `events.out.tfevents.*`: the history for TensorBoard, see `train.records.events`.
 
-Each file is replaced whole, so that a killed run leaves the old one or the new one.
+The first two are replaced whole, so that a killed run leaves the old file or the new one.
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ import functools
 import hashlib
 import math
 import platform
-import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,11 @@ import numpy as np
 from train import files
 from train.errors import RecordError
 from train.records import schema
-from train.records.metrics import MEASURED, EpochMetrics, StepMetrics
+from train.records.metrics import EpochMetrics, StepMetrics
 from train.records.steps import decode, encode
 
 RESULT = "result.json"
 STEPS = "steps.npz"
-# TensorBoard recognises "tfevents" in a name; one fixed name cannot be duplicated by a resumed run.
-EVENTS = "events.out.tfevents.lcam"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,7 +130,7 @@ def environment(devices: int | None = None) -> dict[str, dict[str, Any]]:
 
 
 def write(root: Path, record: Record, steps: StepMetrics) -> Path:
-    """Writes the record of a run, its steps and its TensorBoard events in place of earlier ones.
+    """Writes the record of a run and its steps in place of earlier ones.
 
     Args:
       root: folder of all runs.
@@ -164,9 +161,9 @@ def write(root: Path, record: Record, steps: StepMetrics) -> Path:
     )
     _decode(text.encode(), path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    files.remove_leftovers(path.parent)
     # The record comes last: it vouches for the steps, and who finds it does not look for more to do.
     files.write_atomically(path.parent / STEPS, encoded)
-    files.write_atomically(path.parent / EVENTS, _events(record))
     files.write_atomically(path, text.encode())
     return path
 
@@ -225,18 +222,3 @@ def _decode(data: bytes, path: Path) -> Record:
                 f"{path}: `{key}` is {result[key]}, but the history gives {getattr(record, key)}; {schema.ADVICE}"
             )
     return record
-
-
-def _events(record: Record) -> bytes:
-    """The whole history as one TensorBoard event file."""
-    import tensorboardX
-
-    with tempfile.TemporaryDirectory() as folder:
-        with tensorboardX.SummaryWriter(folder) as writer:
-            for epoch in record.history:
-                for key in MEASURED:
-                    # TensorBoard shows a missing point as a gap; nan would only fill the log.
-                    if math.isfinite(value := getattr(epoch, key)):
-                        writer.add_scalar(key, value, epoch.epoch)
-        (path,) = Path(folder).iterdir()
-        return path.read_bytes()
