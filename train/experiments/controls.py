@@ -1,61 +1,158 @@
-"""Controls that repeat what an LCAM run did to the momentum, but not when.
+"""Controls: arms that use LCAM's two momenta without looking at their own loss.
 
-A control with `follows` takes from the finished run of that arm, with the same seed and beside it in the same folder,
-how often each epoch used the momentum for losses below the mean (phase `random`: as often, at random), or the mean of
-its momentum over all steps (phase `none`: that momentum, always). If LCAM is better than these, it is the loss that
-picks the right steps.
+If LCAM trains better than a control, the loss picks the right steps. A control gets the momentum of every step as an
+array before it starts. Most controls make it from the finished run of an LCAM arm, the donor, in the same folder. Each
+control keeps less of the donor than the one before:
+
+* `yoked`: the donor's momenta, step by step. The donor is the run of ANOTHER seed, so that the control has all of
+  LCAM's structure in time and nothing of its own loss. The seeds are permuted within blocks of five.
+* `schedule`: in every epoch, the donor's mean momentum of that epoch. The donor has the same seed, as below.
+* `random`: either momentum at random, as often in each epoch as the donor used it.
+* `constant`: the donor's mean momentum.
+
+`rising` needs no donor: the momentum goes from `momentum_below` to `momentum_above`, linearly over the epochs.
 """
 
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from train import records
 from train.errors import ConfigError
-from train.experiments import Experiment, config_of, differences
+from train.experiments.experiment import Experiment, config_of, differences
+
+_BLOCK = 5
+
+Momenta = np.ndarray  # float32 [epochs, steps per epoch]
 
 
-def followed_fields(experiment: Experiment, root: Path, seed: int) -> dict[str, Any]:
-    """The fields of a control that the run which it follows decides; none for other experiments.
+class Control(NamedTuple):
+    """What a control is.
+
+    Attributes:
+      summary: How it trains, in a few words; `{follows}` stands for the donor's arm.
+      momenta: Makes the momenta from the control, its seed and the donor's momenta. Without a donor those are zeros.
+      donor_seed: Returns the donor's seed for the control's own; None if the control needs no donor.
+    """
+
+    summary: str
+    momenta: Callable[[Experiment, int, Momenta], Momenta]
+    donor_seed: Callable[[int], int] | None
+
+
+def _same_seed(seed: int) -> int:
+    return seed
+
+
+def next_in_block(seed: int) -> int:
+    """Return the next seed in the block of five, of the last one the first: 0, 1, 2, 3, 4 become 1, 2, 3, 4, 0."""
+    return seed // _BLOCK * _BLOCK + (seed + 1) % _BLOCK
+
+
+def _yoked(control: Experiment, seed: int, donor: Momenta) -> Momenta:
+    del control, seed
+    return donor
+
+
+def _schedule(control: Experiment, seed: int, donor: Momenta) -> Momenta:
+    del control, seed
+    return np.broadcast_to(donor.mean(axis=1, dtype=np.float64, keepdims=True), donor.shape)
+
+
+def _random(control: Experiment, seed: int, donor: Momenta) -> Momenta:
+    share = np.mean(donor == np.float32(control.momentum_below), axis=1, keepdims=True)
+    # The arm's name keeps the draws of two random arms with the same seed apart.
+    draws = np.random.default_rng([seed, zlib.crc32(control.name.encode())]).random(donor.shape)
+    return np.where(draws < share, control.momentum_below, control.momentum_above)
+
+
+def _constant(control: Experiment, seed: int, donor: Momenta) -> Momenta:
+    del control, seed
+    return np.full_like(donor, donor.mean(dtype=np.float64))
+
+
+def _rising(control: Experiment, seed: int, donor: Momenta) -> Momenta:
+    del seed
+    by_epoch = np.linspace(control.momentum_below, control.momentum_above, len(donor))
+    return np.broadcast_to(by_epoch[:, None], donor.shape)
+
+
+CONTROLS = {
+    "yoked": Control("the momenta of {follows} with another seed", _yoked, next_in_block),
+    "schedule": Control("the mean momentum of {follows} in each epoch", _schedule, _same_seed),
+    "random": Control("at random, as often in each epoch as {follows}", _random, _same_seed),
+    "constant": Control("the mean momentum of {follows}", _constant, _same_seed),
+    "rising": Control("rising linearly over the epochs", _rising, None),
+}
+"""By `Experiment.control`."""
+
+
+def donor_seed(experiment: Experiment, seed: int) -> int | None:
+    """Return the seed of the run that gives a control its momenta; None if it needs none."""
+    if experiment.control == "none":
+        return None
+    choose = CONTROLS[experiment.control].donor_seed
+    return None if choose is None else choose(seed)
+
+
+def momenta(experiment: Experiment, root: Path, seed: int, steps_per_epoch: int) -> np.ndarray | None:
+    """Make the momenta of a control's run.
+
+    Args:
+      experiment: The arm.
+      root: Folder of all runs; the donor is looked up there.
+      seed: The control's seed.
+      steps_per_epoch: Optimizer steps per epoch.
+
+    Returns:
+      The momentum of every step, float32 [epochs * steps_per_epoch]; None if the arm is no control.
 
     Raises:
-      ConfigError: If that run is not there, not finished, or differs in more than the momentum.
-      RecordError: If its record is damaged.
+      ConfigError: If the donor is missing, not finished, or has other settings than the control.
+      RecordError: If the donor's record is damaged.
     """
-    if not experiment.follows:
-        return {}
+    if experiment.control == "none":
+        return None
+    donor = np.zeros((experiment.epochs, steps_per_epoch), np.float32)
+    seed_of_donor = donor_seed(experiment, seed)
+    if seed_of_donor is not None:
+        record = _donor(experiment, root, seed, seed_of_donor)
+        donor = np.reshape(np.asarray(record.steps.momentum), donor.shape)
+    return np.asarray(CONTROLS[experiment.control].momenta(experiment, seed, donor), np.float32).ravel()
+
+
+def _donor(experiment: Experiment, root: Path, seed: int, donor_seed: int) -> records.Record:
+    """Read the donor's record, and refuse one that does not fit."""
     name = f"{experiment.group}/{experiment.follows}"
-    path = records.run_dir(root, name, seed) / records.RESULT
+    path = records.run_dir(root, name, donor_seed) / records.RESULT
+    needs = f"{experiment.name} with seed {seed} follows {name} with seed {donor_seed}"
     if not path.exists():
+        raise ConfigError(f"{needs}, which has no finished run in {root}; run it first.")
+    donor = records.read(path)
+    if not donor.finished or donor.config["epochs"] != experiment.epochs:
         raise ConfigError(
-            f"{experiment.name} follows {name}, which has no run with seed {seed} in {root}; run it first."
+            f"{needs}, which has {len(donor.history)} of {donor.config['epochs']} epochs, not {experiment.epochs}; "
+            "run it with as many, in the same folder."
         )
-    followed = records.read(path)
-    if not followed.finished or followed.config["epochs"] != experiment.epochs:
-        raise ConfigError(
-            f"{experiment.name} follows {name}, whose run with seed {seed} has {len(followed.history)} of "
-            f"{followed.config['epochs']} epochs, not {experiment.epochs}; run it with as many, in the same folder."
-        )
-    _refuse_others(experiment, followed, name)
-    momentum = np.reshape(followed.steps.momentum, (experiment.epochs, -1))
-    if experiment.phase == "none":
-        mean = round(float(momentum.mean(dtype=np.float64)), 6)
-        return {"momentum_below": mean, "momentum_above": mean}
-    share = np.mean(momentum == np.float32(experiment.momentum_below), axis=1)
-    return {"random_probability": tuple(round(float(p), 6) for p in share)}
-
-
-def _refuse_others(experiment: Experiment, followed: records.Record, name: str) -> None:
-    """Refuse a run of another network, data or schedule; a control by its mean alone has momenta of its own."""
-    own = {"name", "phase", "follows", "random_probability", "delay", "nonfinite"}
-    if experiment.phase == "none":
-        own |= {"momentum_below", "momentum_above"}
+    own = {"name", "phase", "control", "follows", "random_probability", "delay", "nonfinite"}
     shared = {key: value for key, value in config_of(experiment).items() if key not in own}
-    differ = differences(followed.config, shared)
+    differ = differences(donor.config, shared)
     if differ:
-        told = ", ".join(f"{key} ({old!r} there, {new!r} here)" for key, (old, new) in differ.items())
-        raise ConfigError(
-            f"{experiment.name} follows {name}, whose run with seed {followed.seed} had other settings: {told}. "
-            "Run both with the same."
-        )
+        listed = ", ".join(f"{key} ({old!r} there, {new!r} here)" for key, (old, new) in differ.items())
+        raise ConfigError(f"{needs}, which had other settings: {listed}. Run both with the same.")
+    return donor
+
+
+def comparable_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Replace what version 0.1.0 stored of a donor by a word: it differs from seed to seed within an arm.
+
+    Version 0.1.0 recorded the share of each epoch or the mean momentum of the donor as a setting of the control.
+    """
+    if not config["follows"] or config["control"] != "none":
+        return config
+    if config["phase"] == "none":
+        return config | {"momentum_below": "its mean", "momentum_above": "its mean"}
+    return config | {"random_probability": "its share"}

@@ -37,14 +37,17 @@ class Experiment:
       schedule: `step`, `smooth` (see `train.recipe.schedules`), `cosine` or `constant`.
       weight_decay: Coefficient: coupled L2, or as its optimizer has it (see `train.recipe.optimizers`); on all weights
         but slopes, with `associated` training on the kernels of convolutions alone.
-      momentum_below: Momentum after a loss below the mean; without a phase, of every step.
-      momentum_above: Momentum after a loss at or above the mean; without a phase equal to `momentum_below`.
+      momentum_below: Momentum after a loss below the mean; without a phase, of every step. Of the control `rising`, the
+        momentum of the first epoch.
+      momentum_above: Momentum after a loss at or above the mean; without a phase or control, equal to
+        `momentum_below`. Of the control `rising`, the momentum of the last epoch.
       phase: `none` is SGD; `epoch_mean` is LCAM; `ema` and `window` compare with another mean; `random` draws.
       ema_decay: For phase `ema`, the decay of the mean, in [0, 1).
       window_size: For phase `window`, how many steps the mean is over.
       random_probability: For phase `random`, the chance of below, in [0, 1]; one number, or one for each epoch.
-      follows: For a control, the LCAM arm of its group (without the group's name) whose run with the same seed gives it
-        the chance of below in each epoch, or with phase `none` its constant momentum; see `train.experiments.controls`.
+      control: How a control makes the momenta of its steps without its own loss: `yoked`, `schedule`, `random`,
+        `constant` or `rising`; see `train.experiments.controls`. `none`: the arm is no control.
+      follows: The LCAM arm that gives a control its momenta, without the name of the group that both are in.
       delay: Whether a loss picks the momentum of the next step, as in the authors' code.
       nesterov: Whether to use Nesterov momentum.
       optimizer: `sgd`, which with a phase is LCAM; or one of the others, see `train.recipe.optimizers`. Those take
@@ -89,6 +92,7 @@ class Experiment:
     ema_decay: float = 0.99
     window_size: int = 100
     random_probability: tuple[float, ...] = (0.5,)
+    control: Literal["none", "yoked", "schedule", "random", "constant", "rising"] = "none"
     follows: str = ""
     delay: bool = True
     nesterov: bool = False
@@ -174,8 +178,8 @@ class Experiment:
             self._require(field, len(set(seeds)) == len(seeds), "seeds that differ from each other")
 
     def _check_optimizer(self) -> None:
-        self._require("follows", not self.follows or self.phase in ("none", "random"), "empty with this phase")
-        if self.phase == "none":
+        self._check_control()
+        if self.phase == "none" and self.control == "none":
             self._require(
                 "momentum_above",
                 self.momentum_above == self.momentum_below,
@@ -203,6 +207,16 @@ class Experiment:
         if self.training == "partitioned":
             self._require("epochs", self.epochs % 3 == 0, "a multiple of 3, as there are 3 parts, trained in turn")
             self._require("phase", self.phase != "random", "any but random, as training is partitioned")
+
+    def _check_control(self) -> None:
+        if self.control == "none":
+            self._require("follows", not self.follows, "empty, as control is none")
+            return
+        needs_arm = self.control != "rising"
+        arm = "the name of an LCAM arm of the group" if needs_arm else "empty"
+        self._require("follows", bool(self.follows) == needs_arm, f"{arm}, as control is {self.control}")
+        for field, only in (("phase", "none"), ("optimizer", "sgd"), ("training", "end-to-end"), ("nesterov", False)):
+            self._require(field, getattr(self, field) == only, f"{only}, as control is {self.control}")
 
     def _require(self, field: str, holds: bool, allowed: str) -> None:
         if not holds:

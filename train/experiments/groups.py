@@ -26,13 +26,14 @@ def _controls(base: Experiment) -> list[Experiment]:
     for below, above in both_ways:
         pair, own = f"{below:g}-{above:g}", lcam(base, below, above)
         followers += [
-            variant(own, f"random-{pair}", phase="random", follows=f"lcam-{pair}"),
-            variant(sgd_arm, f"constant-{pair}", follows=f"lcam-{pair}"),
+            variant(own, f"{kind}-{pair}", phase="none", control=kind, follows=f"lcam-{pair}")
+            for kind in ("yoked", "schedule", "random", "constant")
         ]
         variants += [variant(own, f"nodelay-{pair}", delay=False), variant(own, f"ema-{pair}", phase="ema")]
     return [
         *_four_arms(base),
         *followers,
+        variant(lcam_arm, "rising-0.9-0.95", phase="none", control="rising"),
         *variants,
         variant(sgd_arm, "nesterov-0.9", nesterov=True),
         variant(sgd_arm, "cosine-sgd-0.9", schedule="cosine"),
