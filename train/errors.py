@@ -26,3 +26,7 @@ class CheckpointError(UserError, RuntimeError):
 
 class RunError(UserError, RuntimeError):
     """A run that cannot go on."""
+
+
+class LocationError(UserError, ValueError):
+    """A path that is not on this machine, or a folder that cannot be written."""

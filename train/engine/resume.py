@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from train import records
-from train.data.dataset import Dataset, Source
+from train.data.dataset import Dataset, Source, may_be_same
 from train.engine.checkpoints import begun_seed_sets, checkpoint_dir
 from train.errors import ConfigError, RecordError
 from train.experiments import Experiment, config_of, controls, differences, tuning
 from train.records.events import remove_events
 
+_FINGERPRINT = "fingerprint"
 # The name of a checkpoint folder lists its seeds, and a file system takes 255 bytes.
 _MOST_TOGETHER = 20
 
@@ -84,7 +85,7 @@ def saved_settings(experiment: Experiment, dataset: Dataset | Source) -> dict[st
     """What a checkpoint depends on, as JSON values: the settings, and which data they were used on."""
     size = " x ".join(map(str, dataset.image_shape))
     data = f"{dataset.name}: {dataset.train_size} and {dataset.test_size} images of {size}"
-    config = config_of(experiment) | {"data": data}
+    config = config_of(experiment) | {"data": data, _FINGERPRINT: dataset.fingerprint}
     # What to do next at a loss that is not finite changes nothing about the steps before.
     del config["nonfinite"]
     return config
@@ -96,12 +97,41 @@ def refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]
     Raises:
       ConfigError: If they differ; the message names the settings.
     """
+    there, now = dict(there), dict(now)
+    refuse_other_data(path, there.pop(_FINGERPRINT, None), now.pop(_FINGERPRINT, None))
     differ = differences(there, now)
     if differ:
         told = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in differ.items())
         raise ConfigError(
             f"{path} was made with other settings: {told}. Choose another --runs folder, or replace it with --fresh."
         )
+
+
+def refuse_other_data(path: Path, there: str | None, now: str | None) -> None:
+    """Compare the fingerprints of the data that something on disk was made with and of the data at hand.
+
+    What is older than fingerprints has none, and is taken as it is.
+
+    Raises:
+      ConfigError: If the data differ.
+    """
+    if there is not None and now is not None and not may_be_same(there, now):
+        raise ConfigError(
+            f"{path} was made with other images or labels, though the data set has the same name (fingerprint {there} "
+            f"there, {now} now). Restore the data, choose another --runs folder, or replace the run with --fresh."
+        )
+
+
+def refuse_records_of_other_data(experiment: Experiment, seeds: Sequence[int], root: Path, fingerprint: str) -> None:
+    """Refuse to train further seeds of an arm on other data than its finished ones.
+
+    Raises:
+      ConfigError: If a finished run of these seeds was trained on other data.
+    """
+    for seed in seeds:
+        path = records.run_dir(root, experiment.name, seed) / records.RESULT
+        if path.exists():
+            refuse_other_data(path, records.read(path).versions.get(records.FINGERPRINT), fingerprint)
 
 
 def _is_finished(experiment: Experiment, root: Path, seed: int) -> bool:

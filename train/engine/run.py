@@ -96,6 +96,9 @@ def run_experiment(
         dataset = (data.open_source if stream else data.load)(experiment.dataset, data_dir)
         if experiment.holdout:
             dataset = tuning.hold_out(dataset)
+        if not fresh:
+            found = dataset.fingerprint
+            processes.of_first(lambda: resume.refuse_records_of_other_data(experiment, seeds, root, found))
         mesh = make_mesh(devices)
         stale = [(experiment, seeds), *((other, other.seeds) for other in fresh_too)] if fresh else []
         for seed_set in plan.seed_sets:
@@ -250,7 +253,7 @@ def _train(
 def _write_records(trainer: Trainer, job: _Job) -> None:
     experiment = trainer.setup.experiment
     environment = records.environment(job.mesh.size)
-    environment["versions"]["dataset"] = job.dataset.name
+    environment["versions"] |= {"dataset": job.dataset.name, records.FINGERPRINT: job.dataset.fingerprint}
     steps = trainer.metrics()
     for i, seed in enumerate(trainer.seeds):
         if seed not in job.missing:

@@ -1,6 +1,28 @@
 """What is kept of a run: its record, its steps, and what a file has to be to count as one."""
 
 from train.records.metrics import EpochMetrics, StepMetrics
-from train.records.record import RESULT, Record, environment, read, read_all, run_dir, write
+from train.records.record import FINGERPRINT, RESULT, Record, environment, read, read_all, run_dir, write
 
-__all__ = ["RESULT", "EpochMetrics", "Record", "StepMetrics", "environment", "read", "read_all", "run_dir", "write"]
+__all__ = [
+    "FINGERPRINT",
+    "RESULT",
+    "EpochMetrics",
+    "Record",
+    "StepMetrics",
+    "environment",
+    "read",
+    "read_all",
+    "run_dir",
+    "write",
+]
+    "FINGERPRINT",
+    "RESULT",
+    "EpochMetrics",
+    "Record",
+    "StepMetrics",
+    "environment",
+    "read",
+    "read_all",
+    "run_dir",
+    "write",
+]

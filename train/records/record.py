@@ -28,6 +28,8 @@ from train.records.steps import decode, encode
 
 RESULT = "result.json"
 STEPS = "steps.npz"
+# Of the data, among the versions.
+FINGERPRINT = "dataset_fingerprint"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class Record:
       group: the arms that this one is compared with.
       seed: the seed that all randomness of the run comes from.
       config: every field of the experiment, as JSON values; `epochs` among them.
-      versions: of Python and of the packages that decide the numbers.
+      versions: of Python, of the packages that decide the numbers, and of the data set.
       device: `platform`, `kind`, `count` and `process_count`.
       command: the command line that repeats the run.
       history: one row per epoch. Numbers that are not finite come back from disk as nan.
