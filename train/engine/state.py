@@ -13,14 +13,14 @@ from flax import nnx
 import lcam_optax
 from train.data.dataset import Dataset, Source
 from train.experiments import ConfigError, Experiment
-from train.recipe.modes import make_model
-from train.recipe.optimizer import initial_params, make_optimizer
+from train.recipe.network import make_model
+from train.recipe.optimizers import OPTIMIZERS, make_optimizer
 
 
 class TrainState(NamedTuple):
     """Everything that changes while a run goes on; with a leading axis where several seeds run together."""
 
-    params: Any  # float32; the network's, in the form of `train.recipe.optimizer.initial_params`
+    params: Any  # float32; what the optimizer trains, see `OptimizerEntry.initial_params`
     batch_stats: nnx.State  # float32
     opt_state: optax.OptState
     observed: lcam_optax.EpochMeanState  # where the losses lie, for the record: kept for SGD as well
@@ -93,7 +93,7 @@ def init_state(setup: Setup, num_classes: int, seed: jax.Array) -> TrainState:
     """Make the state before the first step; all of it follows from the seed."""
     model = make_model(setup.experiment, num_classes, setup.image_shape, stream(seed, "init"))
     _, network, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
-    params = initial_params(setup.experiment, network)
+    params = OPTIMIZERS[setup.experiment.optimizer].initial_params(network)
     optimizer = make_optimizer(setup.experiment, setup.steps_per_epoch, seed)
     return TrainState(
         params=params,

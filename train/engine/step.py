@@ -20,8 +20,9 @@ from models import BATCH_NORM_MOMENTUM
 from train.data.augment import crop_and_flip, normalize
 from train.engine import devices as meshes
 from train.engine.state import Setup, TrainState, stream
-from train.recipe import modes as objective
-from train.recipe.optimizer import evaluation_params, gradient_params, make_optimizer, momentum_used
+from train.recipe.modes import MODES, Batch
+from train.recipe.optimizers import OPTIMIZERS, make_optimizer
+from train.recipe.sgd import momentum_used
 
 # The label of a row of padding: past all classes.
 _NO_CLASS = np.int32(2**31 - 1)
@@ -70,12 +71,12 @@ def slice_program(
 def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, streamed: bool = False) -> Callable:
     """Make the function (state, data) -> batch statistics of the parameters that a run is judged by.
 
-    For optimizers that take gradients at other parameters (`train.recipe.optimizer.evaluates_elsewhere`). These are
+    For optimizers that take gradients at other parameters (`OptimizerEntry.recomputes_batch_stats`). These are
     running statistics over the `steps` batches from the state's step on, with no trace of those in the state.
     """
 
     def step(state: TrainState, images: jax.Array, labels: jax.Array, mask: jax.Array | None) -> Any:
-        params = evaluation_params(setup.experiment, state.params, state.opt_state)
+        params = OPTIMIZERS[setup.experiment.optimizer].evaluation_params(state.params, state.opt_state)
         batch_stats = _loss(setup, 0, state, images, labels, mask, params)[1][0]
         return state._replace(batch_stats=batch_stats, step=state.step + 1), None
 
@@ -108,7 +109,7 @@ def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) 
     """Make the function (state, data) -> Evaluation over a whole split, every image counted once."""
 
     def run(state: TrainState, data: Images) -> Evaluation:
-        params = evaluation_params(setup.experiment, state.params, state.opt_state)
+        params = OPTIMIZERS[setup.experiment.optimizer].evaluation_params(state.params, state.opt_state)
         model: Any = nnx.merge(setup.graphdef, params, state.batch_stats, copy=True)
         model.eval()
         size = len(data.labels)
@@ -119,7 +120,7 @@ def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) 
             # The rows after the end repeat the last image and are not counted.
             images, labels = _take(mesh, data, jnp.minimum(index, size - 1))
             inputs = normalize(images, setup.experiment.mean, setup.experiment.std)
-            logits = objective.predict(setup.experiment, model, inputs, stage)
+            logits = MODES[setup.experiment.training].predict(model, inputs, stage)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return Evaluation(
                 total.wrong + jnp.sum(counted & (logits.argmax(-1) != labels), dtype=jnp.int32),
@@ -186,7 +187,7 @@ def _train_step(
     """One step of the optimizer, from augmented uint8 images."""
     experiment = setup.experiment
     loss_fn = functools.partial(_loss, setup, stage, state, images, labels, mask)
-    params = gradient_params(experiment, state.params)
+    params = OPTIMIZERS[experiment.optimizer].gradient_params(state.params)
     (loss, (batch_stats, logits)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
     # An optimizer that looks at the loss must not count one whose step is skipped.
     skips = experiment.nonfinite == "skip"
@@ -247,5 +248,6 @@ def _loss(
     model.train()
     key = jax.random.fold_in(stream(state.seed, "dropout"), state.step) if setup.experiment.dropout else None
     inputs = normalize(images, setup.experiment.mean, setup.experiment.std)
-    loss, logits = objective.loss(setup.experiment, model, inputs, labels, mask, key, stage)
+    mode = MODES[setup.experiment.training]
+    loss, logits = mode.loss(setup.experiment, model, Batch(inputs, labels, mask, key), stage)
     return loss, (nnx.state(model, nnx.BatchStat), logits)

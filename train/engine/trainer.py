@@ -24,8 +24,9 @@ from train.engine.step import (
     evaluation_program,
     slice_program,
 )
-from train.recipe.modes import num_stages, stage_of, training_flops
-from train.recipe.optimizer import evaluates_elsewhere
+from train.recipe.modes import MODES
+from train.recipe.network import training_flops
+from train.recipe.optimizers import OPTIMIZERS
 from train.recipe.schedules import learning_rate
 
 # The most steps in one program: few enough for a person to see progress, enough to hide the dispatch.
@@ -64,7 +65,7 @@ class Cohort:
         self._slices = _cut(setup, _slice_steps(setup, mesh, len(seeds)))
         compile_program = functools.partial(compiled, mesh=mesh, seeds=len(seeds))
         # Each is compiled when it is first called.
-        stages = range(num_stages(setup.experiment))
+        stages = range(MODES[setup.experiment.training].num_stages)
 
         @functools.cache
         def program(stage: int, steps: int, batch: int) -> Callable[[TrainState, Images], Any]:
@@ -180,11 +181,11 @@ class Cohort:
 
     @property
     def _stage(self) -> int:
-        return stage_of(self.setup.experiment, len(self.rows))
+        return MODES[self.setup.experiment.training].stage_of(len(self.rows), self.setup.experiment.epochs)
 
     def _judged(self) -> TrainState:
         """The state to evaluate: that after the last step, with the batch statistics of the parameters judged."""
-        if not evaluates_elsewhere(self.setup.experiment):
+        if not OPTIMIZERS[self.setup.experiment.optimizer].recomputes_batch_stats:
             return self.state
         first = self._step - self.setup.steps_per_epoch
         data = self._feed.training(first, *self._calibration)
