@@ -188,11 +188,12 @@ def _how_trained(arm: Experiment) -> str:
     """The optimizer and its momentum, and what else is unlike SGD on the plain network."""
     momenta = f"{arm.momentum_below:g}/{arm.momentum_above:g}"
     match arm.phase:
+        case "none" if arm.control != "none":
+            how = f"sgd {momenta}, " + experiments.controls.CONTROLS[arm.control].summary.format(follows=arm.follows)
         case "none":
-            momentum = f"at the mean of {arm.follows}" if arm.follows else f"{arm.momentum_below:g}"
-            how = f"{arm.optimizer} {momentum}"
+            how = f"{arm.optimizer} {arm.momentum_below:g}"
         case "random":
-            how = f"random {momenta}" + (f", as often as {arm.follows}" if arm.follows else "")
+            how = f"random {momenta}"
         case "epoch_mean":
             how = f"lcam {momenta}"
         case other:

@@ -14,7 +14,7 @@ from train.bench.machine import copy_program
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, compile_timed, ratio
 from train.bench.workload import Case, experiment_of, on_gpu, tree_bytes
-from train.recipe.modes import make_model
+from train.recipe.network import make_model
 
 _STEPS_PER_EPOCH = 391
 _GUARDED_STEPS = 50

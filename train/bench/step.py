@@ -12,7 +12,7 @@ from train.bench.peers import peers
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, ratio
 from train.bench.workload import SMALL, Case, CaseOptions, Training, cases, filled_in, on_gpu
-from train.recipe.modes import training_flops
+from train.recipe.network import training_flops
 
 OURS = "JAX, scanned"
 

@@ -32,7 +32,7 @@ class Images(NamedTuple):
     labels: jax.Array | np.ndarray  # [..., N], int32
 
 
-class Batch(NamedTuple):
+class AugmentedBatch(NamedTuple):
     """The augmented batch of one step, padded to divide evenly over the devices."""
 
     images: jax.Array  # [padded, H, W, C], uint8
@@ -70,7 +70,7 @@ def take(mesh: Mesh, data: Images, index: jax.Array) -> Images:
     return Images(data.images[index], data.labels[index])
 
 
-def augment(setup: Setup, state: TrainState, rows: Images, size: int) -> Batch:
+def augment(setup: Setup, state: TrainState, rows: Images, size: int) -> AugmentedBatch:
     """Crop and flip the rows of the next step, and mask those of padding.
 
     Args:
@@ -82,7 +82,7 @@ def augment(setup: Setup, state: TrainState, rows: Images, size: int) -> Batch:
     key = jax.random.fold_in(key_for(state.seed, "augment"), state.step)
     images, labels = (jnp.asarray(values) for values in rows)
     padded = len(labels)
-    return Batch(
+    return AugmentedBatch(
         images=crop_and_flip(key, images, setup.experiment.crop_padding, setup.experiment.flip),
         labels=labels,
         mask=None if padded == size else jnp.arange(padded) < size,

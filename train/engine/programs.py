@@ -17,12 +17,12 @@ from jax.sharding import Mesh
 
 from models import BATCH_NORM_MOMENTUM
 from train.data.augment import normalize
-from train.engine.batches import Batch, Images, augment, epoch_order, next_rows, take
+from train.engine.batches import AugmentedBatch, Images, augment, epoch_order, next_rows, take
 from train.engine.devices import replicated
 from train.engine.state import Setup, TrainState
 from train.engine.step import batch_loss, train_step
-from train.recipe import modes as objective
-from train.recipe.optimizer import evaluation_params
+from train.recipe.modes import MODES
+from train.recipe.optimizers import OPTIMIZERS
 
 
 class Evaluation(NamedTuple):
@@ -46,12 +46,12 @@ def slice_program(
 def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, streamed: bool = False) -> Callable:
     """Make the function (state, data) -> batch statistics of the parameters that a run is judged by.
 
-    For optimizers that take gradients at other parameters (`train.recipe.optimizer.evaluates_elsewhere`). These are
+    For optimizers that take gradients at other parameters (`OptimizerEntry.recomputes_batch_stats`). These are
     running statistics over the `steps` batches from the state's step on, with no trace of those in the state.
     """
 
-    def step(state: TrainState, own: Batch) -> tuple[TrainState, None]:
-        params = evaluation_params(setup.experiment, state.params, state.opt_state)
+    def step(state: TrainState, own: AugmentedBatch) -> tuple[TrainState, None]:
+        params = OPTIMIZERS[setup.experiment.optimizer].evaluation_params(state.params, state.opt_state)
         batch_stats = batch_loss(setup, 0, state, own, params)[1][0]
         return state._replace(batch_stats=batch_stats, step=state.step + 1), None
 
@@ -65,7 +65,7 @@ def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, str
 
 
 def _over_batches(setup: Setup, mesh: Mesh, steps: int, batch: int, streamed: bool, step: Callable) -> Callable:
-    """Make the scan of a step (state, Batch) -> (state, output) over the state's next batches."""
+    """Make the scan of a step (state, AugmentedBatch) -> (state, output) over the state's next batches."""
 
     def run(state: TrainState, data: Images) -> tuple[TrainState, Any]:
         order = epoch_order(setup, state.seed, state.step // setup.steps_per_epoch)
@@ -83,7 +83,7 @@ def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) 
     """Make the function (state, data) -> Evaluation over a whole split, every image counted once."""
 
     def run(state: TrainState, data: Images) -> Evaluation:
-        params = evaluation_params(setup.experiment, state.params, state.opt_state)
+        params = OPTIMIZERS[setup.experiment.optimizer].evaluation_params(state.params, state.opt_state)
         model: Any = nnx.merge(setup.graphdef, params, state.batch_stats, copy=True)
         model.eval()
         size = len(data.labels)
@@ -94,7 +94,7 @@ def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) 
             # The rows after the end repeat the last image and are not counted.
             images, labels = take(mesh, data, jnp.minimum(index, size - 1))
             inputs = normalize(jnp.asarray(images), setup.experiment.mean, setup.experiment.std)
-            logits = objective.predict(setup.experiment, model, inputs, stage)
+            logits = MODES[setup.experiment.training].predict(model, inputs, stage)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return Evaluation(
                 total.wrong + jnp.sum(counted & (logits.argmax(-1) != labels), dtype=jnp.int32),

@@ -10,7 +10,7 @@ from train import records
 from train.data.dataset import Dataset, Source, may_be_same
 from train.engine.checkpoints import begun_seed_sets, checkpoint_dir
 from train.errors import ConfigError, RecordError
-from train.experiments import Experiment, config_of, controls, differences, tuning
+from train.experiments import Experiment, config_of, differences, tuning
 from train.records.events import remove_events
 
 _FINGERPRINT = "fingerprint"
@@ -70,14 +70,14 @@ def discard(runs: Iterable[tuple[Experiment, Sequence[int]]], root: Path) -> Non
             remove_events(folder)
 
 
-def resolved(experiment: Experiment, root: Path, seed: int) -> Experiment:
-    """An experiment with what it takes from other runs: its controls' momentum, its tuned learning rate.
+def resolved(experiment: Experiment, root: Path) -> Experiment:
+    """Complete an experiment with the learning rate and weight decay that its trials decide.
 
     Raises:
       ConfigError: If such a run is missing, or does not fit.
       RecordError: If its record is damaged.
     """
-    changes = controls.followed_fields(experiment, root, seed) | tuning.tuned_fields(experiment, root)
+    changes = tuning.tuned_fields(experiment, root)
     return dataclasses.replace(experiment, **changes) if changes else experiment
 
 
@@ -139,7 +139,7 @@ def _is_finished(experiment: Experiment, root: Path, seed: int) -> bool:
     if not path.exists():
         return False
     record = records.read(path)
-    refuse_other_settings(path, record.config, config_of(resolved(experiment, root, seed)))
+    refuse_other_settings(path, record.config, config_of(resolved(experiment, root)))
     return record.finished
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from train import data, records
@@ -21,7 +22,7 @@ from train.engine.signals import Stopped, StopSignals
 from train.engine.state import Setup, init_stacked_state, make_setup
 from train.engine.trainer import Trainer
 from train.errors import ConfigError
-from train.experiments import Experiment, config_of, from_config, tuning
+from train.experiments import Experiment, config_of, controls, from_config, tuning
 from train.records.events import EventLog
 
 
@@ -87,8 +88,8 @@ def run_experiment(
     console = console or Console(stderr=True)
     console.quiet = console.quiet or not processes.is_first()
     # Only the first process writes records, so only it knows for certain what there is. Streamed seeds need images of
-    # their own, and those that follow a run have settings of their own.
-    together = experiment.vmap_seeds and not stream and not experiment.follows
+    # their own.
+    together = experiment.vmap_seeds and not stream
     plan = resume.Plan(
         *processes.of_first(lambda: resume.make_plan(experiment, seeds, root, together=together, fresh=fresh))
     )
@@ -101,23 +102,24 @@ def run_experiment(
             processes.of_first(lambda: resume.refuse_records_of_other_data(experiment, seeds, root, found))
         mesh = make_mesh(devices)
         stale = [(experiment, seeds), *((other, other.seeds) for other in fresh_too)] if fresh else []
+        settled = _resolved_by_first(experiment, root)
+        job = _Job(
+            experiment=settled,
+            dataset=dataset,
+            setup=make_setup(settled, dataset),
+            mesh=mesh,
+            root=root,
+            missing=plan.missing,
+            command=command,
+            policy=policy or SavePolicy(),
+            console=console,
+        )
         for seed_set in plan.seed_sets:
-            settled = _resolved_by_first(experiment, root, seed_set[0])
-            job = _Job(
-                experiment=settled,
-                dataset=dataset,
-                setup=make_setup(settled, dataset),
-                mesh=mesh,
-                root=root,
-                missing=plan.missing,
-                command=command,
-                policy=policy or SavePolicy(),
-                console=console,
-            )
-            # Not before everything was looked at that can be wrong.
+            momenta = _momenta_by_first(job, seed_set)
+            # Delete old runs only after all checks have passed.
             processes.of_first(functools.partial(resume.discard, stale, root))
             stale = []
-            _run_together(job, seed_set)
+            _run_together(job, seed_set, momenta)
     if processes.is_first() and (plan.missing or not (root / experiment.name / tuning.TRIALS).exists()):
         tuning.write_trials(experiment, root, command)
     return [records.run_dir(root, experiment.name, seed) / records.RESULT for seed in seeds]
@@ -143,13 +145,25 @@ class _Job:
         return resume.saved_settings(self.experiment, self.dataset)
 
 
-def _resolved_by_first(experiment: Experiment, root: Path, seed: int) -> Experiment:
-    """The same as the first process sees it, who alone knows for certain what there is."""
-    config: dict[str, Any] = processes.of_first(lambda: config_of(resume.resolved(experiment, root, seed)))
+def _resolved_by_first(experiment: Experiment, root: Path) -> Experiment:
+    """Complete an experiment in the first process, which alone knows for certain what there is."""
+    config: dict[str, Any] = processes.of_first(lambda: config_of(resume.resolved(experiment, root)))
     return from_config(config, seeds=experiment.seeds, vmap_seeds=experiment.vmap_seeds)
 
 
-def _run_together(job: _Job, seeds: list[int]) -> None:
+def _momenta_by_first(job: _Job, seeds: list[int]) -> np.ndarray | None:
+    """Make the momenta of a control in the first process; float32 [seeds, steps], None for other arms."""
+    if job.experiment.control == "none":
+        return None
+
+    def look() -> list[list[float]]:
+        steps = job.setup.steps_per_epoch
+        return [controls.momenta(job.experiment, job.root, seed, steps).tolist() for seed in seeds]
+
+    return np.asarray(processes.of_first(look), np.float32)
+
+
+def _run_together(job: _Job, seeds: list[int], momenta: np.ndarray | None) -> None:
     experiment, setup = job.experiment, job.setup
     checkpoints = Checkpoints(checkpoint_dir(job.root, experiment.name, seeds))
     title = f"{experiment.name} seed{'s' if len(seeds) > 1 else ''} {' '.join(map(str, seeds))}"
@@ -160,7 +174,7 @@ def _run_together(job: _Job, seeds: list[int]) -> None:
         if there is not None:
             resume.refuse_other_settings(checkpoints.folder, there, job.settings)
         loader = make_loader(job.dataset, setup, job.mesh, seeds[0])
-        state = init_stacked_state(setup, job.dataset.num_classes, seeds, replicated(job.mesh))
+        state = init_stacked_state(setup, job.dataset.num_classes, seeds, replicated(job.mesh), momenta)
         trainer = Trainer(setup, job.mesh, seeds, loader, state)
         _resume(trainer, checkpoints, title, job.console)
         with contextlib.ExitStack() as stack:

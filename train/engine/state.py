@@ -14,14 +14,17 @@ import lcam_optax
 from train.data.dataset import Dataset, Source
 from train.errors import ConfigError
 from train.experiments import Experiment
-from train.recipe.modes import make_model
-from train.recipe.optimizer import initial_params, make_optimizer
+from train.recipe.network import make_model
+from train.recipe.optimizers import OPTIMIZERS, make_optimizer
+
+# What is drawn from a seed. Their order decides the keys: new ones go to the end.
+_PURPOSES = ("init", "order", "augment", "dropout", "optimizer")
 
 
 class TrainState(NamedTuple):
     """Everything that changes while a run goes on; with a leading axis where several seeds run together."""
 
-    params: Any  # float32; the network's, in the form of `train.recipe.optimizer.initial_params`
+    params: Any  # float32; what the optimizer trains, see `OptimizerEntry.initial_params`
     batch_stats: nnx.State  # float32
     opt_state: optax.OptState
     observed: lcam_optax.EpochMeanState  # where the losses lie, for the record: kept for SGD as well
@@ -85,19 +88,47 @@ def make_setup(experiment: Experiment, dataset: Dataset | Source) -> Setup:
 
 
 def init_stacked_state(
-    setup: Setup, num_classes: int, seeds: Sequence[int], sharding: jax.sharding.Sharding
+    setup: Setup,
+    num_classes: int,
+    seeds: Sequence[int],
+    sharding: jax.sharding.Sharding,
+    momenta: np.ndarray | None = None,
 ) -> TrainState:
-    """Make the state of several seeds before the first step, with a leading axis of seeds."""
-    make = jax.vmap(lambda seed: init_state(setup, num_classes, seed))
-    return jax.jit(make, out_shardings=sharding)(np.asarray(seeds, np.uint32))
+    """Make the state of several seeds before the first step, with a leading axis of seeds.
+
+    Args:
+      setup: The run.
+      num_classes: Outputs of the network.
+      seeds: One per network.
+      sharding: Of all arrays.
+      momenta: The momentum of every step, float32 [seeds, steps], for a control.
+    """
+    if momenta is None:
+        momenta = np.zeros((len(seeds), 0), np.float32)
+    make = jax.vmap(lambda seed, momenta: init_state(setup, num_classes, seed, momenta))
+    return jax.jit(make, out_shardings=sharding)(np.asarray(seeds, np.uint32), momenta)
 
 
-def init_state(setup: Setup, num_classes: int, seed: jax.Array) -> TrainState:
-    """Make the state before the first step; all of it follows from the seed."""
+def init_state(
+    setup: Setup, num_classes: int, seed: jax.Array, momenta: jax.typing.ArrayLike | None = None
+) -> TrainState:
+    """Make the state of one seed before the first step.
+
+    Args:
+      setup: The run.
+      num_classes: Outputs of the network.
+      seed: Source of everything that is drawn; shape=(), uint32.
+      momenta: The momentum of every step, float32 [steps], for a control.
+    """
     model = make_model(setup.experiment, num_classes, setup.image_shape, key_for(seed, "init"))
     _, network, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
-    params = initial_params(setup.experiment, network)
-    optimizer = make_optimizer(setup.experiment, setup.steps_per_epoch, seed)
+    params = OPTIMIZERS[setup.experiment.optimizer].initial_params(network)
+    optimizer = make_optimizer(
+        setup.experiment,
+        setup.steps_per_epoch,
+        jax.random.bits(key_for(seed, "optimizer"), dtype=jnp.uint32),
+        momenta=momenta,
+    )
     return TrainState(
         params=params,
         batch_stats=batch_stats,
@@ -110,4 +141,4 @@ def init_state(setup: Setup, num_classes: int, seed: jax.Array) -> TrainState:
 
 def key_for(seed: jax.Array, purpose: str) -> jax.Array:
     """A PRNG key for one purpose; the purposes are independent of each other."""
-    return jax.random.fold_in(jax.random.key(seed), ("init", "order", "augment", "dropout").index(purpose))
+    return jax.random.fold_in(jax.random.key(seed), _PURPOSES.index(purpose))

@@ -11,17 +11,18 @@ from flax import nnx
 
 import lcam_optax
 from train.data.augment import normalize
-from train.engine.batches import Batch
+from train.engine.batches import AugmentedBatch
 from train.engine.state import Setup, TrainState, key_for
-from train.recipe import modes as objective
-from train.recipe.optimizer import gradient_params, make_optimizer, momentum_used
+from train.recipe.modes import MODES, Batch
+from train.recipe.optimizers import OPTIMIZERS, make_optimizer
+from train.recipe.sgd import momentum_used
 from train.records import StepMetrics
 
 # The label of a row of padding: past all classes.
 _NO_CLASS = np.int32(2**31 - 1)
 
 
-def train_step(setup: Setup, stage: int, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+def train_step(setup: Setup, stage: int, state: TrainState, batch: AugmentedBatch) -> tuple[TrainState, StepMetrics]:
     """Take one step of the optimizer.
 
     Args:
@@ -35,7 +36,7 @@ def train_step(setup: Setup, stage: int, state: TrainState, batch: Batch) -> tup
     """
     experiment = setup.experiment
     loss_fn = functools.partial(batch_loss, setup, stage, state, batch)
-    params = gradient_params(experiment, state.params)
+    params = OPTIMIZERS[experiment.optimizer].gradient_params(state.params)
     (loss, (batch_stats, logits)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
     # An optimizer that looks at the loss must not count one whose step is skipped.
     skips = experiment.nonfinite == "skip"
@@ -82,7 +83,7 @@ def _floats_where(condition: jax.Array, new: Any, old: Any) -> Any:
 
 
 def batch_loss(
-    setup: Setup, stage: int, state: TrainState, batch: Batch, params: nnx.State
+    setup: Setup, stage: int, state: TrainState, batch: AugmentedBatch, params: nnx.State
 ) -> tuple[jax.Array, tuple[nnx.State, jax.Array | None]]:
     """The loss of the real rows, the new batch statistics, and the logits of all rows."""
     # NNX modules may be changed only at the trace level they were made at: merged inside the gradient.
@@ -90,7 +91,9 @@ def batch_loss(
     model.train()
     key = jax.random.fold_in(key_for(state.seed, "dropout"), state.step) if setup.experiment.dropout else None
     inputs = normalize(batch.images, setup.experiment.mean, setup.experiment.std)
-    loss, logits = objective.loss(setup.experiment, model, inputs, batch.labels, batch.mask, key, stage)
+    loss, logits = MODES[setup.experiment.training].loss(
+        setup.experiment, model, Batch(inputs, batch.labels, batch.mask, key), stage
+    )
     return loss, (nnx.state(model, nnx.BatchStat), logits)
 
 

@@ -17,8 +17,9 @@ from train.engine.progress import RunProgress
 from train.engine.state import Setup, TrainState
 from train.engine.step import all_finite
 from train.errors import RunError
-from train.recipe.modes import num_stages, stage_of, training_flops
-from train.recipe.optimizer import evaluates_elsewhere
+from train.recipe.modes import MODES
+from train.recipe.network import training_flops
+from train.recipe.optimizers import OPTIMIZERS
 from train.recipe.schedules import learning_rate
 from train.records import EpochMetrics, StepMetrics
 
@@ -54,7 +55,7 @@ class Trainer:
         self._slices = _cut(setup, _slice_steps(setup, mesh, len(seeds)))
         compile_program = functools.partial(compiled, mesh=mesh, seeds=len(seeds))
         # Each is compiled when it is first called.
-        stages = range(num_stages(setup.experiment))
+        stages = range(MODES[setup.experiment.training].num_stages)
 
         @functools.cache
         def program(stage: int, steps: int, batch: int) -> Callable[[TrainState, Images], Any]:
@@ -170,11 +171,11 @@ class Trainer:
 
     @property
     def _stage(self) -> int:
-        return stage_of(self.setup.experiment, len(self.history))
+        return MODES[self.setup.experiment.training].stage_of(len(self.history), self.setup.experiment.epochs)
 
     def _state_to_evaluate(self) -> TrainState:
         """The state to evaluate: that after the last step, with the batch statistics of the parameters judged."""
-        if not evaluates_elsewhere(self.setup.experiment):
+        if not OPTIMIZERS[self.setup.experiment.optimizer].recomputes_batch_stats:
             return self.state
         first = self._step - self.setup.steps_per_epoch
         data = self._loader.training(first, *self._calibration)

@@ -98,24 +98,22 @@ def donor_seed(experiment: Experiment, seed: int) -> int | None:
     return None if choose is None else choose(seed)
 
 
-def momenta(experiment: Experiment, root: Path, seed: int, steps_per_epoch: int) -> np.ndarray | None:
+def momenta(experiment: Experiment, root: Path, seed: int, steps_per_epoch: int) -> np.ndarray:
     """Make the momenta of a control's run.
 
     Args:
-      experiment: The arm.
+      experiment: A control.
       root: Folder of all runs; the donor is looked up there.
       seed: The control's seed.
       steps_per_epoch: Optimizer steps per epoch.
 
     Returns:
-      The momentum of every step, float32 [epochs * steps_per_epoch]; None if the arm is no control.
+      The momentum of every step, float32 [epochs * steps_per_epoch].
 
     Raises:
       ConfigError: If the donor is missing, not finished, or has other settings than the control.
       RecordError: If the donor's record is damaged.
     """
-    if experiment.control == "none":
-        return None
     donor = np.zeros((experiment.epochs, steps_per_epoch), np.float32)
     seed_of_donor = donor_seed(experiment, seed)
     if seed_of_donor is not None:

@@ -2,15 +2,15 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from train.errors import ConfigError
+from train.experiments.limits import Limit, control_limits, optimizer_limits, training_limits
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _HUGE = 3.4e38  # the largest float32, about
-_PLAIN = ("sgd", "adam", "adamw", "lion")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -178,18 +178,14 @@ class Experiment:
             self._require(field, len(set(seeds)) == len(seeds), "seeds that differ from each other")
 
     def _check_optimizer(self) -> None:
-        self._check_control()
+        self._require_all(control_limits(self.control))
         if self.phase == "none" and self.control == "none":
             self._require(
                 "momentum_above",
                 self.momentum_above == self.momentum_below,
                 f"equal to momentum_below, {self.momentum_below}, as phase is none (SGD); or choose a phase",
             )
-        if self.optimizer != "sgd":
-            self._require("phase", self.phase == "none", f"none, as optimizer is {self.optimizer}")
-            self._require("nesterov", not self.nesterov, f"False, as optimizer is {self.optimizer}")
-        above_zero = self.momentum_below > 0
-        self._require("momentum_below", above_zero or self.optimizer != "schedule-free", "above 0 with schedule-free")
+        self._require_all(optimizer_limits(self.optimizer))
         both = bool(self.learning_rates) == bool(self.weight_decays)
         self._require("weight_decays", both, f"empty if and only if learning_rates is, which is {self.learning_rates}")
         if self.learning_rates:
@@ -197,26 +193,11 @@ class Experiment:
             self._require("holdout", not self.holdout, "False, as learning_rates are given: trials alone hold out")
             others = not set(self.tuning_seeds) & set(self.seeds)
             self._require("tuning_seeds", others, f"none of the seeds, {self.seeds}")
-        # Slopes that must not decay, parts that move in turn: not every optimizer can be told of these.
-        unusual = self.training != "end-to-end" or self.activation != "relu"
-        allowed = f"one of {', '.join(_PLAIN)} with {self.training} training and {self.activation}"
-        self._require("optimizer", not unusual or self.optimizer in _PLAIN, allowed)
-        if self.training != "end-to-end":
-            for field, only in (("activation", "relu"), ("dropout", 0.0)):
-                self._require(field, getattr(self, field) == only, f"{only}, as training is {self.training}")
-        if self.training == "partitioned":
-            self._require("epochs", self.epochs % 3 == 0, "a multiple of 3, as there are 3 parts, trained in turn")
-            self._require("phase", self.phase != "random", "any but random, as training is partitioned")
+        self._require_all(training_limits(self.training, self.activation))
 
-    def _check_control(self) -> None:
-        if self.control == "none":
-            self._require("follows", not self.follows, "empty, as control is none")
-            return
-        needs_arm = self.control != "rising"
-        arm = "the name of an LCAM arm of the group" if needs_arm else "empty"
-        self._require("follows", bool(self.follows) == needs_arm, f"{arm}, as control is {self.control}")
-        for field, only in (("phase", "none"), ("optimizer", "sgd"), ("training", "end-to-end"), ("nesterov", False)):
-            self._require(field, getattr(self, field) == only, f"{only}, as control is {self.control}")
+    def _require_all(self, limits: Iterable[Limit]) -> None:
+        for field, holds, allowed in limits:
+            self._require(field, holds(getattr(self, field)), allowed)
 
     def _require(self, field: str, holds: bool, allowed: str) -> None:
         if not holds:

@@ -1,13 +1,16 @@
-"""What a step minimises: the loss of the whole network, the local losses of its components, or of one part of it.
+"""The training modes: how the loss reaches the parameters of the network.
 
-`end-to-end`: the cross-entropy, with the slope recovery term where activations have slopes. `associated`: the sum of
-the losses of Associated Learning, each of which reaches its own parameters only; the autoencoders learn at twice the
-rate, as in its authors' code. `partitioned`: the parts of the network one after the other, each for a third of the
-epochs and with a schedule and an optimizer state of its own, below a head of its own.
+`end-to-end`: the cross-entropy of the whole network, with the slope recovery term where activations have slopes.
+`associated`: the local losses of Associated Learning. Each loss trains its own parameters only. The autoencoders learn
+at twice the rate, as in the authors' code. `partitioned`: the parts of the network are trained one after the other,
+each in a stage of its own. A stage takes a third of the epochs and has its own head, schedule and optimizer state.
+
+Which other settings a mode allows is stated in `train.experiments.limits`.
 """
 
-import dataclasses
-from typing import Any
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +22,7 @@ from models import (
     PartitionedWideResNet,
     WideResNet,
     associated_labels,
-    flops_per_image,
+    is_slope,
     partition_of,
     slope_recovery,
 )
@@ -27,122 +30,209 @@ from train.experiments import Experiment
 
 _AUTOENCODER_RATE = 2.0
 
+WeightDecayMask = Callable[[optax.Params], Any]
 
-def make_model(experiment: Experiment, num_classes: int, image_shape: tuple[int, int, int], key: jax.Array) -> Any:
-    """Build the network of an experiment for images of (height, width, channels)."""
-    common: dict[str, Any] = {
+
+class Batch(NamedTuple):
+    """One batch for the loss."""
+
+    images: jax.Array  # normalized, [N, H, W, C]
+    labels: jax.Array  # [N], int32
+    mask: jax.Array | None  # [N], bool, False where a row is padding; None if no row is
+    dropout_key: jax.Array | None  # None for networks without dropout
+
+
+class TrainingMode(abc.ABC):
+    """A way to train the network. Modes have no state.
+
+    Attributes:
+      num_stages: How many stages a run has. Each takes the same number of epochs.
+    """
+
+    num_stages: int = 1
+
+    @abc.abstractmethod
+    def make_model(
+        self, experiment: Experiment, num_classes: int, image_shape: tuple[int, int, int], key: jax.Array
+    ) -> Any:
+        """Build the network for images of (height, width, channels)."""
+
+    @abc.abstractmethod
+    def loss(self, experiment: Experiment, model: Any, batch: Batch, stage: int) -> tuple[jax.Array, jax.Array | None]:
+        """Compute the loss of a batch.
+
+        Args:
+          experiment: The arm.
+          model: From `make_model`, in training mode. Its batch statistics are updated.
+          batch: What to learn from.
+          stage: Number of the stage, from 0; static.
+
+        Returns:
+          The loss, a float32 scalar, and the logits, [N, classes]; None where training computes no logits.
+        """
+
+    def predict(self, model: Any, images: jax.Array, stage: int) -> jax.Array:
+        """Compute the logits for evaluation, float32 [N, classes]."""
+        del stage
+        return model(images)
+
+    def stage_of(self, epoch: int, epochs: int) -> int:
+        """Return the stage, from 0, of one epoch out of the epochs of a run."""
+        return epoch * self.num_stages // epochs
+
+    def restrict(
+        self, optimizer: optax.GradientTransformationExtraArgs, stage: int
+    ) -> optax.GradientTransformationExtraArgs:
+        """Limit an optimizer to the parameters that a stage trains, each at the mode's rate."""
+        del stage
+        return optimizer
+
+    def stage_state(self, opt_state: optax.OptState, stage: int) -> optax.OptState:
+        """Return the part of a restricted optimizer's state that belongs to a stage."""
+        del stage
+        return opt_state
+
+    def weight_decay_mask(self, experiment: Experiment) -> WeightDecayMask | None:
+        """Return a function that marks the parameters to decay; None where all decay."""
+        del experiment
+        return None
+
+
+class EndToEnd(TrainingMode):
+    """One loss and one backward pass through the whole network."""
+
+    def make_model(
+        self, experiment: Experiment, num_classes: int, image_shape: tuple[int, int, int], key: jax.Array
+    ) -> WideResNet:
+        """Build a `WideResNet`, with the experiment's dropout and activation."""
+        return WideResNet(
+            experiment.depth,
+            experiment.width,
+            num_classes,
+            dropout=experiment.dropout,
+            activation=experiment.activation,
+            activation_scale=experiment.activation_scale,
+            image_size=image_shape[:2],
+            **_common_arguments(experiment, image_shape, key),
+        )
+
+    def loss(self, experiment: Experiment, model: WideResNet, batch: Batch, stage: int) -> tuple[jax.Array, jax.Array]:
+        """Compute the mean cross-entropy, plus the slope recovery term of adaptive activations."""
+        del stage
+        logits = model(batch.images, mask=batch.mask, dropout_key=batch.dropout_key)
+        loss = _mean_cross_entropy(logits, batch)
+        if experiment.activation != "relu":
+            loss += experiment.slope_recovery * slope_recovery(model)
+        return loss, logits
+
+    def weight_decay_mask(self, experiment: Experiment) -> WeightDecayMask | None:
+        """Exclude the slopes of adaptive activations from the decay."""
+        if experiment.activation == "relu":
+            return None
+        return lambda params: jax.tree.map(lambda slope: not slope, is_slope(params))
+
+
+class Associated(TrainingMode):
+    """Local losses for each component, without a backward pass through the whole network."""
+
+    def make_model(
+        self, experiment: Experiment, num_classes: int, image_shape: tuple[int, int, int], key: jax.Array
+    ) -> AssociatedWideResNet:
+        """Build an `AssociatedWideResNet`."""
+        common = _common_arguments(experiment, image_shape, key)
+        return AssociatedWideResNet(experiment.depth, experiment.width, num_classes, **common)
+
+    def loss(
+        self, experiment: Experiment, model: AssociatedWideResNet, batch: Batch, stage: int
+    ) -> tuple[jax.Array, None]:
+        """Compute the sum of all local losses. They need no logits."""
+        del experiment, stage
+        return model.local_losses(batch.images, batch.labels, mask=batch.mask).sum(), None
+
+    def restrict(
+        self, optimizer: optax.GradientTransformationExtraArgs, stage: int
+    ) -> optax.GradientTransformationExtraArgs:
+        """Train the autoencoders at twice the rate."""
+        del stage
+        return optax.chain(optimizer, optax.stateless(_scale_autoencoders))
+
+    def weight_decay_mask(self, experiment: Experiment) -> WeightDecayMask:
+        """Decay the kernels of convolutions only, as the authors of Associated Learning do."""
+        del experiment
+        # Autoencoders and bridges are dense; batch norms and biases are vectors.
+        return lambda params: jax.tree.map(lambda x: x.ndim == 4, params)
+
+
+class Partitioned(TrainingMode):
+    """One part of the network per stage, below a head of its own."""
+
+    num_stages = PartitionedWideResNet.num_partitions
+
+    def make_model(
+        self, experiment: Experiment, num_classes: int, image_shape: tuple[int, int, int], key: jax.Array
+    ) -> PartitionedWideResNet:
+        """Build a `PartitionedWideResNet`."""
+        common = _common_arguments(experiment, image_shape, key)
+        return PartitionedWideResNet(experiment.depth, experiment.width, num_classes, **common)
+
+    def loss(
+        self, experiment: Experiment, model: PartitionedWideResNet, batch: Batch, stage: int
+    ) -> tuple[jax.Array, jax.Array]:
+        """Compute the mean cross-entropy of the stage's head."""
+        del experiment
+        logits = model.partition_logits(batch.images, stage, mask=batch.mask)
+        return _mean_cross_entropy(logits, batch), logits
+
+    def predict(self, model: PartitionedWideResNet, images: jax.Array, stage: int) -> jax.Array:
+        """Compute the logits of the stage's head, float32 [N, classes]."""
+        return model.partition_logits(images, stage)
+
+    def restrict(
+        self, optimizer: optax.GradientTransformationExtraArgs, stage: int
+    ) -> optax.GradientTransformationExtraArgs:
+        """Give every part an optimizer state of its own, and move only the part and the state of the stage."""
+        all_parts = optax.partition(dict.fromkeys(range(self.num_stages), optimizer), partition_of)
+
+        def update_fn(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
+            updates, new_state = all_parts.update(updates, state, params, **extra_args)
+            updates = jax.tree.map(
+                lambda u, part: u if part == stage else jnp.zeros_like(u), updates, partition_of(updates)
+            )
+            inner_states = state.inner_states | {stage: new_state.inner_states[stage]}
+            return updates, new_state._replace(inner_states=inner_states)
+
+        return optax.GradientTransformationExtraArgs(all_parts.init, update_fn)
+
+    def stage_state(self, opt_state: Any, stage: int) -> optax.OptState:
+        """Return the optimizer state of the stage's part."""
+        return opt_state.inner_states[stage]
+
+
+MODES: dict[str, TrainingMode] = {
+    "end-to-end": EndToEnd(),
+    "associated": Associated(),
+    "partitioned": Partitioned(),
+}
+
+
+def _common_arguments(experiment: Experiment, image_shape: tuple[int, int, int], key: jax.Array) -> dict[str, Any]:
+    """Return the arguments that all three networks share."""
+    return {
         "in_channels": image_shape[2],
         "dtype": jnp.dtype(experiment.dtype),
         "rngs": nnx.Rngs(params=key),
     }
-    size = (experiment.depth, experiment.width, num_classes)
-    if experiment.training == "associated":
-        return AssociatedWideResNet(*size, **common)
-    if experiment.training == "partitioned":
-        return PartitionedWideResNet(*size, **common)
-    return WideResNet(
-        *size,
-        dropout=experiment.dropout,
-        activation=experiment.activation,
-        activation_scale=experiment.activation_scale,
-        image_size=image_shape[:2],
-        **common,
-    )
 
 
-def training_flops(experiment: Experiment, image_shape: tuple[int, int, int]) -> int:
-    """Count the operations of one image's forward and backward pass in products; of all ways to train, the usual one.
-
-    See `models.flops_per_image`; of the classes, whose number says little, there are taken to be ten.
-    """
-    usual = dataclasses.replace(experiment, training="end-to-end")
-    model = nnx.eval_shape(lambda: make_model(usual, 10, image_shape, jax.random.key(0)))
-    return 3 * flops_per_image(model, *image_shape[:2])
+def _mean_cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
+    """Average the cross-entropy over the rows that are not padding; float32 scalar, in nats."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+    if batch.mask is None:
+        return losses.mean()
+    return jnp.sum(losses, where=batch.mask) / jnp.sum(batch.mask, dtype=jnp.float32)
 
 
-def num_stages(experiment: Experiment) -> int:
-    """How many stages a run has, of as many epochs each."""
-    return PartitionedWideResNet.num_partitions if experiment.training == "partitioned" else 1
-
-
-def stage_of(experiment: Experiment, epoch: int) -> int:
-    """Which stage an epoch belongs to, from 0; the programs of a stage are its own."""
-    return epoch * num_stages(experiment) // experiment.epochs
-
-
-def predict(experiment: Experiment, model: Any, images: jax.Array, stage: int) -> jax.Array:
-    """Compute the logits that a run is judged by, float32 [N, classes]: in each stage those of its head."""
-    return model.partition_logits(images, stage) if experiment.training == "partitioned" else model(images)
-
-
-def loss(
-    experiment: Experiment,
-    model: Any,
-    images: jax.Array,
-    labels: jax.Array,
-    mask: jax.Array | None,
-    dropout_key: jax.Array | None,
-    stage: int,
-) -> tuple[jax.Array, jax.Array | None]:
-    """Compute what a batch is trained on.
-
-    Args:
-      experiment: The arm.
-      model: From `make_model`, in training mode; its batch statistics are updated.
-      images: Normalised, [N, H, W, C].
-      labels: [N], int32.
-      mask: [N], bool, False where a row is padding; None if none is.
-      dropout_key: For networks with dropout.
-      stage: See `stage_of`; static.
-
-    Returns:
-      The loss, float32 scalar, and the logits, [N, classes]; None where training needs none.
-    """
-    if experiment.training == "associated":
-        return model.local_losses(images, labels, mask=mask).sum(), None
-    if experiment.training == "partitioned":
-        logits = model.partition_logits(images, stage, mask=mask)
-    else:
-        logits = model(images, mask=mask, dropout_key=dropout_key)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    mean = losses.mean() if mask is None else jnp.sum(losses, where=mask) / jnp.sum(mask, dtype=jnp.float32)
-    if experiment.activation != "relu":
-        mean += experiment.slope_recovery * slope_recovery(model)
-    return mean, logits
-
-
-def restrict(
-    optimizer: optax.GradientTransformationExtraArgs, experiment: Experiment, stage: int
-) -> optax.GradientTransformationExtraArgs:
-    """Let an optimizer act as the objective wants: on the stage's part alone, or at two rates."""
-    if experiment.training == "partitioned":
-        return _on_part(optimizer, stage)
-    if experiment.training == "associated":
-        return optax.chain(optimizer, optax.stateless(_faster_autoencoders))
-    return optimizer
-
-
-def acting(experiment: Experiment, opt_state: Any, stage: int) -> optax.OptState:
-    """The part of an optimizer state that acts in a stage."""
-    return opt_state.inner_states[stage] if experiment.training == "partitioned" else opt_state
-
-
-def _on_part(optimizer: optax.GradientTransformationExtraArgs, stage: int) -> optax.GradientTransformationExtraArgs:
-    """Give each part a state of its own, and move only that of the stage."""
-    every = range(PartitionedWideResNet.num_partitions)
-    whole = optax.partition(dict.fromkeys(every, optimizer), partition_of)
-
-    def update_fn(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
-        updates, moved = whole.update(updates, state, params, **extra_args)
-        updates = jax.tree.map(
-            lambda u, part: u if part == stage else jnp.zeros_like(u), updates, partition_of(updates)
-        )
-        return updates, moved._replace(inner_states=state.inner_states | {stage: moved.inner_states[stage]})
-
-    return optax.GradientTransformationExtraArgs(whole.init, update_fn)
-
-
-def _faster_autoencoders(updates: Any, params: Any) -> Any:
+def _scale_autoencoders(updates: Any, params: Any) -> Any:
     del params
     return jax.tree.map(
         lambda u, label: _AUTOENCODER_RATE * u if label == "autoencoder" else u, updates, associated_labels(updates)

@@ -1,68 +1,90 @@
-"""Learning rates over the steps of a run, as in the authors' scripts, stretched to any number of epochs.
+"""Learning rates over the steps of a run, as in the authors' scripts, scaled to any number of epochs.
 
-The authors train for 150 epochs of 391 steps. With `E` epochs every boundary `b` lies at `round(b E / 150)`, and the
-smooth decay has the same value at the end. The first epoch, though, always has the rate that was asked for.
+The authors train for 150 epochs of 391 steps. In a schedule of `E` epochs, every change at their epoch `b` comes at
+epoch `round(b E / 150)`, and the smooth decay ends at the same value. The first epoch always has the initial learning
+rate.
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from train.experiments import Experiment
-from train.recipe.modes import num_stages
+from train.recipe.modes import MODES
 
 _AUTHORS_EPOCHS = 150
-_DROPS = (31, 61, 91)  # epochs, counted from 0, at whose start the rate falls to a fifth
-_HELD = 31  # epochs before the smooth decay
-_SMOOTH_FACTOR = 0.99985
-_SMOOTH_STEPS = 46_529  # (150 - 31) * 391
+_STEP_DROP_EPOCHS = (31, 61, 91)  # counted from 0; the rate falls to a fifth at the start of each
+_SMOOTH_START_EPOCH = 31  # the rate is constant before this epoch
+_SMOOTH_DECAY_PER_STEP = 0.99985
+_SMOOTH_DECAY_STEPS = 46_529  # (150 - 31) * 391
 
 
 def learning_rate(experiment: Experiment, steps_per_epoch: int) -> optax.Schedule:
-    """Build the schedule of an experiment.
+    """Build the learning rate schedule of an experiment.
 
-    `step`: 0.1, 0.02, 0.004, 0.0008 from epochs 0, 31, 61, 91 (times `learning_rate` / 0.1). `smooth`: held for 31
+    `step`: 0.1, 0.02, 0.004, 0.0008 from epochs 0, 31, 61, 91 (times `learning_rate` / 0.1). `smooth`: constant for 31
     epochs, then multiplied by 0.99985 before every step. `cosine`: half a period from `learning_rate` to 0, without
-    restarts. `constant`: as it says. Each stage of a run (see `train.recipe.modes`) has the schedule anew.
+    restarts. `constant`: `learning_rate` in every step. Each stage of a run (see `train.recipe.modes`) starts the
+    schedule anew.
 
     Args:
-      experiment: Its `schedule`, `learning_rate` and `epochs` count.
-      steps_per_epoch: Optimizer steps in an epoch.
+      experiment: Provides `schedule`, `learning_rate`, `epochs` and `training`.
+      steps_per_epoch: Optimizer steps per epoch.
 
     Returns:
       A function from the step, an int32 scalar counted from 0, to the float32 learning rate of that step.
     """
-    schedule, steps = _schedule(experiment, steps_per_epoch), epochs_in_schedule(experiment) * steps_per_epoch
-    return schedule if num_stages(experiment) == 1 else lambda step: schedule(step % steps)
+    epochs = epochs_per_stage(experiment)
+    schedule = _SCHEDULES[experiment.schedule](experiment.learning_rate, epochs, steps_per_epoch)
+    if MODES[experiment.training].num_stages == 1:
+        return schedule
+    return lambda step: schedule(step % (epochs * steps_per_epoch))
 
 
-def epochs_in_schedule(experiment: Experiment) -> int:
-    """Epochs of a run that one schedule spans: all, or those of a stage."""
-    return experiment.epochs // num_stages(experiment)
+def epochs_per_stage(experiment: Experiment) -> int:
+    """Return how many epochs one schedule spans: the whole run, or one stage of it."""
+    return experiment.epochs // MODES[experiment.training].num_stages
 
 
-def _schedule(experiment: Experiment, steps_per_epoch: int) -> optax.Schedule:
-    rate, epochs = experiment.learning_rate, epochs_in_schedule(experiment)
-    if experiment.schedule == "step":
-        # Short as a run may be, it begins at the rate that was asked for.
-        drops = [max(_stretched(epoch, epochs), 1) * steps_per_epoch for epoch in _DROPS]
-        return lambda step: rate * 0.2 ** sum((step >= drop).astype(jnp.float32) for drop in drops)
-    if experiment.schedule == "smooth":
-        held = _stretched(_HELD, epochs) * steps_per_epoch
-        # A float32 power of 0.99985 would be off by 0.1 % at the end; the logarithm is exact enough.
-        log_factor = math.log(_SMOOTH_FACTOR) * _SMOOTH_STEPS / max(epochs * steps_per_epoch - held, 1)
-
-        def smooth(step: jax.Array) -> jax.Array:
-            return rate * jnp.exp(log_factor * jnp.maximum(step - held + 1, 0).astype(jnp.float32))
-
-        return smooth
-    if experiment.schedule == "cosine":
-        cosine = optax.cosine_decay_schedule(rate, epochs * steps_per_epoch)
-        return lambda step: cosine(step.astype(jnp.float32))
-    return lambda step: jnp.full_like(step, rate, dtype=jnp.float32)
+def _step(initial: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    # The first drop never comes at step 0, so that even the shortest run begins at the initial rate.
+    drops = [max(_scaled(epoch, epochs), 1) * steps_per_epoch for epoch in _STEP_DROP_EPOCHS]
+    return lambda step: initial * 0.2 ** sum((step >= drop).astype(jnp.float32) for drop in drops)
 
 
-def _stretched(epoch: int, epochs: int) -> int:
+def _smooth(initial: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    start = _scaled(_SMOOTH_START_EPOCH, epochs) * steps_per_epoch
+    # A float32 power of 0.99985 would be off by 0.1 % at the end; the logarithm is exact enough.
+    log_factor = math.log(_SMOOTH_DECAY_PER_STEP) * _SMOOTH_DECAY_STEPS / max(epochs * steps_per_epoch - start, 1)
+
+    def schedule(step: jax.Array) -> jax.Array:
+        return initial * jnp.exp(log_factor * jnp.maximum(step - start + 1, 0).astype(jnp.float32))
+
+    return schedule
+
+
+def _cosine(initial: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    schedule = optax.cosine_decay_schedule(initial, epochs * steps_per_epoch)
+    return lambda step: schedule(step.astype(jnp.float32))
+
+
+def _constant(initial: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    del epochs, steps_per_epoch
+    return lambda step: jnp.full_like(step, initial, dtype=jnp.float32)
+
+
+# By `Experiment.schedule`: (initial learning rate, epochs, steps per epoch) -> schedule.
+_SCHEDULES: dict[str, Callable[[float, int, int], optax.Schedule]] = {
+    "step": _step,
+    "smooth": _smooth,
+    "cosine": _cosine,
+    "constant": _constant,
+}
+
+
+def _scaled(epoch: int, epochs: int) -> int:
+    """Move an epoch of the authors' 150 to the same share of `epochs`."""
     return round(epoch * epochs / _AUTHORS_EPOCHS)

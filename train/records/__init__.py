@@ -15,14 +15,3 @@ __all__ = [
     "run_dir",
     "write",
 ]
-    "FINGERPRINT",
-    "RESULT",
-    "EpochMetrics",
-    "Record",
-    "StepMetrics",
-    "environment",
-    "read",
-    "read_all",
-    "run_dir",
-    "write",
-]

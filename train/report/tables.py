@@ -10,7 +10,7 @@ import rich.table
 import rich.text
 from rich.console import Group as Lines
 
-from train.experiments import DEFAULTS
+from train.experiments import DEFAULTS, controls
 from train.records import Record
 from train.report.statistics import Arm, Comparison, Estimate, Group
 
@@ -102,13 +102,8 @@ def differing_settings(records: Iterable[Record]) -> list[str]:
 
 
 def _settings_of(record: Record) -> dict[str, Any]:
-    """A run's settings, with what a control took from another run told as such: it differs from seed to seed."""
-    config = DEFAULTS | record.config
-    if not config["follows"]:
-        return config
-    if config["phase"] == "none":
-        return config | {"momentum_below": "its mean", "momentum_above": "its mean"}
-    return config | {"random_probability": "its share"}
+    """The settings of a run that are the same for all seeds of its arm."""
+    return controls.comparable_settings(DEFAULTS | record.config)
 
 
 def _errors(group: Group, title: str, estimates: Sequence[Estimate], note: str) -> Table:

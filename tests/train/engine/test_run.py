@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,9 @@ from tests.train import tiny_run
 from train import data, records
 from train.engine import trainer
 from train.engine.programs import Evaluation
+from train.engine.progress import RunProgress
 from train.engine.run import run_experiment
+from train.engine.signals import Stopped
 from train.errors import ConfigError, RunError
 from train.experiments import config_of
 
@@ -161,3 +164,35 @@ def test_config_is_complete_but_for_the_seeds():
     experiment = tiny_run.experiment()
     names = {field.name for field in dataclasses.fields(experiment)}
     assert set(config_of(experiment)) == names - {"seeds", "vmap_seeds"}
+
+
+def test_controls_use_the_momenta_of_their_donors(tmp_path):
+    lcam = tiny_run.experiment(name="tiny/lcam", vmap_seeds=True)
+    kinds = ("yoked", "schedule", "constant", "random")
+    arms = [dataclasses.replace(lcam, name=f"tiny/{k}", phase="none", control=k, follows="lcam") for k in kinds]
+    for _ in range(2):  # the second time finds all runs finished
+        for arm in (lcam, *arms):
+            run_experiment(arm, seeds=range(5), root=tmp_path, devices=1, console=Console(file=io.StringIO()))
+    used = {(run.name, run.seed): run.steps.momentum for run in records.read_all(tmp_path)}
+    for seed in range(5):
+        donor = used["tiny/lcam", seed]
+        np.testing.assert_array_equal(used["tiny/yoked", seed], used["tiny/lcam", (seed + 1) % 5])
+        np.testing.assert_allclose(used["tiny/constant", seed], donor.mean(dtype=float), rtol=1e-6)
+        means = donor.reshape(2, -1).mean(axis=1, dtype=float)
+        np.testing.assert_allclose(used["tiny/schedule", seed].reshape(2, -1).T, np.tile(means, (4, 1)), rtol=1e-6)
+        assert set(used["tiny/random", seed]) <= set(np.float32([0.9, 0.95]))
+
+
+def test_a_resumed_control_goes_on_with_its_momenta(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
+    rising = tiny_run.experiment(name="tiny/rising", phase="none", control="rising")
+    whole = run_experiment(rising, seeds=(0,), root=tmp_path / "whole", devices=1, console=Console(file=io.StringIO()))
+    with monkeypatch.context() as patch:
+        original = RunProgress.epoch
+        patch.setattr(RunProgress, "epoch", lambda *a: (original(*a), signal.raise_signal(signal.SIGTERM)))
+        with pytest.raises(Stopped):
+            run_experiment(rising, seeds=(0,), root=tmp_path, devices=1, console=Console(file=io.StringIO()))
+    resumed = run_experiment(rising, seeds=(0,), root=tmp_path, devices=1, console=Console(file=io.StringIO()))
+    expected, got = (records.read(paths[0]).steps for paths in (whole, resumed))
+    np.testing.assert_allclose(got.momentum, np.repeat(np.float32([0.9, 0.95]), 4))
+    np.testing.assert_array_equal(got.loss, expected.loss)

@@ -31,8 +31,7 @@ def momenta_of(kind, root, seed=3, **changes):
     return controls.momenta(control(kind, **changes), root, seed, steps_per_epoch=4)
 
 
-def test_an_arm_that_is_no_control_gets_no_momenta(tmp_path):
-    assert controls.momenta(LCAM, tmp_path, 3, steps_per_epoch=4) is None
+def test_an_arm_that_is_no_control_has_no_donor():
     assert controls.donor_seed(LCAM, 3) is None
 
 

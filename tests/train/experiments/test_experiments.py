@@ -80,7 +80,7 @@ def test_epochs_of_a_group_are_of_its_longest_arms():
 def test_every_arm_that_is_followed_runs_before_its_followers():
     names = list(EXPERIMENTS)
     followers = [arm for arm in EXPERIMENTS.values() if arm.follows]
-    assert len(followers) == 4
+    assert len(followers) == 8
     for arm in followers:
         assert names.index(f"{arm.group}/{arm.follows}") < names.index(arm.name)
 
@@ -94,7 +94,7 @@ TOGETHER = [
     ({"training": "partitioned", "epochs": 10}, "epochs is 10, allowed: a multiple of 3"),
     ({"training": "partitioned", "epochs": 9, "phase": "random"}, "phase is 'random', allowed: any but random"),
     ({"optimizer": "schedule-free", "momentum_below": 0.0, "momentum_above": 0.0}, "momentum_below .*above 0"),
-    (TUNED | {"follows": "lcam"}, "follows is 'lcam', allowed: empty"),
+    (TUNED | {"control": "yoked", "follows": "lcam", "phase": "none"}, "follows is 'lcam', allowed: empty"),
     (TUNED | {"holdout": True}, "holdout is True, allowed: False"),
     (TUNED | {"seeds": (1000,)}, r"tuning_seeds is \(1000, 1001\), allowed: none of the seeds"),
     ({"learning_rates": (0.1,)}, "weight_decays is .*empty if and only if learning_rates is"),

@@ -1,7 +1,8 @@
-"""What a step minimises: parts that move in turn, local losses at two rates, slopes that do not decay."""
+"""Training modes: parts that move in turn, local losses at two rates, slopes that do not decay."""
 
 import dataclasses
 import functools
+from typing import get_args
 
 import chex
 import jax
@@ -16,9 +17,11 @@ from train.engine.batches import Images
 from train.engine.devices import make_mesh
 from train.engine.programs import evaluation_program, slice_program
 from train.engine.state import init_state, make_setup
-from train.experiments import EXPERIMENTS
-from train.recipe import modes as objective
-from train.recipe.optimizer import make_optimizer
+from train.errors import ConfigError
+from train.experiments import Experiment
+from train.recipe.modes import MODES, Batch
+from train.recipe.network import make_model
+from train.recipe.optimizers import make_optimizer
 from train.recipe.schedules import learning_rate
 
 DATA = tiny_run.dataset()
@@ -43,9 +46,37 @@ def moved(before, after):
 
 
 def test_epochs_fall_into_stages():
-    arm = tiny_run.experiment(**PARTITIONED)
-    assert [objective.stage_of(arm, epoch) for epoch in range(6)] == [0, 0, 1, 1, 2, 2]
-    assert objective.stage_of(tiny_run.experiment(), 1) == 0
+    assert [MODES["partitioned"].stage_of(epoch, 6) for epoch in range(6)] == [0, 0, 1, 1, 2, 2]
+    assert {MODES[name].stage_of(1, 2) for name in ("end-to-end", "associated")} == {0}
+
+
+def test_every_training_mode_of_an_experiment_has_its_object():
+    (allowed,) = [field.type for field in dataclasses.fields(Experiment) if field.name == "training"]
+    assert set(MODES) == set(get_args(allowed))
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_only_epochs_that_fill_the_stages_are_allowed(name):
+    stages = MODES[name].num_stages
+    assert tiny_run.experiment(training=name, epochs=2 * stages).epochs == 2 * stages
+    if stages > 1:
+        with pytest.raises(ConfigError, match=f"a multiple of {stages}"):
+            tiny_run.experiment(training=name, epochs=2 * stages + 1)
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_padding_does_not_enter_the_loss(name):
+    arm = tiny_run.experiment(training=name, epochs=3)
+    images = jax.random.normal(jax.random.key(1), (6, 8, 8, 1))
+    labels = jnp.asarray([0, 1, 2, 0, 1, 2], jnp.int32)
+    mask = jnp.arange(6) < 4
+
+    def loss(images, labels, mask):
+        model = make_model(arm, 3, (8, 8, 1), jax.random.key(0))
+        return MODES[name].loss(arm, model, Batch(images, labels, mask, None), 0)[0]
+
+    padded = loss(images.at[4:].set(images[0]), labels.at[4:].set(1), mask)
+    np.testing.assert_allclose(padded, loss(images[:4], labels[:4], None), rtol=1e-5)
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
@@ -58,8 +89,8 @@ def test_a_stage_moves_its_part_alone_and_sets_its_phase(stage):
     assert sum(changed) > 0.9 * parts.count(stage)
     assert set(np.asarray(metrics.momentum)) <= set(np.float32([0.9, 0.95]))
     for part in range(3):
-        told = lcam_optax.phase(objective.acting(setup.experiment, after.opt_state, part))
-        assert bool(told.loss_mean > 0) == (part == stage)
+        reading = lcam_optax.phase(MODES["partitioned"].stage_state(after.opt_state, part))
+        assert bool(reading.loss_mean > 0) == (part == stage)
     statistics = jax.tree.leaves(partition_of(state.batch_stats))
     changed = moved(state.batch_stats, after.batch_stats)
     assert all(part == stage for part, change in zip(statistics, changed, strict=True) if change)
@@ -74,7 +105,7 @@ def test_each_stage_has_the_schedule_anew():
     )
 
 
-def test_a_stage_is_judged_by_its_own_head():
+def test_a_stage_is_evaluated_with_its_own_head():
     setup, state = setup_and_state(**PARTITIONED)
     found = [jax.jit(evaluation_program(setup, ONE, 23, stage=stage))(state, TEST) for stage in range(3)]
     assert len({float(evaluation.loss) for evaluation in found}) == 3
@@ -137,10 +168,3 @@ def test_neurons_get_slopes_of_the_size_of_the_image():
     assert set(shapes) == {(8, 8, 16), (4, 4, 32), (2, 2, 64)}
     after, _ = a_slice(setup, state)
     chex.assert_tree_all_finite(after.params)
-
-
-def test_operations_of_the_authors_network():
-    authors = EXPERIMENTS["fig3/lcam-0.9-0.95"]
-    assert objective.training_flops(authors, (32, 32, 3)) == pytest.approx(31.46e9, rel=1e-3)
-    associated = dataclasses.replace(EXPERIMENTS["methods/associated"], depth=28, width=10)
-    assert objective.training_flops(associated, (32, 32, 3)) == objective.training_flops(authors, (32, 32, 3))
