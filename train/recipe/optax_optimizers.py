@@ -2,7 +2,7 @@
 
 All of them decay the weights. The decay is coupled to the gradient where their authors couple it (every optimizer that
 contains SGD, and `adam`), and decoupled otherwise (`adamw`, `lion`, `muon`, `momo`). Settings other than learning rate,
-weight decay and momentum keep the defaults of Optax.
+weight decay and momentum keep the defaults of Optax, unless a comment says otherwise.
 """
 
 from collections.abc import Callable

@@ -67,10 +67,10 @@ class OptimizerEntry:
     Most optimizers take gradients at the network's parameters and are evaluated there. Those need `build` only.
 
     Attributes:
-      build: Makes the optimizer. Its `update` receives the extra arguments `value`, `value_fn`, `grad_fn`, `labels` and
-        `predictions`; it may ignore any of them.
-      initial_params: Makes the trained parameters, a tree in the form that the optimizer updates, from the network's
-        initial parameters.
+      build: Makes the optimizer. Its `update` turns gradients of the network's parameters into updates of the trained
+        parameters. It receives the extra arguments `value`, `value_fn`, `grad_fn`, `labels` and `predictions`, and may
+        ignore any of them.
+      initial_params: Makes the trained parameters from the network's initial ones.
       gradient_params: Returns the network's parameters to take gradients at, from the trained parameters.
       evaluation_params: Returns the network's parameters to evaluate, from the trained parameters and the optimizer
         state.

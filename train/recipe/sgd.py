@@ -48,6 +48,8 @@ def make_phase(experiment: Experiment, steps_per_epoch: int, seed: jax.typing.Ar
     match experiment.phase:
         case "none":
             return None
+        case "epoch_mean":
+            return lcam_optax.epoch_mean(steps_per_epoch)
         case "ema":
             return lcam_optax.ema(experiment.ema_decay)
         case "window":
@@ -58,8 +60,6 @@ def make_phase(experiment: Experiment, steps_per_epoch: int, seed: jax.typing.Ar
             return lcam_optax.random_phase(
                 lambda step: probabilities[(step // steps_per_epoch) % len(probabilities)], seed
             )
-        case _:
-            return lcam_optax.epoch_mean(steps_per_epoch)
 
 
 def momentum_used(experiment: Experiment, before: optax.OptState, after: optax.OptState, stage: int = 0) -> jax.Array:

@@ -122,16 +122,16 @@ class Extended(Experiment):
 
 
 def test_an_optimizer_is_a_function_and_an_entry(monkeypatch):
-    """It trains the parameters in a tuple, and is evaluated at zero, where the three classes are equally likely."""
+    """It trains twice the parameters, and is evaluated at zero, where the three classes are equally likely."""
 
     def build(settings):
         return optax.sign_sgd(settings.learning_rate)
 
     entry = OptimizerEntry(
         build=build,
-        initial_params=lambda params: (params,),
-        gradient_params=lambda params: params[0],
-        evaluation_params=lambda params, opt_state: optax.tree.zeros_like(params[0]),
+        initial_params=lambda params: optax.tree.scale(2.0, params),
+        gradient_params=lambda params: optax.tree.scale(0.5, params),
+        evaluation_params=lambda params, opt_state: optax.tree.zeros_like(params),
     )
     monkeypatch.setitem(OPTIMIZERS, "sign", entry)
     sgd = tiny_run.experiment(phase="none", momentum_above=0.9, learning_rate=0.25)
@@ -140,7 +140,7 @@ def test_an_optimizer_is_a_function_and_an_entry(monkeypatch):
     before = jax.jit(functools.partial(init_state, setup, 3))(np.uint32(0))
     images = Images(jnp.asarray(data.train_images), jnp.asarray(data.train_labels))
     after, _ = jax.jit(slice_program(setup, one, 1, 16))(before, images)
-    steps = jax.tree.map(lambda new, old: abs(new - old), after.params[0], before.params[0])
+    steps = jax.tree.map(lambda new, old: abs(new - old), after.params, before.params)
     for step in jax.tree.leaves(steps):
         np.testing.assert_allclose(step[step != 0], 0.25, rtol=1e-5)
     assert np.mean([np.any(step) for step in jax.tree.leaves(steps)]) > 0.9
