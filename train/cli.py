@@ -16,31 +16,10 @@ from rich.table import Table
 from train import experiments
 from train.bench.command import Bench
 from train.data.dataset import DataError
-from train.experiments import ConfigError, Experiment
+from train.experiments import MAIN_SETTINGS, ConfigError, Experiment
 from train.records import RESULT, RecordError
 from train.records.provenance import command_line
 from train.studies.command import Directions, Games, Mechanism
-
-_LISTED = (
-    "name",
-    "dataset",
-    "depth",
-    "width",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "schedule",
-    "weight_decay",
-    "momentum_below",
-    "momentum_above",
-    "phase",
-    "follows",
-    "delay",
-    "nesterov",
-    "optimizer",
-    "training",
-    "activation",
-)
 
 
 def _overrides() -> type:
@@ -169,7 +148,8 @@ class List:
         """Carry the command out."""
         arms = experiments.EXPERIMENTS.values()
         if self.json:
-            print(json.dumps([{key: getattr(arm, key) for key in _LISTED} for arm in arms], indent=2))
+            shown = ("name", *MAIN_SETTINGS)
+            print(json.dumps([{key: getattr(arm, key) for key in shown} for arm in arms], indent=2))
             return
         if not console.is_terminal:
             console.width = 120  # a file or a pipe has none, and whoever reads it has room

@@ -222,6 +222,27 @@ def config_of(experiment: Experiment) -> dict[str, Any]:
     return json.loads(json.dumps(config))
 
 
+MAIN_SETTINGS = (
+    "dataset",
+    "depth",
+    "width",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "momentum_below",
+    "momentum_above",
+    "phase",
+    "follows",
+    "delay",
+    "nesterov",
+    "optimizer",
+    "training",
+    "activation",
+)
+"""The fields of `Experiment` that lists and reports always show, in its order; others are shown where arms differ."""
+
 DEFAULTS = config_of(Experiment(name="", dataset=""))
 """What a setting was, as JSON values, in runs that are older than the setting."""
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from train.experiments import EXPERIMENTS, ConfigError, find, scaled
+from train.experiments import EXPERIMENTS, MAIN_SETTINGS, ConfigError, Experiment, find, scaled
 
 ARM = EXPERIMENTS["fig3/lcam-0.9-0.95"]
 AUTHORS = {
@@ -111,3 +111,8 @@ def test_all_of_an_arena_have_the_same_budget(group):
     assert {len(arm.learning_rates) * len(arm.weight_decays) for arm in arms} == {10}
     assert len({(arm.tuning_seeds, arm.seeds, arm.epochs, arm.batch_size, arm.dataset) for arm in arms}) == 1
     assert all(not set(arm.tuning_seeds) & set(arm.seeds) and len(arm.seeds) >= 5 for arm in arms)
+
+
+def test_the_main_settings_are_fields_in_the_order_of_the_experiment():
+    fields = [field.name for field in dataclasses.fields(Experiment)]
+    assert [name for name in fields if name in MAIN_SETTINGS] == [*MAIN_SETTINGS]
