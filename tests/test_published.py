@@ -5,19 +5,31 @@ import json
 import numpy as np
 import pytest
 
-from tests import published
-from train import records
+from train import cli, records
 from train.experiments import DEFAULTS, find
+from train.report import publish
+
+TABLES = cli.published_tables()
 
 
-@pytest.mark.parametrize("name", published.TABLES)
-def test_table_follows_from_its_record(name):
-    make, path = published.TABLES[name]
-    assert published.between_markers(name, path.read_text()) == make()
+@pytest.fixture(scope="module")
+def published():
+    """The rows of each table, as they stand in the README and docs."""
+    texts = {path: path.read_text() for path in cli.documents()}
+    return {name: text[place] for path, text in texts.items() for name, place in publish.rows_of(text, path).items()}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_table_follows_from_its_record(name, published):
+    assert published[name] == publish.markdown(TABLES[name](cli.RESULTS)), "run `python -m train report --publish`"
+
+
+def test_every_marked_table_is_made(published):
+    assert published.keys() == TABLES.keys()
 
 
 def test_each_arm_of_the_arena_has_the_settings_that_its_trials_decide():
-    arms = list(published.ARENA.glob("*/trials.json"))
+    arms = list((cli.RESULTS / "arena-digits").glob("*/trials.json"))
     assert len(arms) == len(find("arena-digits"))
     for path in arms:
         trials = json.loads(path.read_text())["trials"]
@@ -31,7 +43,7 @@ def test_each_arm_of_the_arena_has_the_settings_that_its_trials_decide():
 
 def test_every_setting_of_a_record_has_the_type_that_it_has_now():
     # Otherwise a run cannot be added beside it: its settings would count as others.
-    for record in records.read_all(published.RESULTS):
+    for record in records.read_all(cli.RESULTS):
         for key in DEFAULTS.keys() & record.config.keys():
             expected = type(DEFAULTS[key])
             allowed = (int, float) if expected is float else (expected,)
@@ -39,6 +51,6 @@ def test_every_setting_of_a_record_has_the_type_that_it_has_now():
 
 
 def test_no_record_tells_of_somebody_s_folders():
-    for path in published.ROOT.glob("train/**/*.json"):
+    for path in cli.RESULTS.glob("**/*.json"):
         words = str(json.loads(path.read_text())["command"]).split()
         assert not any(word.startswith(("/", "~")) for word in words), path

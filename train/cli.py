@@ -6,41 +6,28 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import docstring_parser
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from train import experiments
 from train.bench.command import Bench
 from train.errors import ConfigError, UserError
-from train.experiments import Experiment
+from train.experiments import MAIN_SETTINGS, Experiment
 from train.records import RESULT
 from train.records.provenance import command_line
 from train.studies.command import Directions, Games, Mechanism
 
-_LISTED = (
-    "name",
-    "dataset",
-    "depth",
-    "width",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "schedule",
-    "weight_decay",
-    "momentum_below",
-    "momentum_above",
-    "phase",
-    "follows",
-    "delay",
-    "nesterov",
-    "optimizer",
-    "training",
-    "activation",
-)
+if TYPE_CHECKING:  # imported where it is used, as `--help` can do without
+    from train.report.publish import Tables
+
+_CHECKOUT = Path(__file__).parent.parent
+RESULTS = _CHECKOUT / "train" / "results"
+"""The committed records."""
 
 
 def _overrides() -> type:
@@ -169,7 +156,8 @@ class List:
         """Carry the command out."""
         arms = experiments.EXPERIMENTS.values()
         if self.json:
-            print(json.dumps([{key: getattr(arm, key) for key in _LISTED} for arm in arms], indent=2))
+            shown = ("name", *MAIN_SETTINGS)
+            print(json.dumps([{key: getattr(arm, key) for key in shown} for arm in arms], indent=2))
             return
         if not console.is_terminal:
             console.width = 120  # a file or a pipe has none, and whoever reads it has room
@@ -215,17 +203,42 @@ class Report:
       runs: Folder of records, or of some of them, such as `runs/fig3`.
       out: Where to write; by default `report` in that folder.
       baseline: The arm, without its group, that the others are compared with.
+      publish: Instead, write the tables of the README and docs anew from the committed records.
     """
 
     runs: tyro.conf.Positional[Path] = Path("runs")
     out: Path | None = None
     baseline: str = "sgd-0.9"
+    publish: tyro.conf.FlagCreatePairsOff[bool] = False
 
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
+        if self.publish:
+            from train.report.publish import publish
+
+            changed = publish(published_tables(), documents(), RESULTS)
+            console.print(Text("\n".join(map(str, changed)) or "All tables are up to date."), soft_wrap=True)
+            return
         from train.report.report import report
 
         report(self.runs, self.out, baseline=self.baseline).show(console)
+
+
+def published_tables() -> "Tables":
+    """The tables of all rooms that the README and docs publish, by the name in their markers."""
+    from train.bench import published as bench
+    from train.report import published as report
+    from train.studies.games import published as games
+    from train.studies.surfaces import published as surfaces
+    from train.studies.updates import published as updates
+
+    rooms = (report, bench, surfaces, updates, games)
+    return {name: make for room in rooms for name, make in room.TABLES.items()}
+
+
+def documents() -> list[Path]:
+    """The Markdown files that publish tables."""
+    return [_CHECKOUT / "README.md", *sorted(_CHECKOUT.glob("docs/**/*.md"))]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -82,12 +82,13 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Ratio:
     Returns:
       What numerator / denominator was.
     """
-    values = np.sort(numerator / denominator)
+    values = numerator / denominator
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    interval = scipy.stats.quantile_test(values, p=0.5).confidence_interval(LEVEL)
     return Ratio(
         median=float(middle),
         quartiles=(float(low), float(high)),
-        interval=_median_interval(values),
+        interval=(float(interval.low), float(interval.high)),
         repeats=len(values),
     )
 
@@ -119,12 +120,3 @@ class Donated:
         """Run once; returns all that the program returned, to be waited for."""
         self.state, out = self._program(self.state, *self._rest)
         return self.state, out
-
-
-def _median_interval(ordered: np.ndarray) -> tuple[float, float]:
-    """The order statistics between which the median lies with a probability of at least `LEVEL`."""
-    # The number of values below the true median is binomial(n, 1/2).
-    below = int(scipy.stats.binom.ppf((1 - LEVEL) / 2, len(ordered), 0.5))
-    if below == 0:
-        return float("nan"), float("nan")
-    return float(ordered[below - 1]), float(ordered[-below])

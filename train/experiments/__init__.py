@@ -1,12 +1,20 @@
 """The experiments: what decides a run's numbers, and the arms and groups by name."""
 
-from train.experiments.experiment import DEFAULTS, Experiment, config_of, differences, from_config
+from train.experiments.experiment import (
+    DEFAULTS,
+    MAIN_SETTINGS,
+    Experiment,
+    config_of,
+    differences,
+    from_config,
+)
 from train.experiments.groups import EXPERIMENTS, find, scaled
 from train.experiments.variants import lcam, sgd
 
 __all__ = [
     "DEFAULTS",
     "EXPERIMENTS",
+    "MAIN_SETTINGS",
     "Experiment",
     "config_of",
     "differences",

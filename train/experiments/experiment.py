@@ -236,6 +236,28 @@ def from_config(config: Mapping[str, Any], **not_recorded: Any) -> Experiment:
     return Experiment(**fields, **not_recorded)
 
 
+MAIN_SETTINGS = (
+    "dataset",
+    "depth",
+    "width",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "momentum_below",
+    "momentum_above",
+    "phase",
+    "control",
+    "follows",
+    "delay",
+    "nesterov",
+    "optimizer",
+    "training",
+    "activation",
+)
+"""The fields of `Experiment` that lists and reports always show, in its order; others are shown where arms differ."""
+
 DEFAULTS = config_of(Experiment(name="", dataset=""))
 """What a setting was, as JSON values, in runs that are older than the setting."""
 

@@ -10,32 +10,11 @@ import rich.table
 import rich.text
 from rich.console import Group as Lines
 
-from train.experiments import DEFAULTS, controls
+from train.experiments import DEFAULTS, MAIN_SETTINGS, controls
 from train.records import Record
 from train.report.statistics import Arm, Comparison, Estimate, Group
 
 NONE = "n/a"
-SETTINGS = (
-    "dataset",
-    "depth",
-    "width",
-    "epochs",
-    "batch_size",
-    "training",
-    "activation",
-    "optimizer",
-    "learning_rate",
-    "schedule",
-    "weight_decay",
-    "momentum_below",
-    "momentum_above",
-    "phase",
-    "follows",
-    "nesterov",
-    "delay",
-)
-
-
 # Names differ by nature; of what was tried, the table shows what was chosen.
 _NOT_COMPARED = ("name", "learning_rates", "weight_decays", "tuning_seeds")
 
@@ -88,10 +67,10 @@ def _what_error(group: Group) -> str:
 
 
 def common_settings(records: Iterable[Record]) -> dict[str, Any]:
-    """Those of the `SETTINGS` that all these runs share; of no run, all of them."""
+    """The main settings that all these runs share; all of them, None each, if there is no run."""
     configs = [_settings_of(record) for record in records]
     first = configs[0] if configs else {}
-    return {key: first.get(key) for key in SETTINGS if all(config[key] == first[key] for config in configs)}
+    return {key: first.get(key) for key in MAIN_SETTINGS if all(config[key] == first[key] for config in configs)}
 
 
 def differing_settings(records: Iterable[Record]) -> list[str]:
@@ -212,7 +191,7 @@ def _median_epochs(arm: Arm) -> str:
 
 
 def settings(group: Group) -> Table:
-    """What the arms have in common of the `SETTINGS`, all that they differ in, and how long they took."""
+    """The main settings that the arms share, all settings that they differ in, and how long they took."""
     records = [record for arm in group.arms for record in arm.records]
     shared = common_settings(records)
     differing = [key for key in differing_settings(records) if key not in _NOT_COMPARED]

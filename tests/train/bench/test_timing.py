@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from train.bench.timing import Donated, alternate, compile_timed, ratio
 
@@ -81,8 +82,18 @@ def test_the_interval_covers_the_median_often_enough(number):
     assert hits >= 365  # 95 % of 400 is 380, with a standard deviation of 4.4
 
 
-def test_five_turns_give_no_interval():
-    assert np.isnan(ratio(np.ones(5), np.ones(5)).interval).all()
+@pytest.mark.parametrize("number", [*range(6, 60), 99, 100, 101, 1000])
+def test_the_interval_is_the_pair_of_order_statistics_that_the_binomial_distribution_gives(number):
+    values = np.random.default_rng(number).normal(10, 1, number)
+    # The number of values below the true median is binomial(number, 1/2).
+    rank = int(scipy.stats.binom.ppf(0.025, number, 0.5))
+    ordered = np.sort(values)
+    assert ratio(values, np.ones(number)).interval == (ordered[rank - 1], ordered[-rank])
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_fewer_than_six_turns_give_no_interval(number):
+    assert np.isnan(ratio(np.arange(1.0, number + 1), np.ones(number)).interval).all()
 
 
 def test_a_donated_program_goes_on_from_what_it_returned():

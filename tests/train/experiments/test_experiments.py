@@ -6,7 +6,7 @@ import json
 import pytest
 
 from train.errors import ConfigError
-from train.experiments import EXPERIMENTS, Experiment, config_of, find, from_config, scaled
+from train.experiments import EXPERIMENTS, MAIN_SETTINGS, Experiment, config_of, find, from_config, scaled
 
 ARM = EXPERIMENTS["fig3/lcam-0.9-0.95"]
 AUTHORS = {
@@ -124,3 +124,8 @@ def test_settings_survive_the_way_through_json(name):
 
 def test_settings_that_are_missing_take_their_defaults():
     assert from_config({"name": "a/b", "dataset": "digits"}) == Experiment(name="a/b", dataset="digits")
+
+
+def test_the_main_settings_are_fields_in_the_order_of_the_experiment():
+    fields = [field.name for field in dataclasses.fields(Experiment)]
+    assert [name for name in fields if name in MAIN_SETTINGS] == [*MAIN_SETTINGS]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from train import files, records
-from train.experiments import Experiment
+from train.experiments import MAIN_SETTINGS, Experiment
 from train.report import figures
-from train.report.tables import SETTINGS, Table
+from train.report.tables import Table
 from train.studies.updates import tables as directions_tables
 from train.studies.updates.directions import Measurement
 from train.studies.updates.figures import draw
@@ -38,7 +38,7 @@ def write(
       OSError: If the files cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    shared = {key: value for key, value in dataclasses.asdict(experiment).items() if key in SETTINGS}
+    shared = {key: value for key, value in dataclasses.asdict(experiment).items() if key in MAIN_SETTINGS}
     for own in ("momentum_below", "momentum_above", "phase"):
         del shared[own]
     words = files.dumps(

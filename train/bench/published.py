@@ -1,0 +1,45 @@
+"""The published tables of the benchmarks, made from their committed results."""
+
+from pathlib import Path
+
+from train.bench import result
+from train.report.publish import Rows, Tables
+
+_FILES = ("cpu.json", "cpu-startup.json", "cpu-scaling.json")
+_COSTS = {
+    ("optimizer", "LCAM / SGD"): "update of WRN-28-10 by LCAM / by `optax.sgd`",
+    (
+        "epoch",
+        "WRN-16-1: JAX, one program / JAX, loop that fetches each loss",
+    ): "epoch of WRN-16-1 as one program / as a loop that fetches each loss",
+    ("epoch", "WRN-16-1: JAX, one program / PyTorch, tuned"): "epoch of WRN-16-1 / the same in PyTorch",
+    ("epoch", "WRN-16-4: JAX, one program / PyTorch, tuned"): "epoch of WRN-16-4 / the same in PyTorch",
+    ("startup", "import lcam_optax / import jax, optax"): "`import lcam_optax` / `import jax, optax`",
+}
+
+
+def _benchmarks(results: Path) -> Rows:
+    """Every ratio of every benchmark."""
+    rows = []
+    for found in _read(results):
+        for name, ratio in found.ratios.items():
+            low, high = ratio.quartiles
+            rows.append((found.benchmark, name, f"{ratio.median:.3f}", f"{low:.3f} to {high:.3f}"))
+    return rows
+
+
+def _costs(results: Path) -> Rows:
+    """The ratios that most people ask for."""
+    ratios = {(found.benchmark, name): ratio for found in _read(results) for name, ratio in found.ratios.items()}
+    rows = []
+    for key, label in _COSTS.items():
+        low, high = ratios[key].interval
+        rows.append((label, f"{ratios[key].median:.3f}", f"{low:.3f} to {high:.3f}"))
+    return rows
+
+
+def _read(results: Path) -> list[result.Result]:
+    return [found for name in _FILES for found in result.read(results / "bench" / name)]
+
+
+TABLES: Tables = {"benchmarks": _benchmarks, "costs": _costs}

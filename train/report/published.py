@@ -1,0 +1,82 @@
+"""The published tables of training runs, made from the committed records."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from train import records
+from train.report import tables
+from train.report.publish import Rows, Tables
+from train.report.statistics import BASELINE, Comparison, Group, analyse
+
+_REPLICATION = "cifar10-wrn-16-1-cpu"
+
+
+def _replication(results: Path) -> Group:
+    return analyse(records.read_all(results / _REPLICATION))
+
+
+def _half(results: Path) -> Rows:
+    """Whole schedules in half the epochs, against SGD's in all of them."""
+    whole = [run for run in records.read_all(results / _REPLICATION) if run.name == f"controls/{BASELINE}"]
+    return compared([*whole, *records.read_all(results / f"{_REPLICATION}-half")])
+
+
+def _controlled(results: Path) -> Rows:
+    """LCAM against its controls."""
+    group = _replication(results)
+    return [
+        (f"{group.short(each.name)} minus {group.short(each.against)}", str(len(each.seeds)), *_difference(each))
+        for each in group.controlled
+    ]
+
+
+def compared(runs: Iterable[records.Record], settings: Iterable[str] = ()) -> Rows:
+    """The arms of a group: seeds, some tuned settings, final test error, and difference to SGD's."""
+    group = analyse([*runs])
+    differences = {comparison.name: comparison for comparison in group.comparisons}
+    rows = []
+    for arm in group.arms:
+        low, high = arm.final.interval
+        found = differences.get(arm.name)
+        rows.append(
+            (
+                group.short(arm.name),
+                str(len(arm.records)),
+                *(_tuned(arm.records[0].config, name) for name in settings),
+                f"{arm.final.mean:.2f}",
+                f"{low:.2f} to {high:.2f}",
+                *(("", "", "") if found is None else _difference(found)),
+            )
+        )
+    return rows
+
+
+def _difference(found: Comparison) -> tuple[str, str, str]:
+    low, high = found.difference.interval
+    return f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{found.p_holm:.3f}"
+
+
+def _tuned(config: Mapping[str, Any], name: str) -> str:
+    """A tuned setting, with a star at either end of the range that was tried.
+
+    There is no star where fewer than three values were tried, nor at zero, below which there is nothing.
+    """
+    tried = config[f"{name}s"]
+    at_end = len(tried) > 2 and config[name] in (min(tried), max(tried)) and config[name] != 0
+    return f"{config[name]:g}" + "*" * at_end
+
+
+def _group(folder: str, *settings: str) -> Callable[[Path], Rows]:
+    return lambda results: compared(records.read_all(results / folder), settings)
+
+
+TABLES: Tables = {
+    "replication": _group(_REPLICATION),
+    "controlled": _controlled,
+    "reached": lambda results: tables.epochs(_replication(results)).rows,
+    "best": lambda results: tables.best_errors(_replication(results)).rows,
+    "half": _half,
+    "arena": _group("arena-digits", "learning_rate", "weight_decay"),
+    "methods": _group("methods"),
+}
