@@ -9,10 +9,11 @@ from typing import Any, Literal
 import tyro
 from rich.console import Console
 
+from train.bench.accelerators import TargetName
 from train.errors import ConfigError
 from train.records.provenance import command_line
 
-Name = Literal["optimizer", "step", "epoch", "seeds", "memory", "startup", "scaling"]
+Name = Literal["optimizer", "step", "epoch", "seeds", "memory", "startup", "scaling", "compiled"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,10 @@ class Bench:
     By default step, epoch, memory and the first steps of startup take the authors' network on a GPU; elsewhere step
     and epoch take WRN-16-1 and WRN-16-4, the others WRN-16-1. Everywhere optimizer and the large compile of startup
     take WRN-28-10, seeds WRN-10-1 and scaling WRN-16-1. An epoch has 390 batches on a GPU and 5 elsewhere.
+
+    compiled runs nothing: it asks the compilers of accelerators that need not be here for counts and bounds of a step
+    of WRN-28-10 in bfloat16. It needs those compilers, in an environment of its own: `pip install -e
+    ".[train,compile-cuda,compile-tpu]"`.
 
     Attributes:
       names: Which benchmarks, one after the other.
@@ -35,6 +40,8 @@ class Bench:
       steps: Steps in one program, or in an epoch.
       seeds: Trained together.
       updates: Updates in one call, for `optimizer`.
+      target: Accelerators to compile for, for `compiled`.
+      devices: How many of them together, for `compiled`.
     """
 
     names: tyro.conf.Positional[tuple[Name, ...]]
@@ -48,6 +55,8 @@ class Bench:
     steps: int | None = None
     seeds: int | None = None
     updates: int | None = None
+    target: tuple[TargetName, ...] | None = None
+    devices: int | None = None
 
     def __call__(self, console: Console) -> None:
         """Carry the command out.
@@ -59,7 +68,7 @@ class Bench:
         if not self.names or len(set(self.names)) < len(self.names):
             raise ConfigError(
                 f"bench: names are {' '.join(self.names) or 'missing'}, allowed: one or more of "
-                "optimizer step epoch seeds memory startup scaling, each once."
+                "optimizer step epoch seeds memory startup scaling compiled, each once."
             )
         modules = [importlib.import_module(f"train.bench.{name}") for name in self.names]
         # All that can be wrong is looked at before the first benchmark takes its minutes.
@@ -107,7 +116,7 @@ class Bench:
             if self.json is not None:
                 # After each benchmark, so that a later failure costs nothing.
                 result.write(self.json, results, command_line())
-        if not on_gpu():
+        if not on_gpu() and self.names != ("compiled",):
             console.print(
                 "Ratios of programs that took turns; seconds on a CPU that others may use say little and are only in "
                 "the JSON."

@@ -26,6 +26,7 @@ class Result:
       seconds: Program to its seconds in each turn, for one unit of its work.
       compile_seconds: Program to the seconds that its compilation took, which are in no other figure.
       facts: Everything that is no time.
+      targets: Accelerator to what its compiler says; only `compiled` has any.
     """
 
     benchmark: str
@@ -34,6 +35,7 @@ class Result:
     seconds: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     compile_seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     facts: dict[str, float | int | str | None] = dataclasses.field(default_factory=dict)
+    targets: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def add(self, other: "Result", prefix: str) -> None:
         """Take over the findings of another result under names that begin with a prefix."""
@@ -56,7 +58,12 @@ class Result:
 
 def write(path: Path, results: list[Result], command: str) -> None:
     """Write results with the versions and the device that they were found on, replacing the file whole."""
-    document = records.environment() | {"command": command, "results": [dataclasses.asdict(r) for r in results]}
+    fields = [dataclasses.asdict(result) for result in results]
+    # Of all results together, where other tools look for them.
+    targets = {name: found for result in fields for name, found in result.pop("targets").items()}
+    document = records.environment() | {"command": command, "results": fields}
+    if targets:
+        document["targets"] = targets
     files.write_atomically(path, files.dumps(document).encode())
 
 

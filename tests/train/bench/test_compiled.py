@@ -1,0 +1,105 @@
+"""`python -m train bench compiled`, with a compiler that everybody has: this machine's."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh
+from rich.console import Console
+
+from train.bench import compiled, result
+from train.bench.accelerators import programs, show, targets
+from train.errors import ConfigError
+
+FIELDS = {
+    "flops_per_step",
+    "bytes_per_step",
+    "bound_ms",
+    "estimated_ms",
+    "serial_loops",
+    "collectives",
+    "host_transfers",
+    "optimizer_bytes_per_parameter",
+    "lcam_over_sgd_bytes",
+    "peak_bytes",
+    "state_updated_in_place",
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The record of a tiny network, compiled for this CPU in place of an H200."""
+    path = tmp_path_factory.mktemp("bench") / "found.json"
+    with pytest.MonkeyPatch.context() as patch:
+
+        def mesh(target, devices):
+            return Mesh(np.asarray(jax.devices()[:devices]), ("data",), axis_types=(AxisType.Auto,))
+
+        patch.setattr(targets.Target, "mesh", mesh)
+        patch.setattr(targets.Target, "compiler", "this machine's")
+        patch.setitem(targets._COMPILERS, "cpu", ("", ""))
+        host = targets.dataclasses.replace(targets.TARGETS["h200"], platform="cpu")
+        patch.setitem(targets.TARGETS, "h200", host)
+        patch.setattr(compiled, "prepare", lambda: None)
+        patch.setattr(jax.config, "update", lambda name, value: None)
+        patch.setattr(programs, "_IMAGE", (8, 8, 3))
+        patch.setattr(programs, "_TRAIN", 64)
+        patch.setattr(programs, "_TEST", 600)
+        found = compiled.run(compiled.Options(depth=10, width=1, batch_size=4, dtype="float32"))
+    result.write(path, [found], "bench compiled")
+    return found, path
+
+
+def test_the_fields_that_other_tools_read_lie_under_their_target(written):
+    _, path = written
+    document = json.loads(path.read_text())
+    found = document["targets"]["h200"]
+    assert found.keys() >= FIELDS
+    assert "targets" not in document["results"][0]
+    assert found["state_updated_in_place"] is True
+    assert found["estimated_ms"] is None
+    assert found["host_transfers"] == 0
+    assert found["collectives"] == []
+    assert found["parameters"] == 77_850
+    assert found["lcam_over_sgd_bytes"] == pytest.approx(1, abs=0.01)
+    assert result.read(path)[0].options["depth"] == 10
+
+
+def test_flops_are_those_of_the_network(written):
+    found, _ = written
+    setup_flops = 3 * 4 * 2 * 77_850  # no layer has fewer products than weights
+    assert found.targets["h200"]["flops_per_step"] > setup_flops
+
+
+def test_the_tables_say_what_the_figures_are_not(written, capsys):
+    found, path = written
+    found.show(Console(), absolute=False)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "no time was measured" in out
+    assert "WRN-10-1, batch 4, float32" in out
+    (row,) = show.markdown_rows(path)
+    assert row[:2] == ["h200", "WRN-10-1"]
+    assert len(row) == 12
+
+
+@pytest.mark.parametrize(("target", "extra"), [("h100", "compile-cuda"), ("v5e", "compile-tpu")])
+def test_a_missing_compiler_names_the_commands_that_install_it(target, extra, monkeypatch):
+    def missing(name):
+        raise targets.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(targets.importlib.metadata, "version", missing)
+    with pytest.raises(ConfigError, match=rf'pip install -e "\.\[train,{extra}\]"'):
+        compiled.run(compiled.Options(target=(target,)))
+
+
+@pytest.mark.parametrize("target", [(), ("h200", "h200")])
+def test_no_target_or_one_twice_is_refused(target):
+    with pytest.raises(ConfigError, match="each once"):
+        compiled.run(compiled.Options(target=target))
+
+
+@pytest.mark.parametrize(("target", "devices"), [("h200", 9), ("v5e", 3), ("v5e", 512)])
+def test_devices_that_there_are_not_are_refused(target, devices):
+    with pytest.raises(ConfigError, match=f"devices is {devices}, allowed for {target}: 1, 2"):
+        targets.TARGETS[target].mesh(devices)

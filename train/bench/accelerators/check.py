@@ -1,0 +1,59 @@
+"""Exits with 1 where a record of `python -m train bench compiled` shows what a step must not do.
+
+`python -m train.bench.accelerators.check FILE...`
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from train import files
+
+_MOST_MORE_BYTES = 0.001  # of LCAM over SGD, as a share
+
+
+def faults(found: dict[str, Any], dtype: str, devices: int) -> list[str]:
+    """Say what is wrong with the figures of one target.
+
+    Args:
+      found: Under `targets` in the record.
+      dtype: Of activations.
+      devices: How many; only several may communicate.
+    """
+    outside = found["outside_the_loop"]
+    wrong = []
+    if found["serial_loops"]:
+        wrong.append(f"serial loops in the step: {found['loops']}")
+    if found["host_transfers"]:
+        wrong.append(f"{found['host_transfers']} transfers from or to the host")
+    if dtype == "bfloat16" and found["wrong_dtypes"]:
+        wrong.append(f"activations that are not bfloat16: {found['wrong_dtypes']}")
+    for where, copies in (("in the step", found["copies"]), ("around the steps", outside["copies"])):
+        # Weights may be turned once per slice; nothing else, and nothing in a step.
+        unexpected = {k: v for k, v in copies.items() if k != "weights" or where == "in the step"}
+        if unexpected:
+            wrong.append(f"copies {where}: {unexpected}")
+    if devices == 1 and (found["collectives"] or outside["collectives"]):
+        wrong.append(f"collectives on one device: {found['collectives'] + outside['collectives']}")
+    if abs(found["lcam_over_sgd_bytes"] - 1) > _MOST_MORE_BYTES:
+        wrong.append(f"LCAM moves {found['lcam_over_sgd_bytes']:.5f} times the bytes of SGD")
+    if not found["state_updated_in_place"]:
+        wrong.append("the state is not updated in place")
+    return wrong
+
+
+def main(paths: list[str]) -> int:
+    """Print the faults of records; returns 1 if there are any."""
+    number = 0
+    for path in map(Path, paths):
+        document = files.loads(path.read_bytes())
+        (options,) = [r["options"] for r in document["results"] if r["benchmark"] == "compiled"]
+        for target, found in document["targets"].items():
+            for fault in faults(found, options["dtype"], options["devices"]):
+                number += 1
+                print(f"{path.name}, {target}: {fault}")
+    return 1 if number else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

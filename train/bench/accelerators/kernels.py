@@ -1,0 +1,268 @@
+"""What each kernel of a scheduled program computes and moves."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+
+from train.bench.accelerators.hlo import Computation, Instruction, Module, Shape
+
+# Opcodes that cost nothing: names, views, and the ends of what was begun before.
+_FREE = {
+    "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
+    "opt-barrier", "copy-done", "async-done", "async-update", "slice-done", "all-reduce-done", "all-gather-done",
+    "collective-permute-done", "send-done", "recv-done",
+}  # fmt: skip
+_BUFFERS = ("AllocateBuffer", "AssumeGatherIndicesInBound", "Sharding", "GatherScatterIndicesBitpacked")
+COLLECTIVES = (
+    "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute",
+    "collective-broadcast",
+)  # fmt: skip
+_MOVES = {"copy", "transpose", "parameter", "bitcast", "reshape", "tuple", "get-tuple-element"}
+_HOST_OPCODES = {"infeed", "outfeed", "send", "recv"}
+_HOST_SPACE = 5
+_STARTS = ("copy-start", "slice-start", "async-start")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Product:
+    """A convolution or a matrix product.
+
+    Attributes:
+      dtype: Of its factors.
+      layout: How its dimensions are labelled, such as b01f_01io->b01f.
+      flops: A multiplication and an addition are two; those with the zeros of a border count, as on the chip.
+    """
+
+    dtype: str
+    layout: str
+    flops: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """One kernel of the schedule.
+
+    Attributes:
+      name: Of its instruction.
+      opcode: Of its instruction.
+      operands: Arrays read.
+      results: Arrays written.
+      bytes: Read from and written to the device's memory; of an array of which a slice is taken, that slice.
+      products: Convolutions and matrix products inside.
+      cycles: The compiler's estimate; None where it makes none.
+      beside: Whether it is an asynchronous copy, which runs beside other kernels.
+      moves_only: Whether it only copies or transposes.
+      collective: The kind of collective; None for others.
+      to_host: Whether it moves something from or to the host.
+      origin: The JAX operation that it comes from.
+    """
+
+    name: str
+    opcode: str
+    operands: tuple[Shape, ...]
+    results: tuple[Shape, ...]
+    bytes: int
+    products: tuple[Product, ...] = ()
+    cycles: int | None = None
+    beside: bool = False
+    moves_only: bool = False
+    collective: str | None = None
+    to_host: bool = False
+    origin: str = ""
+
+    @property
+    def flops(self) -> int:
+        """Operations in products."""
+        return sum(product.flops for product in self.products)
+
+
+def kernels(module: Module, computation: str) -> list[Kernel]:
+    """The kernels of a computation, without those of its loops; of what it calls or chooses, all."""
+    found = []
+    body = module.computations[computation]
+    for instruction in body.values():
+        if instruction.opcode in ("call", "conditional"):
+            found += [k for name in called(instruction) for k in kernels(module, name)]
+        elif _is_kernel(instruction):
+            found.append(_kernel(module, body, instruction))
+    return found
+
+
+def called(instruction: Instruction) -> list[str]:
+    """The computations that an instruction calls."""
+    keys = r"(?:calls|to_apply|true_computation|false_computation|called_computations|branch_computations)"
+    found = re.findall(rf"{keys}=(\{{[^}}]*\}}|%?[\w.\-]+)", instruction.attributes)
+    return [name for text in found for name in re.findall(r"[\w.\-]+", text)]
+
+
+def _is_kernel(instruction: Instruction) -> bool:
+    if instruction.opcode in _FREE or instruction.opcode == "while":
+        return False
+    return not (instruction.opcode == "custom-call" and _target(instruction) in _BUFFERS)
+
+
+def _kernel(module: Module, body: Computation, instruction: Instruction) -> Kernel:
+    operands = _operands(body, instruction)
+    begun = instruction.opcode.endswith("-start")
+    results = instruction.shapes
+    if instruction.opcode in _STARTS or instruction.opcode == "collective-permute-start":
+        results = results[:1] if instruction.opcode == "copy-start" else results[len(operands) : len(operands) + 1]
+    kind = instruction.opcode.removesuffix("-start")
+    inner = [inner.opcode for name in called(instruction) for inner in module.computations.get(name, {}).values()]
+    collective = next((name for name in COLLECTIVES if name == kind or name in inner), None)
+    cycles = re.search(r'"estimated_cycles":"(\d+)"', instruction.attributes)
+    origin = re.search(r'op_name="([^"]*)"', instruction.attributes)
+    return Kernel(
+        name=instruction.name,
+        opcode=instruction.opcode,
+        operands=tuple(operands),
+        results=results,
+        bytes=_read(module, body, instruction) + _written(module, instruction, results),
+        products=tuple(_products(module, body, instruction)),
+        cycles=int(cycles[1]) if cycles else None,
+        beside=begun and collective is None,
+        moves_only=_moves_only(module, instruction, operands, results),
+        collective=collective,
+        to_host=_to_host(instruction, operands, results),
+        origin=origin[1] if origin else "",
+    )
+
+
+def _operands(body: Computation, instruction: Instruction) -> list[Shape]:
+    return [shape for name in dict.fromkeys(instruction.operands) if name in body for shape in body[name].shapes]
+
+
+def _read(module: Module, body: Computation, instruction: Instruction) -> int:
+    """Bytes that an instruction reads from the device's memory."""
+    total = 0
+    for index, name in enumerate(instruction.operands):
+        if name not in body or name in instruction.operands[:index]:
+            continue
+        whole = sum(shape.bytes for shape in body[name].shapes if shape.space == 0)
+        if whole:
+            total += _read_of(module, instruction, index, whole)
+    return total
+
+
+def _read_of(module: Module, instruction: Instruction, index: int, whole: int) -> int:
+    """Bytes that an instruction reads of one operand, which has `whole` bytes."""
+    if instruction.opcode in ("dynamic-slice", "gather", "slice"):
+        return min(whole, sum(shape.bytes for shape in instruction.shapes)) if index == 0 else whole
+    if instruction.opcode in ("dynamic-update-slice", "scatter") and index == 0:
+        return 0
+    if instruction.opcode not in ("fusion", "async-start"):
+        return whole
+    return max((_read_inside(module, name, index, whole) for name in called(instruction)), default=whole)
+
+
+def _read_inside(module: Module, computation: str, index: int, whole: int) -> int:
+    """Bytes that a fused computation reads of one of its parameters."""
+    body = module.computations[computation]
+    names = {i.name for i in body.values() if i.opcode == "parameter" and i.inside.strip() == str(index)}
+    total = 0
+    for user in body.values():
+        used = [i for i, name in enumerate(user.operands) if name in names]
+        if not used:
+            continue
+        if user.opcode in ("bitcast", "reshape") and not user.root:
+            names.add(user.name)  # a view
+        elif user.opcode in ("tuple", "get-tuple-element"):
+            total += whole
+        else:
+            total += max(_read_of(module, user, i, whole) for i in used)
+    return min(total, whole)
+
+
+def _written(module: Module, instruction: Instruction, results: tuple[Shape, ...]) -> int:
+    """Bytes that an instruction writes to the device's memory; of what is updated in place, the update."""
+    root = instruction
+    if instruction.opcode == "fusion":
+        (name,) = called(instruction)[:1]
+        inside = module.computations[name]
+        root = next(i for i in inside.values() if i.root)
+        roots = [inside[o] for o in root.operands] if root.opcode == "tuple" else [root]
+    else:
+        inside, roots = {}, [root]
+    if len(roots) != len(results):
+        return sum(shape.bytes for shape in results if shape.space == 0)
+    total = 0
+    for made, shape in zip(roots, results, strict=True):
+        if shape.space == 0:
+            updates = inside.get(made.operands[1]) if made.opcode == "dynamic-update-slice" else None
+            total += shape.bytes if updates is None else updates.shapes[0].bytes
+    return total
+
+
+def _products(module: Module, body: Computation, instruction: Instruction) -> Iterator[Product]:
+    if instruction.opcode == "convolution":
+        yield _convolution(body, instruction)
+    elif instruction.opcode == "dot":
+        yield _dot(body, instruction)
+    elif instruction.opcode == "custom-call":
+        yield from _library_call(body, instruction)
+    elif instruction.opcode == "fusion":
+        for name in called(instruction):
+            inside = module.computations[name]
+            for inner in inside.values():
+                yield from _products(module, inside, inner)
+
+
+def _convolution(body: Computation, instruction: Instruction) -> Product:
+    labels = instruction.attribute("dim_labels") or ""
+    left, right = (body[name].shapes[0] for name in instruction.operands[:2])
+    kernel = labels.partition("_")[2].partition("->")[0]
+    per_output = math.prod(size for size, label in zip(right.dims, kernel, strict=True) if label != "o")
+    holes = re.search(r"lhs_dilate=([\dx]+)", instruction.attributes)
+    dilation = math.prod(map(int, holes[1].split("x"))) if holes else 1
+    flops = 2 * instruction.shapes[0].elements * per_output // dilation
+    return Product(dtype=left.dtype, layout=labels, flops=flops)
+
+
+def _dot(body: Computation, instruction: Instruction) -> Product:
+    left = body[instruction.operands[0]].shapes[0]
+    contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", instruction.attributes)
+    depth = math.prod(left.dims[int(i)] for i in contracted[1].split(",") if i) if contracted else 1
+    return Product(dtype=left.dtype, layout="dot", flops=2 * instruction.shapes[0].elements * depth)
+
+
+def _library_call(body: Computation, instruction: Instruction) -> Iterator[Product]:
+    """A convolution by cuDNN or a product by cuBLAS."""
+    target = _target(instruction)
+    factors = [body[name].shapes[0] for name in instruction.operands[:2] if name in body]
+    if target.startswith("__cudnn$conv") and len(factors) == 2:
+        labels = instruction.attribute("dim_labels") or ""
+        result = instruction.shapes[0]
+        image_labels = labels.partition("->")[2]
+        # Of the input, the kernel and the output one is the result; each product is one element of the output's
+        # with one of the kernel's of the same feature.
+        output, weights = {
+            "__cudnn$convBackwardInput": (factors[0], factors[1]),
+            "__cudnn$convBackwardFilter": (factors[1], result),
+        }.get(target, (result, factors[1]))
+        features = output.dims[image_labels.index("f")]
+        yield Product(dtype=factors[0].dtype, layout=labels, flops=2 * output.elements * weights.elements // features)
+    elif "cublas" in target and len(factors) == 2:
+        # Rows times depth times columns, squared, are all three matrices' elements multiplied.
+        volume = math.isqrt(factors[0].elements * factors[1].elements * instruction.shapes[0].elements)
+        yield Product(dtype=factors[0].dtype, layout="dot", flops=2 * volume)
+
+
+def _moves_only(module: Module, instruction: Instruction, operands: list[Shape], results: tuple[Shape, ...]) -> bool:
+    """Whether an instruction copies or transposes within the device's memory, and nothing else."""
+    if any(shape.space != 0 for shape in (*operands, *results)):
+        return False  # to or from the chip, which a kernel needs anyway
+    if instruction.opcode in ("copy", "transpose", "copy-start"):
+        return True
+    inside = [inner.opcode for name in called(instruction) for inner in module.computations[name].values()]
+    return instruction.opcode == "fusion" and set(inside) <= _MOVES and {"copy", "transpose"} & set(inside) != set()
+
+
+def _to_host(instruction: Instruction, operands: list[Shape], results: tuple[Shape, ...]) -> bool:
+    if instruction.opcode.removesuffix("-start") in _HOST_OPCODES or "callback" in _target(instruction):
+        return True
+    return any(shape.space == _HOST_SPACE for shape in (*operands, *results))
+
+
+def _target(instruction: Instruction) -> str:
+    return (instruction.attribute("custom_call_target") or "").strip('"')

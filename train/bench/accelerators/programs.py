@@ -1,0 +1,139 @@
+"""The programs of a run, lowered and compiled for devices that are not here."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from train.bench.accelerators.targets import Target
+from train.bench.workload import Case, experiment_of
+from train.data.dataset import Dataset
+from train.engine.batches import Images
+from train.engine.devices import padded_size, replicated
+from train.engine.programs import compiled, evaluation_program, slice_program
+from train.engine.state import Setup, TrainState, init_state, make_setup
+
+# As in a run: see `train.engine.trainer`.
+STEPS = 30
+EVALUATION_BATCH = 500
+_CLASSES = 10
+_TRAIN, _TEST = 50_000, 10_000  # images of CIFAR-10
+_IMAGE = (32, 32, 3)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """A program that a target's compiler made.
+
+    Attributes:
+      text: The scheduled program.
+      seconds: Taken by the compiler.
+      memory: Bytes, exactly: arguments, outputs, temporaries, aliased.
+    """
+
+    text: str
+    seconds: float
+    memory: dict[str, int]
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes on a device while the program runs; outputs that lie where arguments were count once."""
+        m = self.memory
+        return m["arguments"] + m["outputs"] + m["temporaries"] - m["in_place"]
+
+
+class Programs:
+    """The programs of one network on one target.
+
+    Args:
+      case: The network; its data are CIFAR-10's shapes.
+      target: What to compile for.
+      devices: How many.
+      seeds: Trained together.
+      optimizer: "LCAM" or "SGD".
+    """
+
+    def __init__(self, case: Case, target: Target, devices: int, seeds: int, optimizer: str):
+        self.mesh: Mesh = target.mesh(devices)
+        self.setup: Setup = make_setup(_experiment(case, optimizer), _dataset())
+        self.seeds = seeds
+        self._target = target
+
+    def slice(self) -> Compiled:
+        """The donated scan of a run's next steps."""
+        program = slice_program(self.setup, self.mesh, STEPS, self.setup.experiment.batch_size)
+        return self._compile(program, _TRAIN, donate=True)
+
+    def evaluation(self) -> Compiled:
+        """The evaluation of the test set."""
+        program = evaluation_program(self.setup, self.mesh, padded_size(EVALUATION_BATCH, self.mesh))
+        return self._compile(program, _TEST, donate=False)
+
+    @property
+    def evaluation_turns(self) -> int:
+        """Batches in an evaluation."""
+        return -(-_TEST // padded_size(EVALUATION_BATCH, self.mesh))
+
+    def state(self) -> TrainState:
+        """The shapes of the state, with a leading axis of seeds."""
+        init = jax.vmap(lambda seed: init_state(self.setup, _CLASSES, seed))
+        return jax.eval_shape(init, jax.ShapeDtypeStruct((self.seeds,), np.uint32))
+
+    def parameters(self) -> int:
+        """Numbers in the weights of all seeds."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.state().params))
+
+    def _compile(self, program: Callable, images: int, *, donate: bool) -> Compiled:
+        data = jax.eval_shape(lambda: Images(jnp.zeros((images, *_IMAGE), np.uint8), jnp.zeros((images,), np.int32)))
+        sharding = replicated(self.mesh)
+        arguments = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), (self.state(), data)
+        )
+        jitted: Any = compiled(program, self.mesh, self.seeds, donate=donate)
+        lowered = jitted.trace(*arguments).lower(lowering_platforms=(self._target.platform,))
+        started = time.perf_counter()
+        made = lowered.compile()
+        seconds = time.perf_counter() - started
+        memory = made.memory_analysis()
+        return Compiled(
+            text=made.as_text(),
+            seconds=seconds,
+            memory={
+                "arguments": memory.argument_size_in_bytes,
+                "outputs": memory.output_size_in_bytes,
+                "temporaries": memory.temp_size_in_bytes,
+                "in_place": memory.alias_size_in_bytes,
+            },
+        )
+
+
+def _experiment(case: Case, optimizer: str) -> Any:
+    """The arm of a benchmark with LCAM; or, with SGD, the same without a phase."""
+    arm = experiment_of(case)
+    if optimizer == "LCAM":
+        return arm
+    return dataclasses.replace(arm, phase="none", momentum_above=arm.momentum_below)
+
+
+def _dataset() -> Dataset:
+    """A data set of CIFAR-10's shapes, in no memory."""
+
+    def images(number: int) -> np.ndarray:
+        return np.broadcast_to(np.uint8(0), (number, *_IMAGE))
+
+    def labels(number: int) -> np.ndarray:
+        return np.broadcast_to(np.int32(0), (number,))
+
+    return Dataset(
+        name="shaped like CIFAR-10",
+        train_images=images(_TRAIN),
+        train_labels=labels(_TRAIN),
+        test_images=images(_TEST),
+        test_labels=labels(_TEST),
+        class_names=tuple(map(str, range(_CLASSES))),
+    )
