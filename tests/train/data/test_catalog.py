@@ -193,7 +193,7 @@ def test_training_images_only(letters, monkeypatch):
     )
     data.prepare(letters / "My Letters", letters, name="halved")
     for read in (data.load, data.open_source):
-        with pytest.raises(data.DataError, match="halved: its splits are train; expected train, and test or val"):
+        with pytest.raises(DataError, match="halved: its splits are train; expected train, and test or val"):
             read("halved", letters)
 
 

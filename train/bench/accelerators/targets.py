@@ -10,7 +10,6 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from train.bench.accelerators import TargetName
-from train.engine import devices as meshes
 from train.errors import ConfigError
 
 # JAX distribution that brings the compiler, and our extra that asks for it.
@@ -101,7 +100,7 @@ class Target:
         else:
             topology = topologies.get_topology_desc(platform="tpu", topology_name=f"{self.name}:{shape}")
         chosen: Any = np.asarray(topology.devices[:devices])
-        return Mesh(chosen, (meshes.AXIS,), axis_types=(AxisType.Auto,))
+        return Mesh(chosen, (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def prepare() -> None:
