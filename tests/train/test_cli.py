@@ -35,8 +35,8 @@ def test_list_shows_every_name_whole(capsys):
     ("name", "how"),
     [
         ("fig3/lcam-0.95-0.9", "lcam 0.95/0.9"),
-        ("controls/random-0.95-0.9", "random 0.95/0.9, as often as lcam-0.95-0.9"),
-        ("controls/constant-0.9-0.95", "sgd at the mean of lcam-0.9-0.95"),
+        ("controls/random-0.95-0.9", "sgd 0.95/0.9, at random, as often as lcam-0.95-0.9"),
+        ("controls/constant-0.9-0.95", "sgd 0.9/0.95, the mean of lcam-0.9-0.95"),
         ("controls/ema-0.9-0.95", "lcam with ema 0.9/0.95"),
         ("controls/nodelay-0.9-0.95", "lcam 0.9/0.95, no delay"),
         ("controls/nesterov-0.9", "sgd 0.9, nesterov"),

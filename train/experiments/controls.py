@@ -81,11 +81,11 @@ def _rising(control: Experiment, seed: int, donor: Momenta) -> Momenta:
 
 
 CONTROLS = {
-    "yoked": Control("the momenta of {follows} with another seed", _yoked, next_in_block),
-    "schedule": Control("the mean momentum of {follows} in each epoch", _schedule, _same_seed),
-    "random": Control("at random, as often in each epoch as {follows}", _random, _same_seed),
-    "constant": Control("the mean momentum of {follows}", _constant, _same_seed),
-    "rising": Control("rising linearly over the epochs", _rising, None),
+    "yoked": Control("the steps of {follows}, another seed", _yoked, next_in_block),
+    "schedule": Control("the epoch means of {follows}", _schedule, _same_seed),
+    "random": Control("at random, as often as {follows}", _random, _same_seed),
+    "constant": Control("the mean of {follows}", _constant, _same_seed),
+    "rising": Control("rising over the epochs", _rising, None),
 }
 """By `Experiment.control`."""
 

@@ -39,7 +39,7 @@ class OptimizerSettings:
     momentum: float
     momentum_above: float
     phase: lcam_optax.Phase | None
-    momenta: jax.typing.ArrayLike | None
+    momenta: jax.typing.ArrayLike | None = None
     delay: bool
     nesterov: bool
     steps_per_epoch: int

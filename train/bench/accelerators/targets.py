@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from train.bench.accelerators import TargetName
+from train.engine.devices import AXIS
 from train.errors import ConfigError
 
 # JAX distribution that brings the compiler, and our extra that asks for it.
