@@ -17,6 +17,7 @@ from train import experiments
 from train.bench.command import Bench
 from train.data.dataset import DataError
 from train.experiments import ConfigError, Experiment
+from train.files import LocationError
 from train.records import RESULT, RecordError
 from train.records.provenance import command_line
 from train.studies.command import Directions, Games, Mechanism
@@ -293,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
         reason = str(error).splitlines()[0]
         print(f"error: The device's memory is full ({reason}). Try a smaller --batch-size or --width.", file=sys.stderr)
         return 2
-    except (ConfigError, DataError, RecordError, RunError, CheckpointError) as error:
+    except (ConfigError, DataError, LocationError, RecordError, RunError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
