@@ -1,9 +1,14 @@
-"""A data set, in memory or to be read piece by piece, and the one error in which every unusable input ends."""
+"""A data set, in memory or read from disk as needed, its fingerprint, and the error for data that cannot be used."""
 
+import functools
+import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+
+# Images of each split that a fingerprint's first half covers.
+_SAMPLE = 64
 
 
 class DataError(ValueError):
@@ -15,13 +20,13 @@ class Dataset:
     """An image classification set, whole and in memory.
 
     Attributes:
-      name: which data these are, with the prepared version: `cifar10/3.0.2` was prepared from the
-        official archive, `cifar10_local/1.0.0` imported from local files.
+      name: The data set and its prepared version: `cifar10/3.0.2` was prepared from the official archive,
+        `cifar10_local/1.0.0` was imported from local files.
       train_images: uint8 [N, height, width, channels], in the order in which they are stored.
       train_labels: int32 [N], each in [0, num_classes).
       test_images: uint8 [M, height, width, channels].
       test_labels: int32 [M].
-      class_names: the name of each label.
+      class_names: The name of each label.
     """
 
     name: str
@@ -52,6 +57,15 @@ class Dataset:
         height, width, channels = self.train_images.shape[1:]
         return height, width, channels
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that change with any pixel, any label, or the order of the images.
+
+        The first 16 digits are the fingerprint of the same data as a `Source`; the last 16 cover all arrays.
+        """
+        arrays = (self.train_images, self.train_labels, self.test_images, self.test_labels)
+        return as_source(self).fingerprint + _digest(*arrays)
+
 
 class Split(Protocol):
     """Images and labels that are read when they are asked for, from several threads at once."""
@@ -72,11 +86,11 @@ class Source:
     """An image classification set that stays on disk.
 
     Attributes:
-      name: as of a `Dataset`.
-      train: its training images.
-      test: its test images.
+      name: The data set and its prepared version, as in `Dataset`.
+      train: The training images.
+      test: The test images.
       image_shape: (height, width, channels) of every image.
-      class_names: the name of each label.
+      class_names: The name of each label.
     """
 
     name: str
@@ -100,6 +114,22 @@ class Source:
         """The number of classes, those without an image included."""
         return len(self.class_names)
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with the sizes, or with pixels and labels of a sample of images.
+
+        The sample is 64 images of each split, evenly spaced. It notices a data set that was replaced, reordered or
+        decoded differently, but not every change of a few images. How the files are compressed does not matter.
+
+        Raises:
+          DataError: If an image of the sample is damaged.
+        """
+        arrays = []
+        for split in (self.train, self.test):
+            rows = np.linspace(0, len(split) - 1, min(len(split), _SAMPLE)).astype(np.int64)
+            arrays += [np.array(len(split)), *split.read(rows)]
+        return _digest(*arrays)
+
 
 @dataclass(frozen=True)
 class ArraySplit:
@@ -117,7 +147,7 @@ class ArraySplit:
 
 
 def as_source(dataset: Dataset) -> Source:
-    """The same data set, to be read piece by piece."""
+    """Returns the same data set as a `Source`."""
     return Source(
         name=dataset.name,
         train=ArraySplit(dataset.train_images, dataset.train_labels),
@@ -127,20 +157,34 @@ def as_source(dataset: Dataset) -> Source:
     )
 
 
-def stratified_split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Splits a set without a split of its own: of each class, every fifth image is for testing.
+def may_be_same(fingerprint: str, other: str) -> bool:
+    """Returns whether two fingerprints can be of the same data, where either may be of a `Dataset` or a `Source`."""
+    return fingerprint.startswith(other) or other.startswith(fingerprint)
 
-    The images are lined up by class, within a class in the order given, and positions 0, 5, 10, ...
-    go to the test set. Nothing is drawn, so no library version can change the split, and each
-    class is divided 4 to 1 to within one image.
+
+def stratified_split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Splits a set that has no test images: of each class, every fifth image is for testing.
+
+    The images are lined up by class, within a class in the given order, and positions 0, 5, 10, ... go to the test
+    set. Nothing is random, so no library version can change the split. Each class is divided 4 to 1, to within one
+    image.
 
     Args:
       labels: int [N].
 
     Returns:
-      The indices of the training and of the test images, each ascending.
+      The indices of the training images and of the test images, both ascending.
     """
     by_class = np.argsort(labels, kind="stable")
     for_test = np.zeros(len(labels), bool)
     for_test[by_class[::5]] = True
     return np.flatnonzero(~for_test), np.flatnonzero(for_test)
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of arrays (150 MB in 0.1 s, on a CPU with SHA instructions)."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()[:16]
