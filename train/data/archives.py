@@ -1,6 +1,6 @@
-"""Reads the official CIFAR binary archives, packed or unpacked, and believes nothing in them.
+"""Reads the official CIFAR binary archives, packed or unpacked, and checks everything in them.
 
-Members of an archive are read by name and never extracted; nothing is ever unpickled.
+Members of an archive are read by name and never extracted. Nothing is ever unpickled.
 """
 
 import gzip
@@ -15,15 +15,25 @@ from train.data.dataset import DataError
 
 # The official archives unpack to 184 MB.
 _MOST_BYTES = 1 << 29
+# The first bytes of archives that are not read.
+_OTHER_ARCHIVES = {
+    b"PK\x03\x04": ".zip",
+    b"BZh": ".bz2",
+    b"\xfd7zXZ": ".xz",
+    b"7z\xbc\xaf": ".7z",
+    b"Rar!": ".rar",
+    b"\x28\xb5\x2f\xfd": ".zst",
+}
+_UNPACK = "If it is one of these, fetch it again; if it is an archive of images, unpack it and pass the folder."
 # What gzip and tarfile raise for damaged archives; headers of headers recurse.
 _DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, ArithmeticError, LookupError, RecursionError)
 
 
 def binary_folder(folder: Path) -> tuple[Layout, Path] | None:
-    """Which unpacked official archive a folder is or holds, or None if it is none.
+    """Returns the layout and the path of the unpacked official archive that a folder is or contains, or None.
 
     Raises:
-      DataError: if it holds several.
+      DataError: If it contains several.
     """
     found = [(layout, folder) for layout in cifar_records.LAYOUTS if folder.resolve().name == layout.folder]
     found = found or [
@@ -31,7 +41,7 @@ def binary_folder(folder: Path) -> tuple[Layout, Path] | None:
     ]
     if len(found) > 1:
         names = " and ".join(path.name for _, path in found)
-        raise DataError(f"{folder}: holds {names}; expected one data set. Name one of the two.")
+        raise DataError(f"{folder}: contains {names}; expected one data set. Pass one of the two.")
     return found[0] if found else None
 
 
@@ -39,7 +49,7 @@ def read_folder(layout: Layout, folder: Path) -> Records:
     """Reads an unpacked official archive.
 
     Raises:
-      DataError: if a file is missing, has another size, or holds impossible labels.
+      DataError: If a file is missing, has another size, or contains impossible labels.
     """
     contents = {}
     for file in layout.files:
@@ -55,15 +65,16 @@ def read_folder(layout: Layout, folder: Path) -> Records:
 
 
 def read_archive(path: Path) -> Records:
-    """Reads an official archive (.tar.gz), wherever it is from and whatever it is called.
+    """Reads an official archive (.tar.gz, or the .tar that some browsers make of it), whatever its name.
 
     Raises:
-      DataError: if it is no such archive, damaged, incomplete, or holds impossible labels.
+      DataError: If it is no such archive, damaged, incomplete, or contains impossible labels.
     """
     refuse_pickle(path)
+    kind = _kind(path)
     try:
-        with gzip.open(path) as unpacked:
-            stream = _Bounded(path, unpacked)
+        with gzip.open(path) if kind == ".tar.gz" else path.open("rb") as file:
+            stream = _Bounded(path, file)
             layout, contents = _read_members(path, stream)
             # The archive's checksum comes last: only reading to the end compares it.
             while stream.read(1 << 16):
@@ -72,17 +83,44 @@ def read_archive(path: Path) -> Records:
         raise
     except _DAMAGED as error:
         raise DataError(
-            f"{path}: not a whole .tar.gz archive: {error!s:.100}. Expected {_official_archives()}; fetch it again."
+            f"{path}: not a whole {kind} archive: {error!s:.100}. Expected {_official_archives()}; fetch it again."
         ) from error
     return cifar_records.parse(layout, contents, str(path))
 
 
+def _kind(path: Path) -> str:
+    """Returns `.tar.gz` or `.tar`, by the first bytes of a file.
+
+    Raises:
+      DataError: If it is neither, saying what to do with what it is.
+    """
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head.startswith(b"\x1f\x8b"):
+        return ".tar.gz"
+    if head[257:262] == b"ustar":
+        return ".tar"
+    for magic, kind in _OTHER_ARCHIVES.items():
+        if head.startswith(magic):
+            raise DataError(
+                f"{path}: a {kind} archive; expected a .tar.gz or .tar archive, or a folder. "
+                "Unpack it, and pass the folder that comes out."
+            )
+    found = f"it begins with {head[:8]!r}" if head else "it is empty"
+    raise DataError(
+        f"{path}: not a .tar.gz or .tar archive: {found}. Expected {_official_archives()}, or a folder of images. "
+        "Check the path, or fetch the archive again."
+    )
+
+
 def refuse_pickle(path: Path) -> None:
-    """Raises DataError if a file is pickled data, going by its name and its first bytes, or if it is no plain file."""
+    """Raises DataError if a file is pickled data, judged by its name and its first bytes, or not a plain file."""
     try:
         # Opening a pipe would wait for somebody to write into it.
         if path.exists() and not path.is_file():
-            raise DataError(f"{path}: cannot be read: a folder, a pipe or a device; expected a plain file. Remove it.")
+            raise DataError(
+                f"{path}: a folder, a pipe or a device; expected a plain file. Check the path, or move it elsewhere."
+            )
         with path.open("rb") as file:
             head = file.read(2)
     except OSError as error:
@@ -105,7 +143,7 @@ def _has_pickle_name(path: PurePath) -> bool:
 def _pickle_error(where: str) -> DataError:
     return DataError(
         f"{where}: pickled data; expected the binary version. Unpickling a foreign file runs "
-        f"whatever code is in it, so it is not read. Fetch {_official_archives()} instead."
+        f"any code that is in it, so it is not read. Fetch {_official_archives()} instead."
     )
 
 
@@ -114,9 +152,9 @@ def _official_archives() -> str:
 
 
 class _Bounded(io.RawIOBase):
-    """An unpacked stream that ends: a short archive may unpack to, or declare, more than any machine holds."""
+    """An unpacked stream of limited length: a short archive may unpack to, or declare, more than any disk holds."""
 
-    def __init__(self, path: Path, stream: gzip.GzipFile):
+    def __init__(self, path: Path, stream: io.BufferedIOBase):
         self._path, self._stream, self._left = path, stream, _MOST_BYTES
 
     def read(self, size: int = -1) -> bytes:
@@ -125,7 +163,7 @@ class _Bounded(io.RawIOBase):
         if self._left < 0:
             raise DataError(
                 f"{self._path}: unpacks to, or declares, more than {_MOST_BYTES:,} bytes; expected "
-                f"{_official_archives()}, which hold less. Fetch it again."
+                f"{_official_archives()}, which are smaller. {_UNPACK}"
             )
         return self._stream.read(size)
 
@@ -153,6 +191,6 @@ def _read_members(path: Path, stream: _Bounded) -> tuple[Layout, dict[str, bytes
     if len(layouts) != 1:
         raise DataError(
             f"{path}: {'two data sets' if layouts else 'no known data set'} in the archive; "
-            f"expected {_official_archives()}."
+            f"expected {_official_archives()}. {_UNPACK}"
         )
     return layouts.pop(), found
