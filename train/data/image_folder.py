@@ -1,4 +1,4 @@
-"""Reads a folder of image files, one subfolder a class."""
+"""Reads a folder of image files, one subfolder per class."""
 
 import logging
 import struct
@@ -7,112 +7,53 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
+from train.data import folder_layout
 from train.data.archives import refuse_pickle
 from train.data.dataset import DataError, Dataset, stratified_split
 
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
 _MODES = ("L", "RGB")
-_SMALLEST_CLASS = 5
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 _logger = logging.getLogger(__name__)
 
 
 def read(folder: Path, name: str) -> Dataset:
-    """Reads FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE with the same under test (or val).
+    """Reads a folder that `folder_layout.find_splits` accepts.
 
-    Classes are numbered in the alphabetical order of their folders. Without a train folder the
-    images are divided by `stratified_split`, in the alphabetical order of their files. Files and
-    folders whose names begin with a dot are left out.
+    Classes are numbered in the alphabetical order of their folders. Images without a test folder are divided by
+    `stratified_split`, in the alphabetical order of their files. Images are rotated and mirrored as their EXIF
+    orientation says.
 
     Args:
-      folder: the folder.
-      name: the name that the data set is given.
+      folder: The folder.
+      name: The name of the data set.
 
     Raises:
-      DataError: if there is anything else in the folder, or if the images are not all of one size
-        and one mode (RGB, or 8-bit grey).
+      DataError: If the folder is arranged otherwise, or if the images are not all of one size and one mode (RGB, or
+        8-bit grey).
     """
-    if (folder / "train").is_dir():
-        test = _test_folder(folder)
-        class_names, train_files, train_labels = _list_classes(folder / "train")
-        test_names, test_files, test_labels = _list_classes(test)
-        if test_names != class_names:
-            odd = ", ".join(sorted({*class_names} ^ {*test_names}))
-            raise DataError(
-                f"{test}: classes differ from {folder / 'train'} ({odd}); expected the same "
-                "folders in both. Add or remove them."
-            )
-        images = _read_images([*train_files, *test_files])
-        train_images, test_images = images[: len(train_files)], images[len(train_files) :]
+    train, test = folder_layout.find_splits(folder)
+    if test is not None:
+        images = _read_images([*train.files, *test.files])
+        train_images, test_images = images[: len(train.files)], images[len(train.files) :]
+        train_labels, test_labels = train.labels, test.labels
     else:
-        class_names, files, labels = _list_classes(folder)
-        smallest = int(np.bincount(labels).argmin())
-        if np.bincount(labels)[smallest] < _SMALLEST_CLASS:
-            raise DataError(
-                f"{folder / class_names[smallest]}: fewer than {_SMALLEST_CLASS} images, too few "
-                "to keep some for testing. Add images, or make the folders train and test."
-            )
-        images = _read_images(files)
-        train, test_indices = stratified_split(labels)
-        train_images, train_labels = images[train], labels[train]
-        test_images, test_labels = images[test_indices], labels[test_indices]
+        images = _read_images(train.files)
+        train_rows, test_rows = stratified_split(train.labels)
+        train_images, test_images = images[train_rows], images[test_rows]
+        train_labels, test_labels = train.labels[train_rows], train.labels[test_rows]
     return Dataset(
         name=name,
         train_images=train_images,
         train_labels=train_labels,
         test_images=test_images,
         test_labels=test_labels,
-        class_names=class_names,
+        class_names=train.class_names,
     )
-
-
-def _test_folder(folder: Path) -> Path:
-    present = [folder / name for name in ("test", "val", "validation") if (folder / name).is_dir()]
-    if not present:
-        raise DataError(f"{folder}: a folder train, but none named test or val. Add one.")
-    known = {"train", *(path.name for path in present)}
-    for path in _visible(folder):
-        if path.name not in known:
-            raise DataError(f"{path}: not part of train or test. Move it out of {folder}.")
-    if len(present) > 1:
-        _logger.info("%s: testing on %s, the others are not read", folder, present[0].name)
-    return present[0]
-
-
-def _list_classes(folder: Path) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
-    """The class names, all files in the order of classes and names, and their labels."""
-    classes, files, labels = _visible(folder), [], []
-    for label, path in enumerate(classes):
-        if not path.is_dir():
-            refuse_pickle(path)
-            raise DataError(f"{path}: a file among the classes; expected only folders. Move it.")
-        if not path.name.isprintable() or path.name != path.name.strip():
-            raise DataError(
-                f"{str(path)!r}: a folder whose name holds line breaks, outer spaces or bytes that are no text; "
-                "expected the name of a class. Rename it."
-            )
-        own = _visible(path)
-        if not own:
-            raise DataError(f"{path}: no images. Add some, or remove the folder.")
-        files += own
-        labels += [label] * len(own)
-    if len(classes) < 2:
-        raise DataError(
-            f"{folder}: {len(classes)} class folders; expected at least 2, each with image files, "
-            "or an unpacked cifar-10-batches-bin or cifar-100-binary."
-        )
-    return tuple(path.name for path in classes), files, np.asarray(labels, np.int32)
-
-
-def _visible(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise DataError(
-            f"{folder}: cannot be listed: {error}. Expected a folder that you may read; check the path."
-        ) from error
 
 
 def _read_images(files: list[Path]) -> np.ndarray:
@@ -123,31 +64,53 @@ def _read_images(files: list[Path]) -> np.ndarray:
         image = _read_image(path)
         if image.shape != first.shape:
             raise DataError(
-                f"{path}: {_describe(image)}, but {files[0]} is {_describe(first)}; expected one "
-                "size and mode throughout. Convert the images."
+                f"{path}: {_describe(image)}, but {files[0]} is {_describe(first)}; expected one size and mode "
+                "throughout. Convert the images."
             )
         images[index] = image
     return images
 
 
 def _read_image(path: Path) -> np.ndarray:
+    """An image the right way up, as uint8 [height, width, channels]."""
     refuse_pickle(path)
     try:
         with warnings.catch_warnings():
-            # A small file that claims a huge image is refused, not just warned about.
-            warnings.simplefilter("error")
+            # Pillow also warns of odd metadata, which lose no pixels.
+            warnings.simplefilter("ignore")
+            # A small file that claims a huge image is refused.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_FORMATS) as image:
                 mode, pixels = image.mode, np.asarray(image)
-    except (
-        *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Warning),
-        Image.DecompressionBombError,
-    ) as error:
+                orientation = _orientation(image, path)
+    except _BOMB as error:
+        raise DataError(f"{path}: too large an image: {error} Convert it to a smaller one, or move it away.") from error
+    except _DAMAGED as error:
         raise DataError(
-            f"{path}: not a whole image: {error}. Expected one of {', '.join(_FORMATS)}; replace or remove the file."
+            f"{path}: not a whole image: {error}. Expected one of {', '.join(_FORMATS)}. Replace the file, or move it "
+            "elsewhere."
         ) from error
     if mode not in _MODES:
         raise DataError(f"{path}: mode {mode}; expected {' or '.join(_MODES)}. Convert the image.")
-    return pixels.reshape(*pixels.shape[:2], -1)
+    upright = _upright(pixels, orientation)
+    return upright.reshape(*upright.shape[:2], -1)
+
+
+def _orientation(image: Image.Image, path: Path) -> int:
+    """The EXIF orientation, 1 to 8, where 1 is upright."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:  # Pillow raises errors of every kind for odd metadata, and the pixels are whole.
+        _logger.warning("%s: EXIF cannot be read, so no orientation is applied: %s", path, error)
+        return 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The pixels [height, width] or [height, width, channels], rotated and mirrored by an EXIF orientation."""
+    # A new image without the other metadata: `exif_transpose` writes them back, which fails where they are odd.
+    image = Image.fromarray(pixels)
+    image.getexif()[ExifTags.Base.Orientation] = orientation
+    return np.asarray(ImageOps.exif_transpose(image))
 
 
 def _describe(image: np.ndarray) -> str:
