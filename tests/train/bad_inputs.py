@@ -80,6 +80,12 @@ def images(place: Path) -> Path:
     return place / "images"
 
 
+def folder(path: Path) -> Path:
+    """A new folder."""
+    path.mkdir(parents=True)
+    return path
+
+
 def record(place: Path, **changes: object) -> Path:
     """A record that is in order but for some fields of its file."""
     made = synthetic.record("lcam", 0, [8.0, 5.0], momentum_above=0.95)

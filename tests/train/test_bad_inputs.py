@@ -5,6 +5,7 @@ command line it has to end in one sentence on standard error, and nothing that i
 """
 
 import gzip
+import lzma
 import os
 import pickle
 import tarfile
@@ -139,6 +140,17 @@ def import_as(name: str) -> Callable[[Path], None]:
     return lambda place: prepare(bad_inputs.images(place), "--name", name)
 
 
+def folder_called(name: str) -> Callable[[Path], None]:
+    """Imports a folder of a bad name; its images are damaged too, but are not looked at."""
+
+    def done(place: Path) -> None:
+        images = bad_inputs.images(place).rename(place / name)
+        made(images / "ant/00.png", b"damaged")
+        prepare(images)
+
+    return done
+
+
 def prepare(source: Path, *more: object) -> None:
     """Imports a source through the command line, which must change nothing."""
     before = bad_inputs.contents(source.parent)
@@ -155,12 +167,19 @@ NAMES = [
     Row("names", "an empty arm", lambda place: command("run", ""), ("No arm or group is called ''", "train list")),
     Row("names", "an arm in another case", lambda place: command("run", "FIG3"), ("'FIG3'", "train list` shows all")),
     Row("names", "a mistyped data set", load("cifar_10"), ("cifar_10: no such data set", "cifar10", "train data ")),
+    Row("names", "a data set in capitals", load("CIFAR10"), ("CIFAR10: no such data set", "Did you mean cifar10?")),
+    Row("names", "a data set with a hyphen", load("cifar-10"), ("'cifar-10'", "Did you mean cifar10?")),
+    Row("names", "a data set in camel case", load("Cifar100"), ("Cifar100: no such", "Did you mean cifar100?")),
+    Row("names", "a data set as its paper writes it", load("Fashion-MNIST"), ("Did you mean fashion_mnist?",)),
     Row("names", "a data set that climbs", load("../up"), ("'../up'", "Expected the name of a data set")),
     Row("names", "a data set of no name", load(""), ("''", "Expected the name of a data set")),
     Row(
         "names", "a data set that is not there", load("cifar10"), ("not prepared in", "cannot be reached", "import it")
     ),
     Row("names", "an import called as a known set", import_as("digits"), ("digits", "known data set", "another")),
+    Row("names", "a folder of two words", folder_called("2024-Flowers (1)"), ("'2024_f", "such as --name flowers_1")),
+    Row("names", "a folder with accents", folder_called("Été"), ("'été'", "Choose another", "such as --name ete")),
+    Row("names", "a folder called as a known set", folder_called("mnist"), ("mnist: a known", "--name my_mnist")),
     Row("names", "an import of no name", import_as(""), ("''", "expected lower-case", "Choose another")),
     Row("names", "an import of two words", import_as("Two Words"), ("'Two Words'", "expected lower-case", "another")),
     Row("names", "an import that climbs", import_as("../up"), ("'../up'", "expected lower-case", "Choose another")),
@@ -210,6 +229,71 @@ def loop_of_links(place: Path) -> None:
     prepare(place / "images")
 
 
+def remote(option: str, address: str) -> Row:
+    """An address that is not on this machine, for an option that takes a path; nothing is created."""
+
+    def done(place: Path) -> None:
+        images = bad_inputs.images(place)
+        arguments = {
+            "SOURCE": ("data", address, "--data-dir", place / "store"),
+            "--data-dir": ("data", images, "--data-dir", address),
+            "run --data-dir": ("run", SGD, "--runs", place / "runs", "--data-dir", address),
+        }[option]
+        before = {*Path().iterdir()}, bad_inputs.contents(place)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(data, "load", LOAD)
+            try:
+                command(*arguments)
+            finally:
+                assert ({*Path().iterdir()}, bad_inputs.contents(place)) == before
+
+    return Row("addresses", f"{address} for {option}", done, (option.split()[-1], "not supported", "on this machine"))
+
+
+ADDRESSES = [
+    remote(option, address)
+    for option in ("SOURCE", "--data-dir", "run --data-dir")
+    for address in ("gs://bucket/data", "s3:/bucket/data", "file:///data", "me@host:data")
+]
+
+
+def no_home(place: Path, *arguments: object) -> None:
+    """A command by a user of no name, without HOME."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("HOME", raising=False)
+        patch.delenv("TFDS_DATA_DIR", raising=False)
+        patch.setattr("pwd.getpwuid", unknown)
+        patch.setattr(data, "load", LOAD)
+        command(*arguments)
+
+
+def data_in_a_bucket(place: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFDS_DATA_DIR", "gs://bucket/data")
+        command("data", bad_inputs.images(place))
+
+
+ADDRESSES += [
+    Row("addresses", "TFDS_DATA_DIR in a bucket", data_in_a_bucket, ("TFDS_DATA_DIR is gs://bucket", "not supported")),
+    Row(
+        "addresses",
+        "no home to import into",
+        lambda p: no_home(p, "data", bad_inputs.images(p)),
+        ("default of --data-dir is ~/tensorflow_datasets", "set HOME"),
+    ),
+    Row(
+        "addresses",
+        "no home to load from",
+        lambda p: no_home(p, "run", SGD, "--dataset", "mnist", "--runs", p / "runs"),
+        ("default of --data-dir is ~/tensorflow_datasets", "set HOME"),
+    ),
+]
+
+
 def report_into(name: str) -> Callable[[Path], None]:
     def done(place: Path) -> None:
         record(place)
@@ -222,25 +306,43 @@ def report_into(name: str) -> Callable[[Path], None]:
 FILES = [
     Row("files", "a source that is not there", lambda p: prepare(p / "no"), ("no: no such file or folder", "Check")),
     Row("files", "a source of a long name", lambda p: command("data", "a" * 5000), ("aaa: cannot be read", "Check")),
-    Row("files", "an unknown home", lambda p: command("data", "~nobody-here/x"), ("~nobody-here", "write the path")),
+    Row("files", "an unknown home", lambda p: command("data", "~nobody-here/x"), ("~nobody-here", "without `~`")),
     Row(
         "files",
         "an unknown home of data",
         lambda p: prepare(bad_inputs.images(p), "--data-dir", "~nobody-here"),
-        ("~nobody-here", "write the path"),
+        ("--data-dir is ~nobody-here", "without `~`"),
     ),
     Row(
-        "files", "an empty folder", lambda p: prepare(made(p / "x/.hidden").parent), ("x: 0 class folders", "expected")
+        "files",
+        "an empty folder",
+        lambda p: prepare(made(p / "x/.hidden").parent),
+        ("x: fewer than 2 class folders", "Expected CLASS/IMAGE", "found nothing"),
     ),
     Row(
         "files",
         "a device",
         lambda p: command("data", os.devnull),
-        ("cannot be listed", "Expected a folder", "check the path"),
+        ("null: a folder, a pipe or a device", "expected a plain file", "Check the path"),
     ),
-    Row("files", "a store that is a file", store_is_a_file, ("insects: cannot be written", "File exists")),
-    Row("files", "a store with other files", store_holds_other_files, ("thesis.txt: ", "not data", "Choose another")),
-    Row("files", "a pipe among images", pipe_among_images, ("zz.png: cannot be read: a folder, a pipe", "Remove it")),
+    Row(
+        "files",
+        "a store that is a file",
+        store_is_a_file,
+        ("--data-dir is", "store, which cannot be written: Not a", "another folder"),
+    ),
+    Row(
+        "files",
+        "a store with other files",
+        store_holds_other_files,
+        ("thesis.txt: not an import", "Choose another", "--name"),
+    ),
+    Row(
+        "files",
+        "a pipe among images",
+        pipe_among_images,
+        ("zz.png: a folder, a pipe", "a plain file", "move it elsewhere"),
+    ),
     Row("files", "a link to itself", loop_of_links, ("zz.png: cannot be read", "check the path")),
     Row("files", "a folder for a file", folder_for_a_file, ("test_batch.bin: no such file", "expected", FETCH)),
     Row("files", "a file that cannot be read", file_that_cannot_be_read, ("batches.meta.txt: cannot be read", FETCH)),
@@ -265,9 +367,12 @@ NOT_WHOLE = "not a whole .tar.gz archive"
 TEST_BATCH = f"{CIFAR10.folder}/test_batch.bin"
 
 ARCHIVES = [
-    packing("an empty file", bytes, NOT_WHOLE, "Expected https", "fetch it again"),
-    packing("a zip", lambda: b"PK\x03\x04" + bytes(99), NOT_WHOLE, "Expected https"),
-    packing("a tar that is not compressed", lambda: tiny_data.tar({"a": b""}, "w"), NOT_WHOLE, "Expected https"),
+    packing("an empty file", bytes, "it is empty", "Expected https", "fetch the archive again"),
+    packing("a zip", lambda: b"PK\x03\x04" + bytes(99), "a .zip archive", "expected a .tar.gz", "Unpack it"),
+    packing("a tar.xz", lambda: lzma.compress(bytes(99)), "a .xz archive", "expected a .tar.gz", "Unpack it"),
+    packing("a web page", lambda: b"<!DOCTYPE html>", "begins with b'<!DOCTYP'", "Expected https", "Check the path"),
+    packing("a cut tar", lambda: tiny_data.tar({TEST_BATCH: b"1"}, "w")[:600], "test_batch.bin: 1 bytes", FETCH),
+    packing("a tar of images", lambda: tiny_data.tar({"a": b""}, "w"), "no known data set", "unpack it and pass the"),
     packing("a cut compression", lambda: archive()[:-100], NOT_WHOLE, "fetch it again"),
     packing("a changed checksum", lambda: archive()[:-8] + bytes(8), NOT_WHOLE, "CRC check failed"),
     packing(
@@ -327,7 +432,8 @@ ARCHIVES = [
         "a huge size of another file",
         lambda: packed(header("readme", 1 << 80)),
         "declares, more than",
-        "Fetch it again",
+        "which are smaller",
+        "fetch it again",
     ),
     packing("a header without end", bad_inputs.cut_sparse_header, NOT_WHOLE, "fetch it again"),
     packing(
@@ -427,29 +533,53 @@ IMAGES = [
         "a broken PNG",
         lambda f: made(f / "bee/02.png", (f / "bee/02.png").read_bytes()[:60]),
         "02.png: not a whole image",
-        "replace or remove",
+        "Replace the file",
     ),
-    pictures("an empty PNG", lambda f: made(f / "bee/02.png"), "02.png: not a whole image", "replace or remove"),
+    pictures("an empty PNG", lambda f: made(f / "bee/02.png"), "02.png: not a whole image", "Replace the file"),
     pictures(
         "a huge image",
         lambda f: made(f / "bee/x.ppm", b"P6 99999 99999 255\n"),
-        "x.ppm: not a whole image",
+        "x.ppm: too large an image",
         "exceeds limit",
     ),
-    pictures("one class", lambda f: (f / "bee").rename(f / ".bee"), "images: 1 class folders", "at least 2"),
+    pictures(
+        "one class", lambda f: (f / "bee").rename(f / ".bee"), "images: fewer than 2 class", "found folders 'ant'"
+    ),
     pictures(
         "a class of few images",
         lambda f: [(f / f"bee/0{i}.png").unlink() for i in range(2)],
-        "bee: fewer than 5 images",
+        "class bee has fewer than 5 images",
         "Add images",
     ),
-    pictures("an empty class", lambda f: (f / "cat").mkdir(), "cat: no images", "remove the folder"),
+    pictures(
+        "folders in the classes",
+        lambda f: (f / "bee/00.png").rename(bad_inputs.folder(f / "bee/queens") / "00.png"),
+        "bee: contains folders",
+        "Expected CLASS/IMAGE",
+        "'bee' (1 folder, 4 files)",
+        "Pass the folder that contains the classes",
+    ),
+    pictures(
+        "splits without classes",
+        lambda f: [(f / "ant").rename(f / "Training"), (f / "bee").rename(f / "Testing")],
+        "no class folders in Testing and Training",
+        "Sort the images",
+    ),
+    pictures(
+        "a class in two forms of Unicode",
+        lambda f: [(f / "ant").rename(f / "caf\xe9"), (f / "bee").rename(f / "cafe\u0301")],
+        r"'cafe\u0301' and 'caf\xe9' are the same name",
+        "one folder per class",
+    ),
+    pictures(
+        "an empty class", lambda f: (f / "cat").mkdir(), "cat: a class folder without images", "Add images, or move it"
+    ),
     pictures(
         "a class that is no text", lambda f: (f / "bee").rename(f / "be\udcff"), "outer spaces or bytes", "Rename it"
     ),
     pictures("a class of two lines", lambda f: (f / "bee").rename(f / "be\ne"), r"be\ne", "line breaks", "Rename it"),
-    divided("no test images", "ab", "", "none named test or val", "Add one"),
-    divided("a class only to train on", "abc", "ab", "test: classes differ", "(c)", "Add or remove"),
+    divided("no test images", "ab", "", "no test images", "found folders 'train'", "Add a test folder, or pass"),
+    divided("a class only to train on", "abc", "ab", "test: classes differ", "(c)", "Add the missing ones"),
     pictures(
         "a file among classes",
         lambda f: made(f / "notes.txt", b"notes"),
@@ -592,7 +722,7 @@ CHECKPOINTS = [
     ),
 ]
 
-ROWS = [*FIELDS, *WORDS, *NAMES, *FILES, *ARCHIVES, *IMAGES, *RECORDS, *CHECKPOINTS]
+ROWS = [*FIELDS, *WORDS, *NAMES, *FILES, *ADDRESSES, *ARCHIVES, *IMAGES, *RECORDS, *CHECKPOINTS]
 
 
 @pytest.fixture(autouse=True)

@@ -1,118 +1,151 @@
-"""Loads or opens data sets by name: bundled digits, or anything that TFDS has or imported."""
+"""Loads or opens data sets by name: the bundled digits, and everything that TFDS has or that was imported."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 
-from train.data import archives, cifar_records
+from train.data import archives, cifar_records, folder_layout
 from train.data.dataset import DataError, Dataset, Source, as_source, stratified_split
+from train.files import local_path
 
-# TFDS, Pillow and scikit-learn are imported where they are used: a second that `--help` saves.
+# TFDS, Pillow and scikit-learn are imported where they are used, which makes `--help` a second faster.
 
 
 def load(name: str, data_dir: Path | None = None) -> Dataset:
     """Loads an image classification set.
 
     `digits` are the 1,797 8x8 images of handwritten digits that come with scikit-learn, divided by
-    `stratified_split` into 1,437 for training and 360 for testing; grey levels 0..16 become
-    0..255. Every other name is TFDS's. What is not yet prepared is downloaded and prepared, for
-    cifar10 and cifar100 without TensorFlow; imports of `prepare` stand in for what is not there.
-    Sets without a test split are tested on their validation split.
+    `stratified_split` into 1,437 for training and 360 for testing; grey levels 0..16 become 0..255. Every other name
+    is a name in TFDS, or the name of an import. A set that is not prepared is downloaded and prepared, for cifar10 and
+    cifar100 without TensorFlow, unless `prepare` has imported it from local files. Sets without a test split are
+    tested on their validation split.
 
     Args:
       name: `digits`, `cifar10`, `cifar100`, `mnist`, ..., or a name that `prepare` returned.
-      data_dir: where TFDS keeps its data; None for the environment variable TFDS_DATA_DIR, or
+      data_dir: The folder of prepared data; None for the environment variable TFDS_DATA_DIR, or
         `~/tensorflow_datasets`.
 
     Raises:
-      DataError: if there is no such set, it cannot be prepared, or its files are damaged.
+      DataError: If there is no such set, it cannot be prepared, or its files are damaged.
+      LocationError: If the folder of prepared data is not on this machine.
     """
-    if name == "digits":
+    folder = _data_dir(name, data_dir)
+    if folder is None:
         return _load_digits()
     from train.data import tfds_reader, tfds_store
 
-    data_dir = None if data_dir is None else _expand(data_dir)
-    return tfds_reader.load(tfds_store.find_or_prepare(name, data_dir), data_dir)
+    return tfds_reader.load(tfds_store.find_or_prepare(name, folder), folder)
 
 
 def open_source(name: str, data_dir: Path | None = None) -> Source:
-    """Opens an image classification set without reading it whole; arguments and errors as of `load`."""
-    if name == "digits":
+    """Opens an image classification set without reading all of it; arguments and errors are those of `load`."""
+    folder = _data_dir(name, data_dir)
+    if folder is None:
         return as_source(_load_digits())
     from train.data import tfds_reader, tfds_store
 
-    data_dir = None if data_dir is None else _expand(data_dir)
-    return tfds_reader.open_source(tfds_store.find_or_prepare(name, data_dir), data_dir)
+    return tfds_reader.open_source(tfds_store.find_or_prepare(name, folder), folder)
 
 
 def prepare(source: Path, data_dir: Path | None = None, *, name: str | None = None) -> str:
     """Imports local files, so that `load` finds them.
 
-    An archive that is to the bit the official one becomes TFDS's own `cifar10` or `cifar100`. The
-    same layout with other contents becomes `cifar10_local` or `cifar100_local`, which `load` takes
-    for `cifar10` or `cifar100` where TFDS's own is not prepared. A folder of images becomes a set
-    of its own. What was imported under the name before is replaced.
+    An archive that is to the bit the official one becomes TFDS's own `cifar10` or `cifar100`. The same layout with
+    other contents becomes `cifar10_local` or `cifar100_local`, which `load` takes for `cifar10` or `cifar100` where
+    TFDS's own is not prepared. A folder of images becomes a set of its own. An earlier import of the same name is
+    replaced.
 
     Args:
-      source: `cifar-10-binary.tar.gz`, `cifar-100-binary.tar.gz`, what either unpacks to, or a
-        folder of class folders of images (see `image_folder.read`).
-      data_dir: where TFDS keeps its data; None for its default.
-      name: a name for the import; None for that of the layout, or of the folder.
+      source: `cifar-10-binary.tar.gz`, `cifar-100-binary.tar.gz`, the folder that either unpacks to, or a folder of
+        class folders of images (see `folder_layout.find_splits`).
+      data_dir: The folder of prepared data; None for the default of `load`.
+      name: A name for the import; None for the name of the layout, or of the folder.
 
     Returns:
       The name under which `load` finds it.
 
     Raises:
-      DataError: if the source is not one of these, whole and consistent. Nothing is changed then.
+      DataError: If the source is not one of these, whole and consistent, or if the name is impossible. Nothing is
+        changed then.
+      LocationError: If a path is not on this machine, or if the folder of prepared data cannot be written.
     """
-    source = _expand(source)
-    data_dir = None if data_dir is None else _expand(data_dir)
+    source = _existing(source)
+    root = _default_data_dir() if data_dir is None else local_path(data_dir, "--data-dir")
+    from train.data import tfds_store
+
+    unpacked = None
+    if source.is_dir():
+        unpacked = archives.binary_folder(folder_layout.unwrap(source))
+        if unpacked is None:
+            return _import_images(source, root, name)
+    elif source.is_file() and name is None:
+        official = tfds_store.official(source, root)
+        if official is not None:
+            return official
+    tfds_store.require_importable(name, root)
+    origin = str(source.resolve())
+    if unpacked is not None:
+        records = archives.read_folder(*unpacked)
+    else:
+        records = archives.read_archive(source)
+        origin += f" (SHA-256 {tfds_store.sha256(source)})"
+    return _import_records(records, origin, root, name)
+
+
+def _existing(source: Path) -> Path:
+    """The path of a file or folder that exists."""
+    source = local_path(source, "SOURCE")
     try:
         exists = source.exists()
     except OSError as error:
         raise DataError(f"{str(source)[:100]}: cannot be read: {error.strerror}. Check the path.") from error
     if not exists:
         raise DataError(f"{source}: no such file or folder. Check the path.")
+    return source
+
+
+def _import_images(folder: Path, root: Path, name: str | None) -> str:
+    """Imports a folder of images under a name, or its own, and returns the name."""
+    from train.data import image_folder, tfds_store
+
+    if name is None:
+        name = folder.resolve().name.lower().replace("-", "_").replace(" ", "_")
+    # Reading the images may take minutes.
+    tfds_store.require_importable(name, root)
+    tfds_store.import_dataset(image_folder.read(folder, name), str(folder.resolve()), root)
+    return name
+
+
+def _import_records(records: cifar_records.Records, origin: str, root: Path, name: str | None) -> str:
+    """Imports the records of an archive under a name, or its layout's, and returns the name that `load` takes."""
     from train.data import tfds_builders, tfds_store
 
-    if source.is_file() and name is None:
-        official = tfds_store.official(source, data_dir)
-        if official is not None:
-            return official
-    dataset, layout = _read_local(source, name)
-    origin = str(source.resolve())
-    if source.is_file():
-        origin += f" (SHA-256 {tfds_store.sha256(source)})"
-    tfds_store.import_dataset(dataset, origin, data_dir)
-    if layout is not None and dataset.name == layout.local_name:
-        official_set = tfds_builders.OFFICIAL[layout.name](data_dir=data_dir)
+    layout = records.layout
+    dataset = records.dataset(layout.local_name if name is None else name)
+    tfds_store.import_dataset(dataset, origin, root)
+    if dataset.name == layout.local_name:
+        official_set = tfds_builders.OFFICIAL[layout.name](data_dir=root)
         if not tfds_store.is_prepared(official_set):
             return layout.name
     return dataset.name
 
 
-def _expand(path: Path) -> Path:
-    """A path with the home folder for `~`."""
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise DataError(
-            f"{path}: {error} Expected ~ or ~USER of a user of this machine; write the path out."
-        ) from error
+def _data_dir(name: str, given: Path | None) -> Path | None:
+    """The folder of prepared data, or None for a data set that needs none; a given folder is checked in any case."""
+    if given is not None:
+        given = local_path(given, "--data-dir")
+    if name == "digits":
+        return None
+    return _default_data_dir() if given is None else given
 
 
-def _read_local(source: Path, name: str | None) -> tuple[Dataset, cifar_records.Layout | None]:
-    """The data set in a file or folder, and its layout if that is an official one."""
-    if source.is_file():
-        records = archives.read_archive(source)
-    elif (found := archives.binary_folder(source)) is not None:
-        records = archives.read_folder(*found)
-    else:
-        from train.data import image_folder
-
-        default = source.resolve().name.lower().replace("-", "_").replace(" ", "_")
-        return image_folder.read(source, default if name is None else name), None
-    return records.dataset(records.layout.local_name if name is None else name), records.layout
+def _default_data_dir() -> Path:
+    """TFDS's own default, which TFDS leaves unexpanded where there is no home folder."""
+    given = os.environ.get("TFDS_DATA_DIR")
+    if given is not None:
+        return local_path(given, "TFDS_DATA_DIR")
+    return local_path("~/tensorflow_datasets", "The default of --data-dir")
 
 
 def _load_digits() -> Dataset:

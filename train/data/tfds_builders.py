@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
-from tensorflow_datasets.image_classification import cifar
 
 from train.data import archives, cifar_records
 from train.data.dataset import Dataset
@@ -19,10 +18,10 @@ FORMAT = "array_record"
 
 
 class _ReadsArchive:
-    """Replaces those parts of TFDS's CIFAR builders that need TensorFlow.
+    """Replaces the parts of TFDS's CIFAR builders that need TensorFlow.
 
-    Everything else is theirs, so what comes out is the data set that every TFDS user has: same
-    version, features, keys, hence the same order of images.
+    The rest is TFDS's own, so the result is the data set that every TFDS user has: the same version, features and
+    keys, and therefore the same order of images.
     """
 
     info: tfds.core.DatasetInfo
@@ -41,25 +40,25 @@ class _ReadsArchive:
         }
 
 
-class Cifar10(_ReadsArchive, cifar.Cifar10, skip_registration=True):  # type: ignore[call-arg]
+class Cifar10(_ReadsArchive, tfds.image_classification.Cifar10, skip_registration=True):  # type: ignore[call-arg]
     """TFDS's own `cifar10`."""
 
     name = "cifar10"
-    url_infos = cifar.Cifar10.url_infos
+    url_infos = tfds.image_classification.Cifar10.url_infos
 
 
-class Cifar100(_ReadsArchive, cifar.Cifar100, skip_registration=True):  # type: ignore[call-arg]
+class Cifar100(_ReadsArchive, tfds.image_classification.Cifar100, skip_registration=True):  # type: ignore[call-arg]
     """TFDS's own `cifar100`."""
 
     name = "cifar100"
-    url_infos = cifar.Cifar100.url_infos
+    url_infos = tfds.image_classification.Cifar100.url_infos
 
 
 OFFICIAL = {"cifar10": Cifar10, "cifar100": Cifar100}
 
 
 class Imported(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """A data set that was read from local files, stored in the order given."""
+    """A data set that was read from local files, stored in the given order."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -102,5 +101,5 @@ def _official_examples(prefix: str, records: np.ndarray, label_keys: tuple[str, 
 
 
 def _picture(image: np.ndarray) -> Image.Image:
-    """The image as Pillow's: TFDS encodes arrays with TensorFlow, but Pillow's images without."""
+    """The image as Pillow's: TFDS needs TensorFlow to encode an array, but not to encode a Pillow image."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)

@@ -1,4 +1,4 @@
-"""Reads what TFDS has prepared: whole into memory, or image by image from its array_record files.
+"""Reads prepared TFDS data sets: whole into memory, or image by image from their array_record files.
 
 Importing this module imports tensorflow_datasets, which takes a while.
 """
@@ -19,22 +19,24 @@ from train.data.dataset import DataError, Dataset, Source
 from train.data.tfds_builders import FORMAT
 from train.data.tfds_store import UNREADABLE
 
+_AGAIN = "Move its folder elsewhere and prepare it again, or choose another --data-dir or data set."
+
 _logger = logging.getLogger(__name__)
 
-# TFDS recommends another decoder in each process, though images in memory are decoded once and kept.
+# TFDS recommends a faster decoder in each process, but the images of a set in memory are decoded only once.
 logging.getLogger("absl").addFilter(lambda record: "OpenCV is not installed" not in record.getMessage())
 
 
-def load(name: str, data_dir: Path | None) -> Dataset:
-    """Reads a prepared set, decoding its images only the first time.
+def load(name: str, data_dir: Path) -> Dataset:
+    """Reads a prepared data set whole; its images are decoded the first time only.
 
     Raises:
-      DataError: if it is no image classification set, or its files are damaged.
+      DataError: If it is not an image classification set, or if its files are damaged.
     """
     with _readable(name):
         train, test = _open(name, data_dir)
         folder = Path(train.info.data_dir)
-        cache, key = folder / "decoded_arrays.bin", _fingerprint(folder)
+        cache, key = folder / "decoded_arrays.bin", _cache_key(folder)
         arrays = array_cache.read(cache, key, count=4)
         if arrays is None:
             _logger.info("decoding %s, once", train.info.full_name)
@@ -54,8 +56,8 @@ def load(name: str, data_dir: Path | None) -> Dataset:
     )
 
 
-def open_source(name: str, data_dir: Path | None) -> Source:
-    """Opens a prepared set, reading one image of it; raises as `load`."""
+def open_source(name: str, data_dir: Path) -> Source:
+    """Opens a prepared data set and reads one image of it; raises the errors of `load`."""
     with _readable(name):
         train, test = _open(name, data_dir)
         return Source(
@@ -69,7 +71,7 @@ def open_source(name: str, data_dir: Path | None) -> Source:
 
 @dataclass(frozen=True)
 class _PreparedSplit:
-    """A `Split` of array_record files."""
+    """A split in array_record files, as `train.data.dataset.Split`."""
 
     source: Any  # tfds.data_source's, of one split
     image_key: str
@@ -98,38 +100,35 @@ class _PreparedSplit:
         classes = self.info.features[self.label_key].num_classes
         if len(rows) and (labels.min() < 0 or labels.max() >= classes):
             raise DataError(
-                f"{self.info.full_name}: {self.source.split} has labels other than 0 to {classes - 1}. "
-                "Remove its folder and prepare it again, or choose another set."
+                f"{self.info.full_name}: {self.source.split} has labels other than 0 to {classes - 1}. {_AGAIN}"
             )
         return images, labels
 
 
 @contextlib.contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Turns what damaged files cause into a DataError."""
+    """Turns the errors that damaged files cause into a DataError."""
     try:
         yield
     except DataError:
         raise
     except UNREADABLE as error:
-        raise DataError(
-            f"{name}: prepared, but not as whole array_record files: {error}. Remove its folder, "
-            "or name another one, and prepare it again."
-        ) from error
+        raise DataError(f"{name}: prepared, but not as whole array_record files: {error}. {_AGAIN}") from error
 
 
-def _open(name: str, data_dir: Path | None) -> tuple[_PreparedSplit, _PreparedSplit]:
+def _open(name: str, data_dir: Path) -> tuple[_PreparedSplit, _PreparedSplit]:
     """The training and the test split."""
     sources = tfds.data_source(name, data_dir=data_dir, download=False, builder_kwargs={"file_format": FORMAT})
     test = "test" if "test" in sources else "validation"
     if not {"train", test} <= set(sources):
         raise DataError(
-            f"splits {', '.join(sources)}: expected train, and test or validation. Choose another data set."
+            f"{name}: its splits are {', '.join(sources)}; expected train, and test or validation. Choose another "
+            "data set."
         )
     info = sources["train"].dataset_info
     for split in ("train", test):
         if not len(sources[split]):
-            raise DataError(f"{info.full_name}: {split} has no images. Prepare it again, or choose another set.")
+            raise DataError(f"{info.full_name}: {split} has no images. {_AGAIN}")
     image_key, label_key = _supervised_keys(info)
     height, width, channels = sources["train"][0][image_key].shape
     train, other = (
@@ -139,20 +138,20 @@ def _open(name: str, data_dir: Path | None) -> tuple[_PreparedSplit, _PreparedSp
 
 
 def _supervised_keys(info: tfds.core.DatasetInfo) -> tuple[str, str]:
-    """The features that hold the image and the label."""
+    """The names of the features that contain the image and the label."""
     keys = info.supervised_keys
     if isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys):
         image, label = (info.features[key] for key in keys)
         if isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel):
             return keys
     raise DataError(
-        f"{info.full_name}: not an image classification set: its examples are {keys}; expected an "
-        "image and a class. Choose another data set."
+        f"{info.full_name}: not an image classification set: its examples are {keys}; expected an image and a class. "
+        "Choose another data set."
     )
 
 
-def _fingerprint(folder: Path) -> bytes:
-    """What a prepared version is recognised by: its descriptions, and its record files' stamps."""
+def _cache_key(folder: Path) -> bytes:
+    """Identifies a prepared version by its descriptions, and by the sizes and times of its record files."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".txt"):

@@ -1,4 +1,4 @@
-"""What TFDS has prepared, and where: finds it, downloads it, or imports it from local files.
+"""Finds the data sets that TFDS has prepared, downloads and prepares others, and imports local files.
 
 Importing this module imports tensorflow_datasets, which takes a while.
 """
@@ -8,19 +8,22 @@ import difflib
 import hashlib
 import io
 import logging
+import re
 import shutil
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import requests
 import tensorflow_datasets as tfds
 from google.protobuf import json_format  # type: ignore[import-untyped]
-from tensorflow_datasets.core import constants
-from tensorflow_datasets.core.download import resource
+
+# TFDS raises this error, but has no public name for it.
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
 from train.data.dataset import DataError, Dataset
 from train.data.tfds_builders import FORMAT, OFFICIAL, Imported
+from train.files import require_writable
 
 # What TFDS, protocol buffers, array_record and Pillow raise for damaged files.
 UNREADABLE = (OSError, ValueError, RuntimeError, json_format.Error)
@@ -30,39 +33,38 @@ _PROBE_SECONDS = 15
 _logger = logging.getLogger(__name__)
 
 
-def find_or_prepare(name: str, data_dir: Path | None) -> str:
-    """The TFDS name of a data set that is prepared by the time this returns.
+def find_or_prepare(name: str, data_dir: Path) -> str:
+    """Prepares a data set unless it is prepared, and returns its name in TFDS.
 
-    What TFDS itself calls by the name comes first; then what was imported from local files in its
-    place; then TFDS downloads and prepares.
+    What TFDS itself calls by the name comes first, then an import of local files in its place. Otherwise TFDS
+    downloads and prepares the set.
 
     Args:
-      name: a TFDS name, or that of an import.
-      data_dir: where prepared data are; None for TFDS's default.
+      name: A name in TFDS, or of an import.
+      data_dir: The folder of prepared data.
 
     Raises:
-      DataError: if there is no such set, or it cannot be prepared here.
+      DataError: If there is no such set, or it cannot be prepared here.
     """
     builder = _builder(name, data_dir)
     if is_prepared(builder):
         return name
     if builder.name in OFFICIAL:
         local = f"{builder.name}_local"
-        folder = Path(builder.data_dir_root) / local / str(Imported.VERSION)
-        if (folder / "dataset_info.json").is_file():
+        if (data_dir / local / str(Imported.VERSION) / "dataset_info.json").is_file():
             _logger.info("%s is not prepared: taking %s, imported from local files", name, local)
             return local
-        builder = OFFICIAL[builder.name](data_dir=builder.data_dir_root)
+        builder = OFFICIAL[builder.name](data_dir=data_dir)
     _prepare(builder)
     return name
 
 
 def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
-    """Whether a builder's data are there: TFDS moves its folder into place when all is written."""
+    """Returns whether a builder's data are complete: TFDS moves its folder into place when all is written."""
     return (Path(builder.data_dir) / "dataset_info.json").is_file()
 
 
-def official(archive: Path, data_dir: Path | None) -> str | None:
+def official(archive: Path, data_dir: Path) -> str | None:
     """Prepares TFDS's own set if a file is, to the bit, the archive that it would download.
 
     Returns:
@@ -78,81 +80,125 @@ def official(archive: Path, data_dir: Path | None) -> str | None:
     return None
 
 
-def import_dataset(dataset: Dataset, origin: str, data_dir: Path | None) -> None:
+def require_importable(name: str | None, data_dir: Path) -> None:
+    """Checks that an import can be stored, before its files are read.
+
+    Args:
+      name: Its name; None for a name that is known to be possible.
+      data_dir: The folder of prepared data.
+
+    Raises:
+      DataError: If the name is impossible, or belongs to another data set.
+      LocationError: If the folder cannot be written.
+    """
+    if name is not None:
+        if not (name.isascii() and name.isidentifier() and name.islower()):
+            raise DataError(
+                f"{name!r}: cannot be the name of a data set; expected lower-case letters, digits and underscores, a "
+                f"letter first. Choose another with --name, such as --name {_possible_name(name)}."
+            )
+        if name == "digits" or name in tfds.list_builders(with_community_datasets=False):
+            raise DataError(
+                f"{name}: a known data set has this name. Choose another with --name, such as --name my_{name}."
+            )
+        _require_import(data_dir / name)
+    require_writable(data_dir, "--data-dir")
+
+
+def import_dataset(dataset: Dataset, origin: str, data_dir: Path) -> None:
     """Prepares a data set under its own name, in place of an earlier import of that name.
 
     Raises:
-      DataError: if the name cannot be one or is that of another set, or if the files cannot be
-        written. What was there before is unharmed then.
+      DataError: If the name is impossible or belongs to another set, or if the files cannot be written. An earlier
+        import is unharmed then.
+      LocationError: If the folder cannot be written.
     """
-    if dataset.name == "digits" or dataset.name in tfds.list_builders(with_community_datasets=False):
-        raise DataError(f"{dataset.name}: a known data set has this name. Choose another.")
-    if not (dataset.name.isascii() and dataset.name.isidentifier() and dataset.name.islower()):
-        raise DataError(
-            f"{dataset.name!r}: cannot be the name of a data set; expected lower-case letters, "
-            "digits and underscores, a letter first. Choose another."
-        )
-    root = Path(constants.DATA_DIR).expanduser() if data_dir is None else data_dir
-    target = root / dataset.name
+    require_importable(dataset.name, data_dir)
+    target = data_dir / dataset.name
     try:
-        _require_import(target)
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".importing-", dir=root) as staging:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".importing-", dir=data_dir) as staging:
             builder = Imported(dataset, origin=origin, data_dir=staging)
-            with contextlib.redirect_stdout(io.StringIO()):  # TFDS would speak of a download.
+            with contextlib.redirect_stdout(io.StringIO()):  # TFDS would print that it downloads.
                 builder.download_and_prepare(file_format=FORMAT)
-            # Only now, with the new data whole, do the old ones go.
+            # The old data go only now that the new data are complete.
             if target.exists():
                 shutil.rmtree(target)
             (Path(staging) / dataset.name).rename(target)
     except OSError as error:
-        raise DataError(f"{target}: cannot be written: {error}.") from error
+        raise DataError(f"{target}: cannot be written: {error}. Check the path and the space left.") from error
+
+
+def _possible_name(name: str) -> str:
+    """A name near the given one that `require_importable` accepts, as far as its letters go."""
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "_", ascii_name).lstrip("_0123456789").rstrip("_") or "my_images"
 
 
 def _require_import(folder: Path) -> None:
-    """Raises DataError if a folder holds anything but what was imported from here."""
-    for path in folder.iterdir() if folder.exists() else ():
-        info = path / "dataset_info.json"
-        if not info.is_file() or Imported.__module__ not in info.read_text(errors="replace"):
-            raise DataError(
-                f"{path}: prepared by something else, or not data, and would be replaced; expected an earlier import. "
-                "Choose another name, or remove the folder."
-            )
+    """Raises DataError if a folder contains anything but an import of local files."""
+    try:
+        for path in folder.iterdir() if folder.exists() else ():
+            info = path / "dataset_info.json"
+            if not info.is_file() or Imported.__module__ not in info.read_text(errors="replace"):
+                raise DataError(
+                    f"{path}: not an import of this program, and would be replaced. Choose another name with --name, "
+                    "or another --data-dir."
+                )
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error}. Choose another name with --name.") from error
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal.
+    """Returns the SHA-256 of a file, in hexadecimal.
 
     Raises:
-      DataError: if it cannot be read.
+      DataError: If it cannot be read.
     """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}.") from error
+        raise DataError(f"{path}: cannot be read: {error}. Check the path and its permissions.") from error
 
 
-def _builder(name: str, data_dir: Path | None) -> tfds.core.DatasetBuilder:
+def _builder(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
     try:
-        return tfds.builder(name, data_dir=data_dir)
+        builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        near = difflib.get_close_matches(name, ["digits", *tfds.list_builders(with_community_datasets=False)])
         raise DataError(
-            f"{name}: no such data set{': did you mean ' + ' or '.join(near) if near else ''}. "
-            "`python -m train data ARCHIVE_OR_FOLDER` imports local files."
+            f"{name}: no such data set.{_suggestion(name, data_dir)} `python -m train data ARCHIVE_OR_FOLDER` imports "
+            "local files."
         ) from error
     except (*UNREADABLE, TypeError, AssertionError, ImportError) as error:
         reason, *_ = str(error).splitlines() or [type(error).__name__]
         raise DataError(
-            f"{name!r}: TFDS cannot open it ({reason}). Expected the name of a data set, with "
-            "intact files if it is prepared; if they are damaged, remove its folder and prepare it "
-            "again."
+            f"{name!r}: TFDS cannot open it ({reason}).{_suggestion(name, data_dir)} Expected the name of a data set. "
+            "If it is prepared and its files are damaged, move its folder elsewhere and prepare it again."
         ) from error
+    # TFDS also takes `Cifar10`, but records and checkpoints know a data set by one name.
+    base = re.split("[/:]", name)[0]
+    if base != base.lower():
+        raise DataError(f"{name}: no such data set. Did you mean {builder.name}{name.removeprefix(base)}?")
+    return builder
+
+
+def _suggestion(name: str, data_dir: Path) -> str:
+    """A question whether a similar name was meant, or nothing."""
+
+    def bare(word: str) -> str:
+        return re.sub(r"[^a-z0-9]", "", word.lower())
+
+    imports = [path.parent.parent.name for path in data_dir.glob("*/*/dataset_info.json")]
+    known = ["digits", *imports, *tfds.list_builders(with_community_datasets=False)]
+    if name in known:
+        return ""
+    near = [word for word in known if bare(word) == bare(name)] or difflib.get_close_matches(name.lower(), known)
+    return f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None = None) -> None:
-    """Downloads, unless it is at hand, and prepares a set of TFDS's own."""
+    """Prepares one of TFDS's own sets, from a folder that contains its archive or else by downloading."""
     if manual_dir is None:
         _require_source(builder)
     try:
@@ -169,25 +215,26 @@ def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None = None) 
     except NonMatchingChecksumError as error:
         raise DataError(f"{builder.name}: the download is damaged: {error}") from error
     except (OSError, AssertionError) as error:
-        # Network errors are OSErrors; the lack of what has to be fetched by hand is an assertion.
-        if not is_prepared(builder):  # Else another process was faster.
-            raise DataError(f"{builder.name}: cannot be prepared: {error}") from error
+        # Network errors are OSErrors; a file that has to be fetched by hand and is missing is an assertion.
+        if not is_prepared(builder):  # Otherwise another process was faster.
+            raise DataError(f"{builder.name}: cannot be prepared in {builder.data_dir_root}: {error}") from error
 
 
 def _require_source(builder: tfds.core.DatasetBuilder) -> None:
-    """Raises DataError at once where TFDS would retry an unreachable server for minutes."""
+    """Raises DataError at once where TFDS would try an unreachable server for minutes."""
     downloads = Path(builder.data_dir_root) / "downloads"
+    # TFDS notes beside each download where it is from.
+    notes = [path.read_text(errors="replace") for path in downloads.rglob("*.INFO")]
     for url, info in (builder.url_infos or {}).items():
-        cached = any(downloads.rglob(resource.get_dl_fname(url, info.checksum)))
+        cached = any(f'"{url}"' in note for note in notes)
         if cached or (downloads / "manual" / str(info.filename)).is_file():
             continue
         try:
             requests.head(url, timeout=_PROBE_SECONDS)
         except requests.RequestException as error:
             raise DataError(
-                f"{builder.name}: not prepared in {builder.data_dir_root}, and {url} cannot be "
-                f"reached ({type(error).__name__}). Fetch it on a machine with a network and "
-                "import it with `python -m train data ARCHIVE_OR_FOLDER`, or name the folder of "
-                "the prepared data."
+                f"{builder.name}: not prepared in {builder.data_dir_root}, and {url} cannot be reached "
+                f"({type(error).__name__}). Fetch it on a machine with a network and import it with `python -m train "
+                "data ARCHIVE_OR_FOLDER`, or pass the folder of the prepared data with --data-dir."
             ) from error
-        return  # Reachable: one server is as good a sign as many.
+        return  # One reachable server is as good a sign as many.

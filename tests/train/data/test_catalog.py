@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from PIL import Image
 from tensorflow_datasets.core.download import checksums
 
 from tests.train import tiny_data
@@ -66,12 +67,18 @@ def test_import_is_light():
 
 
 @pytest.mark.parametrize("layout", tiny_data.LAYOUTS, ids=lambda layout: layout.name)
-@pytest.mark.parametrize("kind", ["archive", "folder", "parent"])
+@pytest.mark.parametrize("kind", ["archive", "tar", "folder", "parent", "grandparent"])
 def test_prepared_cifar_is_loaded(tmp_path, layout, kind, caplog):
-    source = tmp_path / "somewhere.tar.gz"
-    source.write_bytes(tiny_data.tar(tiny_data.members(layout)))
-    folder = tiny_data.write_folder(tmp_path / "unpacked", layout, tiny_data.files(layout))
-    source = {"archive": source, "folder": folder, "parent": folder.parent}[kind]
+    folder = tiny_data.write_folder(tmp_path / "unpacked/twice", layout, tiny_data.files(layout))
+    source = {
+        "archive": tmp_path / "somewhere.tar.gz",
+        "tar": tmp_path / "somewhere.tar",
+        "folder": folder,
+        "parent": folder.parent,
+        "grandparent": folder.parent.parent,
+    }[kind]
+    if not source.exists():
+        source.write_bytes(tiny_data.tar(tiny_data.members(layout), "w:gz" if kind == "archive" else "w"))
 
     assert data.prepare(source, tmp_path / "tfds") == layout.name
     with caplog.at_level(logging.INFO):
@@ -158,6 +165,35 @@ def test_name_for_an_import(tmp_path, letters):
     folder = tiny_data.write_folder(tmp_path, layout, tiny_data.files(layout))
     assert data.prepare(folder, tmp_path, name="mine") == "mine"
     assert data.load("mine", tmp_path).num_classes == 10
+
+
+def test_fingerprint_in_memory_and_streamed(letters):
+    dataset, source = data.load("my_letters", letters), data.open_source("my_letters", letters)
+    assert dataset.fingerprint.startswith(source.fingerprint)
+
+    # The same pixels in another compression, then other pixels.
+    for path in (letters / "My Letters").glob("*/*.png"):
+        with Image.open(path) as image:
+            image.load()
+        image.save(path, compress_level=0)
+    data.prepare(letters / "My Letters", letters, name="same")
+    assert data.load("same", letters).fingerprint == dataset.fingerprint
+    assert data.open_source("same", letters).fingerprint == source.fingerprint
+    Image.new("L", (5, 4)).save(letters / "My Letters/b/03.png")
+    data.prepare(letters / "My Letters", letters)
+    assert data.load("my_letters", letters).fingerprint != dataset.fingerprint
+    assert data.open_source("my_letters", letters).fingerprint != source.fingerprint
+
+
+def test_training_images_only(letters, monkeypatch):
+    generators = tfds_builders.Imported._split_generators
+    monkeypatch.setattr(
+        tfds_builders.Imported, "_split_generators", lambda *args: {"train": generators(*args)["train"]}
+    )
+    data.prepare(letters / "My Letters", letters, name="halved")
+    for read in (data.load, data.open_source):
+        with pytest.raises(data.DataError, match="halved: its splits are train; expected train, and test or val"):
+            read("halved", letters)
 
 
 def test_decoding_happens_once(letters, monkeypatch):

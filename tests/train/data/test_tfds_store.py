@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow_datasets as tfds
 from tests.train import tiny_data
 from train.data import cifar_records, tfds_builders, tfds_store
 from train.data.dataset import DataError, Dataset
+from train.files import LocationError
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +38,15 @@ def test_unreachable_server_is_reported_at_once(tmp_path, name):
     with pytest.raises(DataError, match=r"cannot be reached.*python -m train data ARCHIVE"):
         tfds_store.find_or_prepare(name, tmp_path)
     assert not [*tmp_path.rglob("*")]
+
+
+def test_downloaded_files_need_no_network(tmp_path, monkeypatch):
+    plant = tiny_data.plant_download(tmp_path, tiny_data.CIFAR10, b"")
+    builder = tfds_builders.Cifar10(data_dir=tmp_path)
+    tfds_store._require_source(builder)
+    plant.with_name(plant.name + ".INFO").unlink()
+    with pytest.raises(DataError, match="cannot be reached"):
+        tfds_store._require_source(builder)
 
 
 def test_download_that_fails(tmp_path):
@@ -95,7 +106,7 @@ def test_import_spares_what_it_did_not_make(tmp_path):
     version = tmp_path / "parity/2.0.0"
     version.mkdir(parents=True)
     (version / "dataset_info.json").write_text('{"moduleName": "parity.parity"}')
-    with pytest.raises(DataError, match=r"2\.0\.0: prepared by something else"):
+    with pytest.raises(DataError, match=r"2\.0\.0: not an import of this program"):
         tfds_store.import_dataset(tiny_dataset("parity"), "a test", tmp_path)
     assert [*tmp_path.rglob("*.json")] == [version / "dataset_info.json"]
 
@@ -109,7 +120,7 @@ def test_names_that_an_import_cannot_have(tmp_path, name):
 
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(LocationError, match=r"--data-dir is .*file, which cannot be written: Not a directory"):
         tfds_store.import_dataset(tiny_dataset("parity"), "a test", tmp_path / "file")
 
 
@@ -140,9 +151,44 @@ def test_killed_import_is_not_taken(tmp_path):
         tfds_store.find_or_prepare("parity", tmp_path)
 
 
-def test_mistyped_name(tmp_path):
-    with pytest.raises(DataError, match=r"did you mean .*cifar10"):
-        tfds_store.find_or_prepare("cifar_10", tmp_path)
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("cifar_10", "cifar10"),
+        ("CIFAR10", "cifar10"),
+        ("CIFAR-10", "cifar10"),
+        ("cifar-10", "cifar10"),
+        ("cifar 100", "cifar100"),
+        ("Cifar100", "cifar100"),
+        ("Digits", "digits"),
+        ("Fashion-MNIST", "fashion_mnist"),
+        ("FashionMNIST", "fashion_mnist"),
+        ("Mnist:3.*.*", "mnist:3.*.*"),
+        ("Parity", "parity"),
+        ("parita", "parity"),
+    ],
+)
+def test_mistyped_name(tmp_path, name, meant):
+    tfds_store.import_dataset(tiny_dataset("parity"), "a test", tmp_path)
+    with pytest.raises(DataError, match=rf"Did you mean {re.escape(meant)}( or .*)?\?"):
+        tfds_store.find_or_prepare(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "proposed"),
+    [
+        ("2024-Flowers (1)", "flowers_1"),
+        ("Été au Québec", "ete_au_quebec"),
+        ("2024", "my_images"),
+        ("日本", "my_images"),
+        ("mnist", "my_mnist"),
+    ],
+)
+def test_impossible_names_of_imports(tmp_path, name, proposed):
+    with pytest.raises(DataError, match=f"such as --name {proposed}\\."):
+        tfds_store.require_importable(name, tmp_path)
+    tfds_store.require_importable(proposed, tmp_path)
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../up", "mnist:9.9.9", "mnist/what", "mnist/a=b"])
