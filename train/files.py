@@ -13,6 +13,7 @@ import numpy as np
 from train.errors import LocationError
 
 _TEMPORARY = ".tmp"
+
 # A scheme (`gs://`, and `gs:/` as pathlib writes it), `host:/folder` or `user@host:folder`, but not a drive of Windows.
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|[^/:]{2,}:/|[^/:]+@[^/:]+:")
 
@@ -38,7 +39,7 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise LocationError(f"{what} is {text}: {error} Pass the path without `~`, or set HOME.") from error
+        raise LocationError(f"{what} is {text}: {error} Pass a path without `~`, or set HOME.") from error
 
 
 def require_writable(folder: Path, what: str) -> None:

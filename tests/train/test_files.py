@@ -43,7 +43,7 @@ def test_local_paths_stay_as_they_are(path):
 def test_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/somewhere")
     assert local_path("~/runs", "--runs") == Path("/somewhere/runs")
-    with pytest.raises(LocationError, match=r"--runs is ~nobody-here/runs: .*Pass the path without `~`"):
+    with pytest.raises(LocationError, match=r"--runs is ~nobody-here/runs: .*Pass a path without `~`"):
         local_path("~nobody-here/runs", "--runs")
 
 

@@ -22,6 +22,8 @@ from train.errors import DataError
 
 _AGAIN = "Move its folder elsewhere and prepare it again, or choose another --data-dir or data set."
 
+_AGAIN = "Move its folder elsewhere and prepare it again, or choose another --data-dir or data set."
+
 _logger = logging.getLogger(__name__)
 
 # TFDS recommends a faster decoder in each process, but the images of a set in memory are decoded only once.

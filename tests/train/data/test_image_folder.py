@@ -1,5 +1,6 @@
 import contextlib
 import pickle
+import struct
 import tempfile
 import warnings
 from pathlib import Path
@@ -138,19 +139,25 @@ XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.
 
 @pytest.mark.parametrize("suffix", ["jpeg", "png", "webp"])
 def test_orientation_in_xmp_is_applied(letters, suffix):
+    pytest.importorskip("PIL", minversion="11.2")
     text = PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", XMP.decode())
     shown = save_rotated(letters / f"b/02.{suffix}", 6, xmp=XMP, pnginfo=text)
     np.testing.assert_array_equal(image_folder.read(letters, "letters").train_images[5], shown)
 
 
+def two_tags(tag: int, kind: int, count: int, value: int) -> bytes:
+    """EXIF of orientation 6 and one further tag."""
+    orientation = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    return b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + orientation + struct.pack(">HHII", tag, kind, count, value) + bytes(4)
+
+
 ODD_EXIF = {
-    "a tag that points outside": b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x0f\0\x02\0\0\0\x40\0\0\xff\xff"
-    b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0",
-    "a type that does not exist": b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x0f\0\x63\0\0\0\x01\0\0\0\0"
-    b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0",
-    "a list for the resolution": b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x1a\0\x03\0\0\0\x02\0\x06\0\x07"
-    b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0",
+    "a text that lies outside": two_tags(0x0131, 2, 64, 0xFFFF),
+    "a type that does not exist": two_tags(0x0131, 99, 1, 0),
+    "two resolutions": two_tags(0x011A, 3, 2, 0x00060007),
+    "a resolution of 0 / 0": two_tags(0x011A, 5, 1, 8),
+    "a huge count": two_tags(0x0131, 12, 2**31, 0),
 }
 
 
