@@ -53,7 +53,7 @@ def momentum_used(experiment: Experiment, before: optax.OptState, after: optax.O
     """The float32 momentum of the step that led from one optimizer state to the next."""
     if experiment.phase == "none":
         return jnp.float32(experiment.momentum_below)
-    return lcam_optax.phase(objective.acting(experiment, before if experiment.delay else after, stage)).momentum
+    return lcam_optax.read_phase(objective.acting(experiment, before if experiment.delay else after, stage)).momentum
 
 
 def evaluates_elsewhere(experiment: Experiment) -> bool:

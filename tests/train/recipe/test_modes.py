@@ -57,7 +57,7 @@ def test_a_stage_moves_its_part_alone_and_sets_its_phase(stage):
     assert sum(changed) > 0.9 * parts.count(stage)
     assert set(np.asarray(metrics.momentum)) <= set(np.float32([0.9, 0.95]))
     for part in range(3):
-        told = lcam_optax.phase(objective.acting(setup.experiment, after.opt_state, part))
+        told = lcam_optax.read_phase(objective.acting(setup.experiment, after.opt_state, part))
         assert bool(told.loss_mean > 0) == (part == stage)
     statistics = jax.tree.leaves(partition_of(state.batch_stats))
     changed = moved(state.batch_stats, after.batch_stats)
