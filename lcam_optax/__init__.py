@@ -2,24 +2,19 @@
 
 from lcam_optax._accumulation import AccumulateState, accumulate
 from lcam_optax._hyperparams import LossControlledState, loss_controlled
-from lcam_optax._lcam import (
-    PhaseReading,
-    ScaleByLcamState,
-    lcam,
-    phase,
-    scale_by_lcam,
-)
+from lcam_optax._lcam import lcam
 from lcam_optax._phase import (
     EmaState,
     EpochMeanState,
     Phase,
-    RandomPhaseState,
     WindowState,
     ema,
     epoch_mean,
-    random_phase,
     window,
 )
+from lcam_optax._random_phase import RandomPhaseState, random_phase
+from lcam_optax._reading import PhaseReading, read_phase
+from lcam_optax._scale_by_lcam import ScaleByLcamState, scale_by_lcam
 from lcam_optax._version import __version__
 
 __all__ = [
@@ -38,8 +33,8 @@ __all__ = [
     "epoch_mean",
     "lcam",
     "loss_controlled",
-    "phase",
     "random_phase",
+    "read_phase",
     "scale_by_lcam",
     "window",
 ]

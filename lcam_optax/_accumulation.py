@@ -1,4 +1,4 @@
-"""Gradient accumulation that hands the optimizer the mean loss of the micro-batches."""
+"""Gradient accumulation that passes the optimizer the mean loss of the micro-batches."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lcam_optax._checks import is_number, require_whole
 from lcam_optax._decision import as_loss
-from lcam_optax._scalars import is_number, require_whole
+from lcam_optax._scalars import as_arrays, moved_mean, scalar
 
 
 class AccumulateState(NamedTuple):
@@ -18,35 +19,46 @@ class AccumulateState(NamedTuple):
     micro_loss_mean: jax.Array  # shape=(), float32; mean loss of the micro-batches gathered so far
 
 
+class Accumulation(optax.GradientTransformationExtraArgs):
+    """What `accumulate` returns."""
+
+    @staticmethod
+    def has_updated(state: AccumulateState) -> jax.Array:
+        """Whether the last `update` made a step, a boolean scalar, as in `optax.MultiSteps`."""
+        steps = state.multi_steps_state
+        return jnp.logical_and(steps.mini_step == 0, steps.gradient_step > 0)
+
+
 def accumulate(
     optimizer: optax.GradientTransformation,
     every_k_schedule: int | Callable[[jax.Array], jax.Array],
     *,
     axis_name: Any | None = None,
     **multi_steps_kwargs: Any,
-) -> optax.GradientTransformationExtraArgs:
+) -> Accumulation:
     """Accumulate gradients AND losses over micro-batches; the outermost wrapper.
 
-    `optax.MultiSteps` averages the gradients, but its inner optimizer sees the loss of the last micro-batch alone,
-    which is noisier than that of the whole batch, so that LCAM would decide otherwise. This is `optax.MultiSteps`
-    with the mean of the `k` losses in the place of `value`.
+    `optax.MultiSteps` averages the gradients, but its inner optimizer sees only the loss of the last micro-batch. That
+    is noisier than the loss of the whole batch, so LCAM would decide otherwise. This function is `optax.MultiSteps`
+    whose inner optimizer gets the mean of the `k` losses as `value`.
 
     Args:
-      optimizer: The optimizer that makes a step of every `k` micro-batches. An `epoch_mean` in it counts these steps,
-        not the micro-batches: let an epoch have a whole number of them.
+      optimizer: The optimizer that makes one step of every `k` micro-batches. An `epoch_mean` in it counts steps, not
+        micro-batches: let an epoch have a whole number of steps.
       every_k_schedule: `k`, or a function from the number of steps made to `k`.
       axis_name: Name of the axis of `pmap` or `shard_map` over which each loss is averaged first, as in `lcam`.
       **multi_steps_kwargs: Other arguments of `optax.MultiSteps`.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`. Its updates are zero but at every `k`-th call. `update` needs
-      `value`, the mean loss of the micro-batch. Micro-batches weigh the same; if one loss is not finite, so is the
-      mean, which decides nothing.
+      An `optax.GradientTransformationExtraArgs`, which has the `has_updated(state)` of `optax.MultiSteps` as well. Its
+      updates are zero except at every `k`-th call. `update` needs `value`, the mean loss of the micro-batch. All
+      micro-batches weigh the same. If one loss is not finite, so is the mean, which decides nothing. Other extra
+      arguments are passed on as they are, so that a step sees those of its last micro-batch.
 
     Raises:
-      TypeError: From `update`, if there is no `value`.
-      ValueError: If `k` is a number other than a whole one of at least 1; from `update`, if `value` is no real
-        floating scalar.
+      TypeError: If `k` is neither a number nor a function; from `update`, if there is no `value`.
+      ValueError: If `k` is an array with axes, or a number other than a whole one of at least 1; from `update`, if
+        `value` is no real floating scalar.
 
     Examples:
       >>> import jax.numpy as jnp, lcam_optax, optax
@@ -57,16 +69,14 @@ def accumulate(
       >>> for loss in (1.0, 3.0):
       ...     updates, state = tx.update(jnp.ones(3), state, params, value=loss)
       ...     params = optax.apply_updates(params, updates)
-      >>> print(lcam_optax.phase(state).loss_mean, params)
-      2.0 [0.9 0.9 0.9]
+      ...     print(tx.has_updated(state), lcam_optax.read_phase(state).loss_mean, params)
+      False 0.0 [1. 1. 1.]
+      True 2.0 [0.9 0.9 0.9]
     """
-    require_whole("every_k_schedule", every_k_schedule)
-    if is_number(every_k_schedule):
-        every_k_schedule = int(every_k_schedule)  # type: ignore[arg-type]  # Optax calls what is no int
-    multi_steps = optax.MultiSteps(optimizer, every_k_schedule, **multi_steps_kwargs)
+    multi_steps = optax.MultiSteps(optimizer, _as_schedule(every_k_schedule), **multi_steps_kwargs)
 
     def init_fn(params: optax.Params) -> AccumulateState:
-        return AccumulateState(multi_steps.init(params), jnp.zeros((), float))
+        return AccumulateState(multi_steps.init(params), scalar(0.0))
 
     def update_fn(
         updates: optax.Updates,
@@ -76,13 +86,15 @@ def accumulate(
         value: jax.typing.ArrayLike | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, AccumulateState]:
+        updates, state, params = as_arrays((updates, state, params))
         loss = as_loss(value, axis_name, "lcam_optax.accumulate")
         gathered = state.multi_steps_state.mini_step
-        mean = state.micro_loss_mean + (loss - state.micro_loss_mean) / (gathered + 1).astype(loss.dtype)
+        moved = moved_mean(state.micro_loss_mean, loss, (gathered + 1).astype(loss.dtype))
+        mean = jnp.where(jnp.isfinite(loss), moved, loss)
         new_updates, multi_steps_state = multi_steps.update(
             updates, state.multi_steps_state, params, value=mean, **extra_args
         )
-        # Unchanged: MultiSteps was told to skip this micro-batch. Zero: a step was made, a new mean begins.
+        # Unchanged: MultiSteps skipped this micro-batch. Zero: a step was made, a new mean begins.
         skipped = (multi_steps_state.mini_step == gathered) & (
             multi_steps_state.gradient_step == state.multi_steps_state.gradient_step
         )
@@ -90,4 +102,13 @@ def accumulate(
         begins = multi_steps_state.mini_step == 0
         return new_updates, AccumulateState(multi_steps_state, jnp.where(begins, 0, kept))
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return Accumulation(init_fn, update_fn)
+
+
+def _as_schedule(every_k: Any) -> Callable[[jax.Array], Any]:
+    """`k` as a function of the steps made, which is what `optax.MultiSteps` calls."""
+    if callable(every_k):
+        return every_k
+    require_whole("every_k_schedule", every_k)
+    k = int(every_k) if is_number(every_k) else every_k
+    return lambda step: k

@@ -10,14 +10,14 @@ from lcam_optax._scalars import at_step
 
 
 def as_loss(value: Any, axis_name: Any, caller: str) -> jax.Array:
-    """Check what the user passed as `value=` and bring it to the scalar dtype of the state."""
+    """Check what the user passed as `value=` and convert it to the scalar dtype of the state."""
     if value is None:
         raise TypeError(
             f"{caller} needs the loss of this step: call update(grads, state, params, value=loss). If you do pass it, "
-            "a wrapper around this transformation drops it: optax.lookahead, optax.contrib.sam and "
-            "optax.contrib.split_real_and_imaginary do, optax.MultiSteps does inside optax.chain (use "
-            "lcam_optax.accumulate as the outermost wrapper), and so does Linen's TrainState.apply_gradients (call "
-            "tx.update yourself)."
+            "something around this transformation drops it. Inside optax.chain these do: optax.MultiSteps (use "
+            "lcam_optax.accumulate as the outermost wrapper), optax.lookahead, optax.contrib.split_real_and_imaginary "
+            "and any plain optax.GradientTransformation. Linen's "
+            "TrainState.apply_gradients does not pass it on either (call state.tx.update yourself)."
         )
     loss = jnp.asarray(value)
     if loss.ndim != 0 or not jnp.issubdtype(loss.dtype, jnp.floating):
@@ -31,8 +31,8 @@ def as_loss(value: Any, axis_name: Any, caller: str) -> jax.Array:
 
 def pick(
     phase: Phase,
-    when_below: Any,
-    when_above: Any,
+    when_below: tuple[str, Any],
+    when_above: tuple[str, Any],
     *,
     loss: jax.Array,
     step: jax.Array,
@@ -40,7 +40,7 @@ def pick(
     below: jax.Array,
     phase_state: PhaseState,
 ) -> tuple[jax.Array, jax.Array, PhaseState]:
-    """Let one loss pick between two values (or schedules, read at `step`).
+    """Let one loss pick between two settings, each a name with a number or a schedule, read at `step`.
 
     Returns:
       The value in force from here on, the side on which the loss fell, and the phase's new state. A loss that is not
@@ -48,7 +48,7 @@ def pick(
     """
     fell_below, phase_state = phase.update(loss, phase_state)
     finite = jnp.isfinite(loss)
-    chosen = jnp.where(fell_below, at_step(when_below, step), at_step(when_above, step))
+    chosen = jnp.where(fell_below, at_step(*when_below, step), at_step(*when_above, step))
     return (
         jnp.where(finite, chosen, current),
         jnp.where(finite, fell_below, below),

@@ -1,4 +1,4 @@
-"""The phase as an Optax schedule: any hyper-parameter of any Optax optimizer can follow the loss."""
+"""The phase as an Optax schedule, with which any hyper-parameter of any Optax optimizer can follow the loss."""
 
 from typing import Any, NamedTuple
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lcam_optax._checks import require_scalar, require_scalar_or_schedule
 from lcam_optax._decision import as_loss, pick
 from lcam_optax._phase import Phase, PhaseState, require_phase
 from lcam_optax._scalars import ScalarOrSchedule, counter, incremented, initial
@@ -48,8 +49,8 @@ class _LossControlled:
         next_step = incremented(state.controlled_step)
         controlled, below, phase_state = pick(
             self._phase,
-            self._below,
-            self._above,
+            ("below", self._below),
+            ("above", self._above),
             loss=as_loss(extra_args.get("value"), self._axis_name, "loss_controlled"),
             step=next_step if self._delay else state.controlled_step,
             current=state.controlled_value,
@@ -83,25 +84,26 @@ def loss_controlled(
 ) -> optax.schedules.StatefulSchedule:
     """Let the loss pick a hyper-parameter of any Optax optimizer, as LCAM picks SGD's momentum.
 
-    The result goes where `optax.inject_hyperparams` takes a schedule: Adam's `b1`, Lion's `b1`, a learning rate.
+    Pass the result to `optax.inject_hyperparams` as a schedule: of Adam's `b1`, Lion's `b1`, a learning rate.
 
     Args:
-      phase: What a loss is compared with, such as `epoch_mean(steps_per_epoch)`.
+      phase: The rule that a loss is compared by, such as `epoch_mean(steps_per_epoch)`.
       below: Value after a loss below the mean: a float, a scalar array, or a schedule of the step (from 0) at which
         the value acts.
-      above: Likewise, after a loss at or above the mean.
-      initial: Value in force until a finite loss has been seen, and with delay that of the first step.
-      delay: Whether a loss picks the value of the NEXT step, as in the authors' code, or acts at once.
+      above: Value after a loss at or above the mean; otherwise as `below`.
+      initial: Value in force until a finite loss has been seen. With delay, also the value of the first step.
+      delay: True: a loss picks the value of the NEXT step, as in the authors' code. False: it acts at once.
       axis_name: Name of the `pmap` or `shard_map` axis to average the loss over; see `scale_by_lcam`.
-      dtype: Of the value handed to the optimizer; None is the state's, float32. An optimizer that multiplies its own
-        state with it, as Adam does with `b1`, needs that of parameters which are bfloat16: Optax widens its state else.
+      dtype: Dtype of the value that the optimizer receives; None is that of the state, float32. For an optimizer that
+        multiplies its own state by the value, as Adam does by `b1`, pass the dtype of the parameters if that is
+        bfloat16: Optax widens its state otherwise.
 
     Returns:
-      An `optax.schedules.StatefulSchedule`. The optimizer's `update` needs `value=loss`, on the terms of LCAM's.
+      An `optax.schedules.StatefulSchedule`. The optimizer's `update` needs `value=loss`, as that of `scale_by_lcam`.
 
     Raises:
-      TypeError: If `phase` is none; from `update`, if there is no `value`.
-      ValueError: From `update`, if `value` is no real floating scalar.
+      TypeError: If `phase` is no `Phase`, or a value no number; from `update`, if there is no `value`.
+      ValueError: If a value is an array with axes; from `update`, if `value` is no real floating scalar.
 
     Examples:
       >>> import jax.numpy as jnp, lcam_optax, optax
@@ -118,4 +120,7 @@ def loss_controlled(
       0.90
     """
     require_phase(phase)
+    require_scalar_or_schedule("below", below)
+    require_scalar_or_schedule("above", above)
+    require_scalar("initial", initial)
     return _LossControlled(phase, below, above, initial, delay, axis_name, dtype)

@@ -1,6 +1,6 @@
 """The phase: on which side of a running average of the losses the last loss fell.
 
-A phase is a pair of pure functions over scalars. It knows nothing of parameters or momenta, so that the optimizer, the
+A phase is a pair of pure functions over scalars. It knows no parameters and no momenta, so that the optimizer, the
 hyper-parameter schedule and the controls share it.
 """
 
@@ -10,16 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lcam_optax._scalars import (
-    at_step,
-    counter,
-    incremented,
-    initial_seed,
-    is_number,
-    require_unit_interval,
-    require_whole,
-    scalar,
-)
+from lcam_optax._checks import require_unit_interval, require_whole
+from lcam_optax._scalars import counter, incremented, moved_mean, scalar
 
 PhaseState = Any
 
@@ -30,8 +22,8 @@ class Phase(NamedTuple):
     Attributes:
       init: `init() -> state`.
       update: `update(loss, state) -> (below, state)`. `loss` is a float scalar of shape (), `below` a
-        boolean scalar of shape (). A loss that is not finite has to leave the reference as it was; what
-        `below` says of it is not used.
+        boolean scalar of shape (). A loss that is not finite must leave the reference as it was; its `below`
+        is not used.
     """
 
     init: Callable[[], PhaseState]
@@ -42,7 +34,7 @@ class EpochMeanState(NamedTuple):
     """State of `epoch_mean`."""
 
     loss_mean: jax.Array  # shape=(), float32; mean of the finite losses of this epoch so far
-    loss_count: jax.Array  # shape=(), int32; how many losses that mean holds
+    loss_count: jax.Array  # shape=(), int32; number of losses in that mean
     epoch_step: jax.Array  # shape=(), int32; steps of this epoch taken, 0 when a new one begins
 
 
@@ -50,27 +42,20 @@ class EmaState(NamedTuple):
     """State of `ema`."""
 
     loss_mean: jax.Array  # shape=(), float32; bias-corrected exponential average
-    loss_count: jax.Array  # shape=(), int32; how many losses it holds
+    loss_count: jax.Array  # shape=(), int32; number of losses in that average
 
 
 class WindowState(NamedTuple):
     """State of `window`."""
 
     loss_mean: jax.Array  # shape=(), float32; mean of the last losses
-    loss_count: jax.Array  # shape=(), int32; how many losses were seen
+    loss_count: jax.Array  # shape=(), int32; number of finite losses seen
     recent_losses: jax.Array  # shape=(size,), float32; ring buffer, empty places hold zero
 
 
-class RandomPhaseState(NamedTuple):
-    """State of `random_phase`."""
-
-    random_seed: jax.Array  # shape=(), uint32
-    random_step: jax.Array  # shape=(), int32; draws made
-
-
 def require_phase(phase: Any) -> None:
-    """Refuse what is no phase, such as a number of steps or the function that makes one."""
-    if not (hasattr(phase, "init") and hasattr(phase, "update")):
+    """Refuse what is no `Phase`: a number of steps, the function that makes one, or a whole optimizer."""
+    if not isinstance(phase, Phase):
         raise TypeError(f"phase must be a Phase, such as lcam_optax.epoch_mean(steps_per_epoch), got {phase!r}.")
 
 
@@ -83,19 +68,29 @@ def epoch_mean(steps_per_epoch: jax.typing.ArrayLike) -> Phase:
       \text{below}_i = [\ell_i < \bar\ell_i]
 
     with :math:`i` counted from 0 in each epoch. The first loss of an epoch equals its mean, so it is never below.
-    The mean is kept in incremental form, which makes equal losses tie exactly in float32 too; a loss that equals the
-    mean of others which differ may fall on either side of it, by a rounding error.
+    The mean is updated incrementally, so that equal losses tie exactly in float32 too. A loss that equals the mean of
+    other, different losses may fall on either side of it, by a rounding error.
+
+    The epochs are counted in the state:
+
+    - Every call of `update` counts. A call that is hidden (by `optax.apply_if_finite`, at a bad step) or taken back (by
+      selecting the old optimizer state after an overflow, as with `jmp.select_tree`) shifts all later epochs. Where
+      you take a step back, keep its phase, and select after that:
+      `old = optax.tree.set(old, phase_state=optax.tree.get(new, "phase_state"))`.
+    - To resume with another `steps_per_epoch`, because the batch size changed, begin a new epoch:
+      `state = optax.tree.set(state, epoch_step=0)`.
 
     Args:
-      steps_per_epoch: Optimizer steps in an epoch (a short last batch counts as one); the mean starts anew after as
-        many. An int of at least 1. Every call of `update` counts: a wrapper that hides some, such as
-        `optax.apply_if_finite` at a bad step, shifts all later epochs.
+      steps_per_epoch: Optimizer steps in an epoch, an int of at least 1; a short last batch counts as one. The mean
+        starts anew after so many steps.
 
     Returns:
       A `Phase`.
 
     Raises:
-      ValueError: If `steps_per_epoch` is a Python number other than a whole number of at least 1 that fits an int32.
+      TypeError: If `steps_per_epoch` is no number.
+      ValueError: If it is an array with axes, or a Python number other than a whole one of at least 1 that fits an
+        int32.
 
     Examples:
       >>> import jax.numpy as jnp, lcam_optax
@@ -139,17 +134,17 @@ def ema(decay: jax.typing.ArrayLike) -> Phase:
 
       \bar\ell_t = \bar\ell_{t-1} + \frac{1 - d}{1 - d^t} (\ell_t - \bar\ell_{t-1})
 
-    the current loss included, which is what averaging with decay :math:`d` from zero and dividing by
-    :math:`1 - d^t` gives.
+    the current loss included. This equals an average with decay :math:`d` from zero, divided by :math:`1 - d^t`.
 
     Args:
-      decay: Decay rate of the average, in [0, 1).
+      decay: Decay rate of the average, a scalar in [0, 1).
 
     Returns:
       A `Phase`. The first loss equals the average, so it is not below.
 
     Raises:
-      ValueError: If `decay` is a Python number outside [0, 1), or a float32 so near 1 that it rounds to it.
+      TypeError: If `decay` is no number.
+      ValueError: If it is an array with axes, or a Python number outside [0, 1), also once rounded to float32.
     """
     require_unit_interval("decay", decay)
 
@@ -174,14 +169,15 @@ def window(size: int) -> Phase:
     """The mean of the last `size` losses, the current one included, never reset.
 
     Args:
-      size: How many losses the mean holds, at least 1; of fewer losses than that, it is the mean of all. The
-        state holds that many float32 values.
+      size: Number of losses in the mean, an int of at least 1. Until so many were seen, it is the mean of all. The
+        state holds `size` float32 values.
 
     Returns:
       A `Phase`. The first loss equals the mean, so it is not below.
 
     Raises:
-      ValueError: If `size` is not a whole number of at least 1 that fits an int32.
+      TypeError: If `size` is no number.
+      ValueError: If it is not a whole number of at least 1 that fits an int32.
     """
     require_whole("size", size)
     size = int(size)
@@ -193,8 +189,10 @@ def window(size: int) -> Phase:
         finite = jnp.isfinite(loss)
         recent = jnp.asarray(state.recent_losses).at[state.loss_count % size].set(loss)
         held = jnp.minimum(state.loss_count + 1, size)
-        # Summing the distances to the current loss lets equal losses tie exactly.
-        distances = jnp.where(jnp.arange(size, dtype=held.dtype) < held, recent - loss, 0)
+        # Summing the distances to the current loss lets equal losses tie exactly. The clip keeps the sum finite.
+        farthest = jnp.finfo(loss.dtype).max / (2 * size)
+        distances = jax.lax.clamp(-farthest, recent - loss, farthest)
+        distances = jnp.where(jnp.arange(size, dtype=held.dtype) < held, distances, 0)
         mean = loss + distances.sum() / held.astype(loss.dtype)
         new_state = WindowState(
             loss_mean=jnp.where(finite, mean, state.loss_mean),
@@ -206,44 +204,10 @@ def window(size: int) -> Phase:
     return Phase(init, update)
 
 
-def random_phase(
-    probability: jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.ArrayLike],
-    seed: jax.typing.ArrayLike,
-) -> Phase:
-    """A coin in place of the loss: the control that tells whether the loss phase matters.
-
-    Args:
-      probability: Chance that a step is called below, in [0, 1], or a schedule that gives it for a step (an int32
-        scalar counted from 0), such as the share of steps below that an LCAM run showed in each epoch.
-      seed: An int; the draw of step `t` comes from `(seed, t)` alone. May be traced, so that a `vmap` over seeds
-        draws differently in each.
-
-    Returns:
-      A `Phase` that keeps no loss mean. It looks at a loss only to see whether it is finite.
-
-    Raises:
-      ValueError: If `probability` is a Python number outside [0, 1].
-    """
-    if is_number(probability) and not 0 <= probability <= 1:  # type: ignore[operator]
-        raise ValueError(f"probability must be in [0, 1], got {probability}.")
-
-    def init() -> RandomPhaseState:
-        return RandomPhaseState(initial_seed(seed), counter())
-
-    def update(loss: jax.Array, state: RandomPhaseState) -> tuple[jax.Array, RandomPhaseState]:
-        del loss
-        key = jax.random.fold_in(jax.random.key(state.random_seed), state.random_step)
-        chance = at_step(probability, state.random_step)
-        below = jax.random.uniform(key, dtype=chance.dtype) < chance
-        return below, RandomPhaseState(state.random_seed, incremented(state.random_step))
-
-    return Phase(init, update)
-
-
 def _counted(count: jax.Array, finite: jax.Array) -> jax.Array:
     return jnp.where(finite, incremented(count), count)
 
 
 def _moved(mean: jax.Array, loss: jax.Array, held: jax.Array, divisor: jax.Array) -> jax.Array:
-    """Move a mean towards a loss; with nothing held yet, the loss itself."""
-    return jnp.where(held == 0, loss, mean + (loss - mean) / divisor)
+    """Move a mean towards a loss; the first loss is the mean."""
+    return jnp.where(held == 0, loss, moved_mean(mean, loss, divisor))

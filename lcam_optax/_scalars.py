@@ -1,56 +1,59 @@
-"""Scalars of the optimizer state: their dtype, their counters, and the checks of Python numbers.
+"""Scalars of the optimizer state: their dtype, their counters, and the settings that they are made from.
 
 Floats are float32 whatever the parameters are (float64 under `jax_enable_x64`): a bfloat16 loss mean would put
 losses on the wrong side. All are strongly typed from `init` on, so that a second step compiles nothing.
 """
 
-import numbers
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 ScalarOrSchedule = jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.ArrayLike]
 
 
-def at_step(scalar_or_schedule: Any, step: jax.Array) -> jax.Array:
-    """Read a number or a schedule at a step, in the scalar dtype of the state.
+def as_float(number: jax.typing.ArrayLike) -> jax.Array:
+    """Convert a number to the scalar dtype of the state.
+
+    `optax.inject_hyperparams` makes real numbers complex where the parameters are complex; hence the real part.
+    """
+    return jnp.real(jnp.asarray(number)).astype(float)
+
+
+def as_arrays(tree: Any) -> Any:
+    """Convert the leaves of a tree to JAX arrays. NumPy's own arithmetic rounds differently, and warns differently."""
+    return jax.tree.map(jnp.asarray, tree)
+
+
+def at_step(name: str, scalar_or_schedule: Any, step: jax.Array) -> jax.Array:
+    """Read the setting `name`, a number or a schedule, at a step, in the scalar dtype of the state.
 
     Raises:
-      ValueError: If it is no scalar.
+      ValueError: If a schedule does not return a scalar.
     """
-    if callable(scalar_or_schedule):
-        scalar_or_schedule = scalar_or_schedule(step)
-    number = jnp.asarray(scalar_or_schedule)
+    if not callable(scalar_or_schedule):
+        return as_float(scalar_or_schedule)
+    number = as_float(scalar_or_schedule(step))
     if number.ndim:
-        raise ValueError(f"Expected a number, a scalar array or a schedule of such, got shape {number.shape}.")
-    return number.astype(float)
+        raise ValueError(f"{name} must return a scalar at each step, got an array of shape {number.shape}.")
+    return number
 
 
-def initial(scalar_or_schedule: Any) -> jax.Array:
-    """The value at the start, in a buffer of its own: a state that is donated must not take anybody's array with it."""
-    return jnp.copy(at_step(scalar_or_schedule, counter()))
+def initial(number: jax.typing.ArrayLike) -> jax.Array:
+    """Copy a number into the state, because a state that is donated must not delete the caller's array."""
+    return jnp.copy(as_float(number))
 
 
 def initial_seed(seed: Any) -> jax.Array:
-    """A seed as uint32, modulo 2^32, in a buffer of its own."""
+    """Convert a seed to uint32 in a buffer of its own: an int modulo 2^32, or the int that a key was made from."""
     if isinstance(seed, int):
         return jnp.asarray(seed % 2**32, jnp.uint32)
+    if is_key(seed):
+        # 0 and n for `jax.random.key(n)`; two independent random words for a key that was split or folded.
+        words = jax.random.key_data(seed)
+        return words[0] ^ words[1]
     return jnp.array(seed).astype(jnp.uint32)
-
-
-def require_unit_interval(name: str, value: Any) -> None:
-    """Refuse a Python number outside [0, 1) as the state holds it; arrays, tracers and schedules pass unseen."""
-    if is_number(value) and not 0 <= np.asarray(value, jnp.result_type(float)) < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value}.")
-
-
-def require_whole(name: str, value: Any) -> None:
-    """Refuse a Python number that is not a whole one of at least 1 and an int32; arrays and tracers pass unseen."""
-    if is_number(value) and not (1 <= value < 2**31 and value % 1 == 0):
-        raise ValueError(f"{name} must be a whole number of at least 1 and below 2^31, got {value}.")
 
 
 def wider(left: jax.Array, right: jax.Array) -> jnp.dtype:
@@ -59,9 +62,20 @@ def wider(left: jax.Array, right: jax.Array) -> jnp.dtype:
         return jnp.promote_types(left.dtype, right.dtype)
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value is a Python number, which can be looked at, rather than an array, a tracer or a schedule."""
-    return isinstance(value, numbers.Real)
+def working_dtype(left: jax.Array, right: jax.Array) -> jnp.dtype:
+    """The dtype to compute in: the wider of two, but at least float32, as bfloat16 rounds a momentum of 0.999 to 1."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.promote_types(wider(left, right), jnp.float32)
+
+
+def moved_mean(mean: jax.Array, value: jax.Array, divisor: jax.Array) -> jax.Array:
+    """Move a mean by one part in `divisor` of its distance to a value.
+
+    The distance is clipped to the finite range: two finite losses may be further apart, and an infinite mean would
+    never become finite again.
+    """
+    largest = jnp.finfo(value.dtype).max
+    return mean + jax.lax.clamp(-largest, value - mean, largest) / divisor
 
 
 def scalar(value: float) -> jax.Array:
@@ -77,3 +91,8 @@ def counter() -> jax.Array:
 def incremented(count: jax.Array) -> jax.Array:
     """Count on, and stay at the largest int32 rather than wrap."""
     return jnp.where(count < jnp.iinfo(jnp.int32).max, count + 1, count)
+
+
+def is_key(value: Any) -> bool:
+    """Whether a value is a typed key, such as `jax.random.key` makes."""
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax.contrib._trees import add_scaled, inner_product
+from lcam_optax._checks import require_scalar
+from lcam_optax._scalars import as_float
+from lcam_optax.contrib._trees import add_scaled, inner_product, require_like, require_real
 
 
 def consensus_gradient(
@@ -32,6 +34,11 @@ def consensus_gradient(
     Returns:
       A function with the arguments of `field_fn` that gives the adjusted field, in the shapes and dtypes of the field.
 
+    Raises:
+      TypeError: If `scale` is no number.
+      ValueError: If it is an array with axes; from the adjusted function, if the parameters are complex, or `field_fn`
+        does not return a tree with the structure, shapes and dtypes of the parameters.
+
     Examples:
       >>> import jax.numpy as jnp, optax
       >>> from lcam_optax import contrib
@@ -49,11 +56,14 @@ def consensus_gradient(
       Mescheder, Nowozin, Geiger, The Numerics of GANs, 2017, arXiv 1705.10461; Letcher et al., Differentiable Game
       Mechanics, JMLR 20 (2019), arXiv 1905.04926, for the aligned form.
     """
+    require_scalar("scale", scale)
 
     def adjusted_fn(params: optax.Params, *args: Any, **kwargs: Any) -> optax.Updates:
+        require_real("consensus_gradient", params)
         field, transposed_product = jax.vjp(lambda p: field_fn(p, *args, **kwargs), params)
+        require_like("field_fn", field, params, dtypes=True)
         (transposed,) = transposed_product(field)
-        strength = jnp.asarray(scale).astype(float)
+        strength = as_float(scale)
         if align:
             strength = jnp.abs(strength) * jnp.sign(inner_product(field, transposed))
         return add_scaled(field, strength, transposed)

@@ -2,13 +2,14 @@
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax._scalars import at_step, counter, incremented, require_whole, wider
+from lcam_optax._checks import require_scalar_or_schedule, require_whole
+from lcam_optax._scalars import as_arrays, at_step, counter, incremented, working_dtype
 from lcam_optax.contrib._trees import map_with_states
 
 
@@ -19,7 +20,7 @@ class DelayedFeedbackState(NamedTuple):
     feedback_step: jax.Array  # shape=(), int32; updates made
 
 
-def delayed_feedback(learning_rate: optax.ScalarOrSchedule, terms: int = 2) -> optax.GradientTransformation:
+def delayed_feedback(learning_rate: optax.ScalarOrSchedule, terms: int = 2) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent stabilised by delayed feedback.
 
     With the map of plain gradient descent, :math:`f(w) = w - \eta g(w)`, and :math:`N` terms:
@@ -41,16 +42,18 @@ def delayed_feedback(learning_rate: optax.ScalarOrSchedule, terms: int = 2) -> o
     coefficients was recalled, not read, and its stable range confirmed numerically for up to six terms.
 
     Args:
-      learning_rate: :math:`\eta`, a float or an Optax schedule of the step.
+      learning_rate: :math:`\eta`, a scalar or an Optax schedule of the step.
       terms: :math:`N`, an int of at least 1; 1 is plain gradient descent. Each further term costs a copy of the
         parameters and no gradient. Static: under `optax.inject_hyperparams` name it in `static_args`.
 
     Returns:
-      An `optax.GradientTransformation`; `update` needs `params`. It owns the learning rate: put nothing behind it that
-      changes the step.
+      An `optax.GradientTransformationExtraArgs`; `update` needs `params` and ignores extra arguments. It owns the
+      learning rate: put nothing behind it that changes the step.
 
     Raises:
-      ValueError: If `terms` is not a whole number of at least 1; from `update`, if there are no `params`.
+      TypeError: If a setting is no number (nor, for the rate, a schedule).
+      ValueError: If `terms` is not a whole number of at least 1, or the rate is an array with axes; from `update`, if
+        there are no `params`.
 
     Examples:
       At a step of 2.5 over the curvature gradient descent ends in a cycle, two terms in the minimum.
@@ -72,6 +75,7 @@ def delayed_feedback(learning_rate: optax.ScalarOrSchedule, terms: int = 2) -> o
       predictive control for nonlinear discrete dynamical systems, arXiv 1906.02925; A. Smorodin, The use of control
       theory methods in training neural networks, Automation of technological and business processes, 2021.
     """
+    require_scalar_or_schedule("learning_rate", learning_rate)
     require_whole("terms", terms)
     terms = int(terms)
     first, *delayed = coefficients(terms)
@@ -80,24 +84,29 @@ def delayed_feedback(learning_rate: optax.ScalarOrSchedule, terms: int = 2) -> o
         return DelayedFeedbackState(tuple(optax.tree.zeros_like(params) for _ in delayed), counter())
 
     def update_fn(
-        updates: optax.Updates, state: DelayedFeedbackState, params: optax.Params | None = None
+        updates: optax.Updates,
+        state: DelayedFeedbackState,
+        params: optax.Params | None = None,
+        **extra_args: Any,
     ) -> tuple[optax.Updates, DelayedFeedbackState]:
+        del extra_args
         if params is None:
             raise ValueError(
                 "delayed_feedback sets the parameters anew from where recent steps led and was given none: "
                 "call update(grads, state, params)."
             )
+        updates, state, params = as_arrays((updates, state, params))
         leaf_step = partial(
             _leaf_step,
             first=first,
             delayed=delayed,
-            rate=at_step(learning_rate, state.feedback_step),
+            rate=at_step("learning_rate", learning_rate, state.feedback_step),
             begins=state.feedback_step == 0,
         )
         new_updates, _, *targets = map_with_states(leaf_step, updates, params, *state.recent_targets)
         return new_updates, DelayedFeedbackState(tuple(targets), incremented(state.feedback_step))
 
-    return optax.GradientTransformation(init_fn, update_fn)
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
 def coefficients(terms: int) -> list[float]:
@@ -115,8 +124,8 @@ def _leaf_step(
     rate: jax.Array,
     begins: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """One tensor's step, in the wider dtype of gradient and parameter; update and state keep the dtypes they have."""
-    dtype = wider(gradient, param)
+    """One tensor's step, in the working dtype of gradient and parameter; update and state keep the dtypes they have."""
+    dtype = working_dtype(gradient, param)
     move = -rate.astype(dtype) * gradient.astype(dtype)
     target = (param.astype(dtype) + move).astype(param.dtype)
     filled = [jnp.where(begins, target, held) for held in recent]

@@ -5,9 +5,12 @@ from typing import Any
 
 import optax
 
+from lcam_optax._checks import require_scalar_or_schedule
+from lcam_optax.contrib._trees import require_like
+
 
 def extragradient(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    r"""Extragradient, with two gradients a step.
+    r"""Extragradient, with two gradients per step.
 
     .. math::
 
@@ -26,13 +29,14 @@ def extragradient(optimizer: optax.GradientTransformation) -> optax.GradientTran
 
     Returns:
       An `optax.GradientTransformationExtraArgs`, the outermost of its chain, whose state is that of `optimizer`.
-      `update(grads, state, params, grad_fn=grad_fn)` takes the gradients at `params` and a function that gives those
-      at other parameters, `grad_fn(params)`; it may hold the same batch or a fresh one. Other extra arguments, such as
-      `value`, are handed to both half-steps.
+      `update(grads, state, params, grad_fn=grad_fn)` takes the gradients at `params`, and a function `grad_fn(params)`
+      that returns the gradients at other parameters, of the same batch or a fresh one. Other extra arguments, such as
+      `value`, are passed to both half-steps.
 
     Raises:
       TypeError: From `update`, if there is no `grad_fn`.
-      ValueError: From `update`, if there are no `params`.
+      ValueError: From `update`, if there are no `params`, or `grad_fn` does not return a tree with the structure and
+        the shapes of `grads`.
 
     Examples:
       >>> import jax.numpy as jnp, optax
@@ -72,13 +76,15 @@ def extragradient(optimizer: optax.GradientTransformation) -> optax.GradientTran
             raise ValueError("extragradient moves the parameters and was given none: call update(grads, state, params)")
         extrapolation, state = optimizer.update(updates, state, params, **extra_args)
         ahead = optax.apply_updates(params, extrapolation)
-        return optimizer.update(grad_fn(ahead), state, ahead, **extra_args)
+        gradients_ahead = grad_fn(ahead)
+        require_like("grad_fn", gradients_ahead, updates, dtypes=False)
+        return optimizer.update(gradients_ahead, state, ahead, **extra_args)
 
     return optax.GradientTransformationExtraArgs(optimizer.init, update_fn)
 
 
 def extrapolation_from_the_past(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformationExtraArgs:
-    r"""Extragradient with one gradient a step: the last one stands in for the first of the two.
+    r"""Extragradient with one gradient per step: the last one stands in for the first of the two.
 
     .. math::
 
@@ -92,10 +98,15 @@ def extrapolation_from_the_past(learning_rate: optax.ScalarOrSchedule) -> optax.
     both gradients of a step take the rate of that step.
 
     Args:
-      learning_rate: A float or an Optax schedule of the step.
+      learning_rate: A scalar or an Optax schedule of the step.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`; its state holds the last gradient. It needs no `grad_fn`.
+      An `optax.GradientTransformationExtraArgs`, which ignores extra arguments; its state holds the last gradient. It
+      needs no `grad_fn`.
+
+    Raises:
+      TypeError: If `learning_rate` is neither a number nor a schedule.
+      ValueError: If it is an array with axes.
 
     Examples:
       >>> import jax.numpy as jnp, optax
@@ -113,4 +124,5 @@ def extrapolation_from_the_past(learning_rate: optax.ScalarOrSchedule) -> optax.
       Popov, A modification of the Arrow-Hurwicz method for search of saddle points, 1980; Gidel et al., A Variational
       Inequality Perspective on GANs, 2019, arXiv 1802.10551.
     """
+    require_scalar_or_schedule("learning_rate", learning_rate)
     return optax.with_extra_args_support(optax.optimistic_gradient_descent(learning_rate, alpha=1.0, beta=1.0))

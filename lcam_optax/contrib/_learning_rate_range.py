@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from lcam_optax._scalars import is_number
+from lcam_optax._checks import is_number, require_scalar
 
 
 def learning_rate_range(
@@ -44,6 +44,7 @@ def learning_rate_range(
       Networks, Entropy 22(5) 560, 2020, has the test as its Algorithm 2; L. N. Smith, Cyclical Learning Rates for
       Training Neural Networks, 2017, arXiv 1506.01186, is where such tests come from.
     """
+    require_scalar("margin", margin)
     if is_number(margin) and not 0 < margin <= 0.5:  # type: ignore[operator]
         raise ValueError(f"margin must be in (0, 0.5], got {margin}.")
     rates, told = jnp.asarray(learning_rates).astype(float), jnp.asarray(information).astype(float)

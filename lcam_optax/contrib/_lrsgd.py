@@ -8,16 +8,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax._scalars import (
-    at_step,
-    counter,
-    incremented,
-    initial_seed,
+from lcam_optax._checks import (
     is_number,
+    require_scalar,
+    require_scalar_or_schedule,
+    require_seed,
     require_unit_interval,
     require_whole,
-    wider,
 )
+from lcam_optax._scalars import as_arrays, as_float, at_step, counter, incremented, initial_seed, working_dtype
 from lcam_optax.contrib._trees import map_with_states
 
 
@@ -42,7 +41,7 @@ def lrsgd(
     weight_decay: jax.typing.ArrayLike = 1e-4,
     weight_decay_mask: Any | Callable[[optax.Params], Any] | None = None,
     seed: jax.typing.ArrayLike = 0,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     r"""Locally regularised SGD, the constant (C) and the random (R) variant.
 
     Inner loops of :math:`I` steps follow one another. At its first step, :math:`i = 0`, the anchor :math:`a` is set to
@@ -63,7 +62,7 @@ def lrsgd(
     and it is left out here. At a learning rate of zero, where theirs divides by it, the pull is left out.
 
     Args:
-      learning_rate: :math:`\eta`, a float or an Optax schedule of the step (inner steps, from 0). The authors: 0.1, a
+      learning_rate: :math:`\eta`, a scalar or an Optax schedule of the step (inner steps, from 0). The authors: 0.1, a
         tenth of that after 150 and again after 250 of 350 epochs.
       lambda_w: :math:`\lambda_w`; the authors take a tenth of the first learning rate.
       variant: "C" or "R".
@@ -71,15 +70,17 @@ def lrsgd(
       momentum: :math:`\mu`, in [0, 1).
       weight_decay: :math:`\omega`, coupled; added to the gradient first.
       weight_decay_mask: A tree of booleans with the structure of the parameters (or a prefix of it), or a function
-        of the parameters that returns one: True where weight decay applies. None is everywhere.
-      seed: An int from which variant R draws, with the step; may be traced.
+        of the parameters that returns one: True where weight decay applies. None is everywhere. A function is static:
+        name it in the `static_args` of `optax.inject_hyperparams`, or nothing decays.
+      seed: An int, or a key such as `jax.random.key(0)`, from which variant R draws, with the step; may be traced.
 
     Returns:
-      An `optax.GradientTransformation`; `update` needs `params`.
+      An `optax.GradientTransformationExtraArgs`; `update` needs `params` and ignores extra arguments.
 
     Raises:
-      ValueError: If `variant` is neither "C" nor "R", or `momentum` or `inner_steps` is a Python number out of its
-        range; from `update`, if there are no `params`.
+      TypeError: If a setting is no number (nor, for the rate, a schedule).
+      ValueError: If `variant` is neither "C" nor "R", or a setting is an array with axes, or a Python number out of its
+        range; if `seed` is neither an integer nor a typed key; from `update`, if there are no `params`.
 
     Examples:
       >>> import jax, jax.numpy as jnp, optax
@@ -100,6 +101,10 @@ def lrsgd(
     """
     if variant not in ("C", "R"):
         raise ValueError(f'variant must be "C" (constant inner loops) or "R" (drawn ones), got {variant!r}.')
+    for name, setting in (("learning_rate", learning_rate), ("weight_decay", weight_decay), ("lambda_w", lambda_w)):
+        require_scalar_or_schedule(name, setting)
+    require_scalar("inner_steps", inner_steps)
+    require_seed(seed)
     if is_number(inner_steps) and not inner_steps >= 1:  # type: ignore[operator]
         raise ValueError(f"inner_steps must be at least 1, got {inner_steps}.")
     if variant == "C":
@@ -113,17 +118,19 @@ def lrsgd(
         return LrsgdState(zeros, anchor, counter(), counter(), counter(), initial_seed(seed))
 
     def update_fn(
-        updates: optax.Updates, state: LrsgdState, params: optax.Params | None = None
+        updates: optax.Updates, state: LrsgdState, params: optax.Params | None = None, **extra_args: Any
     ) -> tuple[optax.Updates, LrsgdState]:
+        del extra_args
+        updates, state, params = as_arrays((updates, state, params))
         begins = state.inner_step == 0
         length = jnp.where(begins, _loop_length(variant, inner_steps, state), state.inner_length)
-        rate = at_step(learning_rate, state.lrsgd_step)
-        strength = jnp.where(rate == 0, 0, at_step(lambda_w, state.lrsgd_step) / jnp.where(rate == 0, 1, rate))
+        rate = at_step("learning_rate", learning_rate, state.lrsgd_step)
+        strength = jnp.where(
+            rate == 0, 0, at_step("lambda_w", lambda_w, state.lrsgd_step) / jnp.where(rate == 0, 1, rate)
+        )
         inner_rate = rate / (state.inner_step + 1).astype(rate.dtype) if variant == "C" else rate
 
-        leaf_step = partial(
-            _leaf_step, begins=begins, pull=2 * strength, momentum=jnp.asarray(momentum), rate=inner_rate
-        )
+        leaf_step = partial(_leaf_step, begins=begins, pull=2 * strength, momentum=as_float(momentum), rate=inner_rate)
         new_updates, trace, anchor, _ = map_with_states(leaf_step, updates, state.trace, state.anchor, params)
         inner_step = jnp.where(state.inner_step + 1 >= length, 0, state.inner_step + 1)
         new_state = LrsgdState(trace, anchor, inner_step, length, incremented(state.lrsgd_step), state.lrsgd_seed)
@@ -131,7 +138,7 @@ def lrsgd(
 
     return optax.chain(
         optax.add_decayed_weights(weight_decay, weight_decay_mask),
-        optax.GradientTransformation(init_fn, update_fn),
+        optax.GradientTransformationExtraArgs(init_fn, update_fn),
     )
 
 
@@ -140,7 +147,7 @@ def _loop_length(variant: str, inner_steps: jax.typing.ArrayLike, state: LrsgdSt
     if variant == "C":
         return jnp.asarray(inner_steps).astype(jnp.int32)
     key = jax.random.fold_in(jax.random.key(state.lrsgd_seed), state.lrsgd_step)
-    return jax.random.geometric(key, 1 / jnp.asarray(inner_steps).astype(float), shape=(), dtype=jnp.int32)
+    return jax.random.geometric(key, 1 / as_float(inner_steps), shape=(), dtype=jnp.int32)
 
 
 def _leaf_step(
@@ -154,8 +161,8 @@ def _leaf_step(
     momentum: jax.Array,
     rate: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """One tensor's step, in the wider dtype of gradient and parameter; update and state keep the dtypes they have."""
-    dtype = wider(gradient, param)
+    """One tensor's step, in the working dtype of gradient and parameter; update and state keep the dtypes they have."""
+    dtype = working_dtype(gradient, param)
     new_anchor = jnp.where(begins, param, anchor)
     regularised = gradient.astype(dtype) + pull.astype(dtype) * (param.astype(dtype) - new_anchor.astype(dtype))
     new_trace = momentum.astype(dtype) * trace.astype(dtype) + regularised

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax._scalars import ScalarOrSchedule, at_step, is_number, require_unit_interval
+from lcam_optax._checks import is_number, require_scalar_or_schedule, require_unit_interval
+from lcam_optax._scalars import ScalarOrSchedule, at_step
 
 
 def learning_rate_from_momentum(effective_step: ScalarOrSchedule, momentum: ScalarOrSchedule) -> optax.Schedule:
@@ -57,11 +58,12 @@ def learning_rate_from_momentum(effective_step: ScalarOrSchedule, momentum: Scal
       Systems 2021, doi 10.1287/stsy.2021.0083, arXiv 1802.05155.
     """
     _require_positive("effective_step", effective_step)
-    require_unit_interval("momentum", momentum)
+    if not callable(momentum):
+        require_unit_interval("momentum", momentum)
 
     def schedule(step: jax.typing.ArrayLike) -> jax.Array:
         step = jnp.asarray(step)
-        return at_step(effective_step, step) * (1 - at_step(momentum, step))
+        return at_step("effective_step", effective_step, step) * (1 - at_step("momentum", momentum, step))
 
     return schedule
 
@@ -109,11 +111,13 @@ def momentum_from_learning_rate(effective_step: ScalarOrSchedule, learning_rate:
 
     def schedule(step: jax.typing.ArrayLike) -> jax.Array:
         step = jnp.asarray(step)
-        return jnp.maximum(0, 1 - at_step(learning_rate, step) / at_step(effective_step, step))
+        share = at_step("learning_rate", learning_rate, step) / at_step("effective_step", effective_step, step)
+        return jnp.maximum(0, 1 - share)
 
     return schedule
 
 
 def _require_positive(name: str, value: ScalarOrSchedule) -> None:
+    require_scalar_or_schedule(name, value)
     if is_number(value) and not value > 0:  # type: ignore[operator]
         raise ValueError(f"{name} must be positive, got {value}.")

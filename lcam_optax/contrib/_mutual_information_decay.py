@@ -7,14 +7,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax._scalars import counter, is_number, require_whole
+from lcam_optax._checks import is_number, require_scalar, require_whole
+from lcam_optax._scalars import as_arrays, as_float, counter, initial
+
+_NOTHING_TOLD = -1.0  # and no NaN, which `jax_debug_nans` would stop at
 
 
 class MutualInformationDecayState(NamedTuple):
-    """State of `mutual_information_decay`; with `layers` the first two are dicts with a scalar for each label."""
+    """State of `mutual_information_decay`; with `layers` the first two are dicts with one scalar per label."""
 
     current_rate: Any  # shape=(), float32; learning rate of the next update
-    last_information: Any  # shape=(), float32; of the last epoch that told it, NaN before
+    last_information: Any  # shape=(), float32; of the last epoch with a finite one, -1 before
     information_step: jax.Array  # shape=(), int32; steps of this epoch made
 
 
@@ -27,9 +30,9 @@ def mutual_information_decay(
     initial_learning_rate: jax.typing.ArrayLike | None = None,
     layers: Any | Callable[[optax.Params], Any] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Scale by a learning rate that the mutual information of output and label sets, once an epoch.
+    r"""Scale by a learning rate that is set once per epoch, by the mutual information of output and label.
 
-    With :math:`r_e \in [0, 1]` the share of the label's entropy that the output told in epoch :math:`e`:
+    With :math:`r_e \in [0, 1]` the share of the label's entropy that the output determines in epoch :math:`e`:
 
     .. math::
 
@@ -39,34 +42,35 @@ def mutual_information_decay(
         & \text{otherwise}
       \end{cases}
 
-    The rate is held while the information keeps growing by more than the threshold, and lowered when it does not, the
-    further the more is told. The first epoch has nothing to compare with and holds.
+    The rate is held while the information grows by more than the threshold. Otherwise it is lowered: the more
+    information, the lower. The first epoch has nothing to compare with and holds.
 
-    This is in the spirit of Vasudevan (2020) and not that algorithm: that mutual information sets the rate once an
-    epoch within bounds, held while its change exceeds a threshold, for the whole network or for each layer, is taken
-    from there; the estimate of the information, the map from it to the rate and the range test could not be found and
-    are ours.
+    This follows the idea of Vasudevan (2020), not the algorithm. From there: mutual information sets the rate once per
+    epoch within bounds, for the whole network or for each layer, and the rate is held while the information changes by
+    more than a threshold. Ours, because the paper's could not be found: the estimate of the information, the map from
+    it to the rate, and the range test.
 
     Args:
       min_learning_rate: :math:`\eta_\text{min}`, positive. `learning_rate_range` finds both bounds.
       max_learning_rate: :math:`\eta_\text{max}`, at least that.
       steps_per_epoch: Updates between two decisions, at least 1.
       threshold: :math:`\tau`, not negative: the relative growth of the information below which the rate is lowered.
-      initial_learning_rate: Rate of the first epoch, or of all until they tell something; None is `max_learning_rate`.
-      layers: None is one rate for the whole network. Else one rate per layer: a tree of labels with the structure of
-        the parameters (or a prefix of it), or a function of the parameters that returns one.
+      initial_learning_rate: Rate until the first decision; None is `max_learning_rate`.
+      layers: None is one rate for the whole network. Otherwise one rate per layer: a tree of labels with the structure
+        of the parameters (or a prefix of it), or a function of the parameters that returns one. A function is static:
+        name it in the `static_args` of `optax.inject_hyperparams`.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`, which stands at the end of a chain, in the place of
-      `optax.scale_by_learning_rate`. Its `update` needs `value`, the :math:`r` of `label_information`: a real floating
-      scalar, or with `layers` a dict from each label to one. It is looked at in the last update of each epoch, so a
-      share of the epoch's table so far may be passed in all of them; the new rate acts from the next update on. A
-      value that is not finite changes nothing.
+      An `optax.GradientTransformationExtraArgs` for the end of a chain, in the place of `optax.scale_by_learning_rate`.
+      Its `update` needs `information`, the :math:`r` of `label_information`: a real floating scalar, clipped to [0, 1];
+      with `layers`, a dict from each label to one. Only that of the last update of each epoch counts, so you may pass
+      the information of the epoch so far in each update. The new rate acts from the next update on. Information that
+      is not finite changes nothing. Other extra arguments, such as the loss as `value`, are ignored.
 
     Raises:
-      ValueError: If a Python number is out of its range; from `update`, if `value` is no real floating scalar or does
-        not have the labels of `layers`.
-      TypeError: From `update`, if there is no `value`.
+      ValueError: If a setting is an array with axes, or a Python number out of its range; from `update`, if
+        `information` is no real floating scalar or does not have the labels of `layers`.
+      TypeError: If a setting is no number; from `update`, if there is no `information`.
 
     Examples:
       >>> import jax.numpy as jnp, optax
@@ -77,7 +81,7 @@ def mutual_information_decay(
       >>> params = jnp.ones(2)
       >>> state = tx.init(params)
       >>> for information in (0.2, 0.5, 0.52, 0.9, 0.9):
-      ...     updates, state = tx.update(jnp.ones(2), state, params, value=information)
+      ...     updates, state = tx.update(jnp.ones(2), state, params, information=information)
       ...     params = optax.apply_updates(params, updates)
       ...     print(f"{optax.tree.get(state, 'current_rate'):.4f}")
       0.1000
@@ -97,31 +101,29 @@ def mutual_information_decay(
     def init_fn(params: optax.Params) -> MutualInformationDecayState:
         labels = None if layers is None else sorted(set(jax.tree.leaves(_labels(layers, params))))
 
-        def copied(number: jax.typing.ArrayLike) -> jax.Array:
-            return jnp.array(number).astype(float)
-
         def per_layer(number: jax.typing.ArrayLike) -> Any:
             # A copy for each layer: one array in two places of the state could not be donated.
-            return copied(number) if labels is None else {label: copied(number) for label in labels}
+            return initial(number) if labels is None else {label: initial(number) for label in labels}
 
-        return MutualInformationDecayState(per_layer(start), per_layer(jnp.nan), counter())
+        return MutualInformationDecayState(per_layer(start), per_layer(_NOTHING_TOLD), counter())
 
     def update_fn(
         updates: optax.Updates,
         state: MutualInformationDecayState,
         params: optax.Params | None = None,
         *,
-        value: Any | None = None,
+        information: Any | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, MutualInformationDecayState]:
         del params, extra_args
-        information = _as_information(value, state.current_rate)
-        low, high, tau = (jnp.asarray(x).astype(float) for x in (min_learning_rate, max_learning_rate, threshold))
+        updates, state = as_arrays((updates, state))
+        information = _as_information(information, state.current_rate)
+        low, high, tau = (as_float(x) for x in (min_learning_rate, max_learning_rate, threshold))
         step = (state.information_step + 1) % jnp.asarray(steps_per_epoch).astype(jnp.int32)
         decides = jax.tree.map(lambda now: (step == 0) & jnp.isfinite(now), information)
 
         def decided(rate: jax.Array, last: jax.Array, now: jax.Array, decides: jax.Array) -> jax.Array:
-            holds = jnp.isnan(last) | (now - last > tau * last)
+            holds = (last < 0) | (now - last > tau * last)
             return jnp.where(decides & ~holds, jnp.minimum(rate, low + (high - low) * (1 - now)), rate)
 
         new_state = MutualInformationDecayState(
@@ -149,32 +151,37 @@ def _descend(updates: optax.Updates, rates: Any, layers: Any) -> optax.Updates:
     return jax.tree.map(lambda label, tree: scaled(rates[label], tree), _labels(layers, updates), updates)
 
 
-def _as_information(value: Any, rates: Any) -> Any:
-    """Check what the user passed as `value=` and bring it to the form and dtype of the state."""
-    if value is None:
+def _as_information(information: Any, rates: Any) -> Any:
+    """Check what the user passed as `information=` and convert it to the form and dtype of the state."""
+    if information is None:
         raise TypeError(
-            "mutual_information_decay needs to know how much the output tells of the label: call "
-            "update(grads, state, params, value=label_information(table)). If you do pass it, a wrapper around this "
-            "transformation drops it."
+            "mutual_information_decay needs the information that the output gives about the label: call "
+            "update(grads, state, params, information=label_information(table)). If you do pass it, a wrapper around "
+            "this transformation drops it."
         )
     if isinstance(rates, dict):
-        if not isinstance(value, Mapping) or set(value) != set(rates):
-            got = sorted(value, key=str) if isinstance(value, Mapping) else type(value).__name__
+        if not isinstance(information, Mapping) or set(information) != set(rates):
+            got = sorted(information, key=str) if isinstance(information, Mapping) else type(information).__name__
             raise ValueError(
-                f"mutual_information_decay needs one value for each layer: a dict with the keys {sorted(rates)}, "
-                f"got {got}."
+                "mutual_information_decay needs the information of each layer: a dict with the keys "
+                f"{sorted(rates)}, got {got}."
             )
-        return {label: _as_information(value[label], None) for label in rates}
-    information = jnp.asarray(value)
-    if information.ndim != 0 or not jnp.issubdtype(information.dtype, jnp.floating):
+        return {label: _as_information(information[label], None) for label in rates}
+    number = jnp.asarray(information)
+    if number.ndim != 0 or not jnp.issubdtype(number.dtype, jnp.floating):
         raise ValueError(
-            "mutual_information_decay needs one real floating-point value in [0, 1], such as label_information gives, "
-            f"got shape {information.shape} and dtype {information.dtype}."
+            "mutual_information_decay needs information as one real floating-point number in [0, 1], such as "
+            f"label_information gives, got shape {number.shape} and dtype {number.dtype}."
         )
-    return information.astype(float)
+    number = number.astype(float)
+    return jnp.where(jnp.isfinite(number), jnp.clip(number, 0, 1), number)
 
 
 def _check_numbers(low: Any, high: Any, start: Any, threshold: Any) -> None:
+    require_scalar("min_learning_rate", low)
+    require_scalar("max_learning_rate", high)
+    require_scalar("initial_learning_rate", start)
+    require_scalar("threshold", threshold)
     if is_number(low) and not low > 0:
         raise ValueError(f"min_learning_rate must be positive, got {low}.")
     if is_number(low) and is_number(high) and not high >= low:

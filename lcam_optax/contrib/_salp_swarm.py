@@ -8,8 +8,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax._scalars import at_step, counter, incremented, initial_seed, is_number, require_unit_interval
-from lcam_optax.contrib._trees import map_with_states
+from lcam_optax._checks import (
+    is_number,
+    require_scalar,
+    require_scalar_or_schedule,
+    require_seed,
+    require_unit_interval,
+)
+from lcam_optax._scalars import as_arrays, as_float, at_step, counter, incremented, initial_seed, working_dtype
+from lcam_optax.contrib._trees import map_with_states, require_real
 
 
 class SalpSwarmSgdState(NamedTuple):
@@ -59,13 +66,13 @@ def salp_swarm_sgd(
     :math:`c_1` is below 3e-7 and goes on to zero: the salps gather around :math:`F`, and still cost as much.
 
     Args:
-      learning_rate: :math:`\eta`, a float or an Optax schedule of the step (from 0).
+      learning_rate: :math:`\eta`, a scalar or an Optax schedule of the step (from 0).
       iterations: :math:`L`, positive: updates until the search has narrowed to nothing, such as those of the whole run.
       radius: :math:`r`, not negative, in the unit of the parameters, the same for all of them.
       population: :math:`N`, at least 1, of which the first half (rounded up) leads; 50 in EvoloPy. The state holds
         :math:`N` copies of the parameters, and an update evaluates :math:`N + 1` losses: large networks want few.
       momentum: :math:`\mu`, in [0, 1).
-      seed: An int from which everything is drawn, with the step; may be traced.
+      seed: An int, or a key such as `jax.random.key(0)`, from which everything is drawn, with the step; may be traced.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`, the last of its chain: what came after it would not be evaluated.
@@ -74,10 +81,13 @@ def salp_swarm_sgd(
       nothing at random, and under `shard_map` or `pmap` average over the replicas. A loss that is not a number counts
       as infinite. `value` is not needed: it is the loss before the step.
 
+      `init` also takes abstract parameters, `jax.ShapeDtypeStruct`: the state is then a template, around zeros.
+
     Raises:
-      TypeError: From `update`, if there is no `value_fn`.
-      ValueError: If a Python number is out of its range, or `population` is not a Python number; from `update`, if
-        there are no `params` or the loss is no scalar.
+      TypeError: If a setting is no number (nor, for the rate, a schedule); from `update`, if there is no `value_fn`.
+      ValueError: If a setting is an array with axes, or a Python number out of its range; if `population` is not a
+        Python number, or `seed` neither an integer nor a typed key; from `init`, if a parameter is complex; from
+        `update`, if there are no `params` or the loss is no scalar.
 
     Examples:
       A start in a local minimum of Rastrigin's function, of 12.9, where gradient descent stays. The global one is 0.
@@ -103,17 +113,21 @@ def salp_swarm_sgd(
       half of the salps as leaders as in github 7ossam81/EvoloPy. Oswalt Manoj and Ananth, The Computer Journal, 2020,
       read in its abstract only.
     """
-    _check_numbers(iterations, radius, population)
+    require_scalar_or_schedule("learning_rate", learning_rate)
     require_unit_interval("momentum", momentum)
+    require_seed(seed)
+    _check_numbers(iterations, radius, population)
 
     def init_fn(params: optax.Params) -> SalpSwarmSgdState:
+        require_real("salp_swarm_sgd", params)
         salp_seed = initial_seed(seed)
+        food = jax.tree.map(_concrete, params)
 
         def scattered(param: jax.Array, key: jax.Array) -> jax.Array:
             offset = _offset(jnp.asarray(1.0), radius, jax.random.uniform(key, (population, *param.shape)))
             return param[None] + offset.astype(param.dtype)
 
-        salps = jax.tree.map(scattered, params, _keys(salp_seed, counter(), params))
+        salps = jax.tree.map(scattered, food, _keys(salp_seed, counter(), food))
         return SalpSwarmSgdState(optax.tree.zeros_like(params), salps, counter(), salp_seed)
 
     def update_fn(
@@ -135,15 +149,16 @@ def salp_swarm_sgd(
             raise ValueError(
                 "salp_swarm_sgd moves the parameters and was given none: call update(grads, state, params)"
             )
+        updates, state, params = as_arrays((updates, state, params))
         step = incremented(state.salp_step)
-        rate = at_step(learning_rate, state.salp_step)
-        reach = 2 * jnp.exp(-((4 * step.astype(float) / jnp.asarray(iterations).astype(float)) ** 2))
+        rate = at_step("learning_rate", learning_rate, state.salp_step)
+        reach = 2 * jnp.exp(-((4 * step.astype(float) / as_float(iterations)) ** 2))
 
         def moved(salps: jax.Array, food: jax.Array, key: jax.Array) -> jax.Array:
             c2, c3 = jax.random.uniform(key, (2, _leaders(population), *food.shape))
             return _salp_step(salps, food, reach, radius, c2, c3)
 
-        sgd_step = partial(_sgd_step, momentum=jnp.asarray(momentum), rate=rate)
+        sgd_step = partial(_sgd_step, momentum=as_float(momentum), rate=rate)
         sgd_updates, trace = map_with_states(sgd_step, updates, state.trace)
         food = optax.apply_updates(params, sgd_updates)
         salps = jax.tree.map(moved, state.population, food, _keys(state.salp_seed, step, params))
@@ -159,9 +174,14 @@ def _sgd_step(
     gradient: jax.Array, trace: jax.Array, *, momentum: jax.Array, rate: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """One tensor's update in the dtype of its gradient; the state keeps the dtype it has."""
-    dtype = gradient.dtype
-    new_trace = momentum.astype(dtype) * trace.astype(dtype) + gradient
-    return -rate.astype(dtype) * new_trace, new_trace.astype(trace.dtype)
+    dtype = working_dtype(gradient, trace)
+    new_trace = momentum.astype(dtype) * trace.astype(dtype) + gradient.astype(dtype)
+    return (-rate.astype(dtype) * new_trace).astype(gradient.dtype), new_trace.astype(trace.dtype)
+
+
+def _concrete(param: Any) -> jax.Array:
+    """The parameter; zeros for an abstract one."""
+    return jnp.zeros_like(param) if isinstance(param, jax.ShapeDtypeStruct) else jnp.asarray(param)
 
 
 def _salp_step(
@@ -177,7 +197,7 @@ def _salp_step(
         return mean, mean
 
     _, followers = jax.lax.scan(follow, leaders[-1], salps[_leaders(len(salps)) :])
-    half_width = jnp.asarray(radius).astype(dtype)
+    half_width = as_float(radius).astype(dtype)
     return jnp.clip(jnp.concatenate([leaders, followers]), food[None] - half_width, food[None] + half_width)
 
 
@@ -187,7 +207,7 @@ def _leaders(population: int) -> int:
 
 def _offset(reach: jax.Array, radius: jax.typing.ArrayLike, uniform: jax.Array) -> jax.Array:
     """Spread uniform draws over the box around the food, `reach` times as wide; in the scalar dtype of the state."""
-    half_width = jnp.asarray(radius).astype(float)
+    half_width = as_float(radius)
     return reach * (2 * half_width * uniform - half_width)
 
 
@@ -211,6 +231,8 @@ def _best(value_fn: Callable, params: optax.Params, candidates: optax.Updates, s
 
 
 def _check_numbers(iterations: Any, radius: Any, population: Any) -> None:
+    require_scalar("iterations", iterations)
+    require_scalar("radius", radius)
     if is_number(iterations) and not iterations > 0:
         raise ValueError(f"iterations must be positive, got {iterations}.")
     if is_number(radius) and not radius >= 0:

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax.contrib._trees import add_scaled, inner_product
+from lcam_optax._checks import require_scalar
+from lcam_optax._scalars import as_float
+from lcam_optax.contrib._trees import add_scaled, inner_product, require_like, require_real
 
 
 def symplectic_gradient(
@@ -46,7 +48,10 @@ def symplectic_gradient(
       A function with the arguments of `field_fn` that gives the adjusted field, in the shapes and dtypes of the field.
 
     Raises:
-      ValueError: If `normalizer` is neither "dim" nor "leaves".
+      TypeError: If `scale` or `eps` is no number.
+      ValueError: If `normalizer` is neither "dim" nor "leaves", or a number is an array with axes; from the adjusted
+        function, if the parameters are complex, or `field_fn` does not return a tree with the structure, shapes and
+        dtypes of the parameters.
 
     Examples:
       Gradient descent spirals out of a bilinear game; with the adjustment it goes in.
@@ -75,17 +80,22 @@ def symplectic_gradient(
     if normalizer not in ("dim", "leaves"):
         raise ValueError(f'normalizer must be "dim" (the paper) or "leaves" (the notebook), got {normalizer!r}.')
 
+    require_scalar("scale", scale)
+    require_scalar("eps", eps)
+
     def adjusted_fn(params: optax.Params, *args: Any, **kwargs: Any) -> optax.Updates:
+        require_real("symplectic_gradient", params)
         field, jacobian_product = jax.linearize(lambda p: field_fn(p, *args, **kwargs), params)
+        require_like("field_fn", field, params, dtypes=True)
         forward = jacobian_product(field)
         (transposed,) = jax.linear_transpose(jacobian_product, params)(field)
         adjustment = jax.tree.map(lambda t, f: (t - f) / 2, transposed, forward)
-        strength = jnp.asarray(scale).astype(float)
+        strength = as_float(scale)
         if align:
             leaves = jax.tree.leaves(params)
             divisor = sum(leaf.size for leaf in leaves) if normalizer == "dim" else len(leaves)
             agreement = inner_product(field, transposed) * inner_product(adjustment, transposed)
-            strength *= jnp.sign(agreement / divisor + jnp.asarray(eps).astype(float))
+            strength *= jnp.sign(agreement / divisor + as_float(eps))
         return add_scaled(field, strength, adjustment)
 
     return adjusted_fn

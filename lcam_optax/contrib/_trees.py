@@ -9,6 +9,31 @@ import jax.numpy as jnp
 from lcam_optax._scalars import scalar
 
 
+def require_real(caller: str, params: Any) -> None:
+    """Refuse complex parameters, whose imaginary parts would be dropped."""
+    for path, leaf in jax.tree.leaves_with_path(params):
+        dtype = jnp.result_type(leaf)
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            raise ValueError(f"{caller} needs real parameters, got {dtype} at params{jax.tree_util.keystr(path)}.")
+
+
+def require_like(function: str, result: Any, params: Any, *, dtypes: bool) -> None:
+    """Refuse the result of a user's function unless it has the structure and shapes (and dtypes) of the parameters."""
+
+    def forms(tree: Any) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree)
+
+    def compared(tree: Any) -> Any:
+        leaves, structure = jax.tree.flatten(forms(tree))
+        return structure, [(leaf.shape, leaf.dtype if dtypes else None) for leaf in leaves]
+
+    if compared(result) != compared(params):
+        raise ValueError(
+            f"{function} must return one tree like the parameters, and no loss beside it: expected {forms(params)}, "
+            f"got {forms(result)}."
+        )
+
+
 def inner_product(left: Any, right: Any) -> jax.Array:
     """Inner product of two real trees, summed in the scalar dtype of the state: bfloat16 sums lose the sign."""
     products = jax.tree.map(lambda a, b: jnp.sum(a.astype(float) * b.astype(float)), left, right)

@@ -1,13 +1,14 @@
 """YamAdam: moment estimation and unit correction without a hyper-parameter to tune."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax._scalars import scalar
-from lcam_optax.contrib._trees import map_with_states
+from lcam_optax._checks import require_scalar
+from lcam_optax._scalars import as_arrays, as_float, scalar
+from lcam_optax.contrib._trees import map_with_states, require_real
 
 
 class ScaleByYamadamState(NamedTuple):
@@ -20,7 +21,7 @@ class ScaleByYamadamState(NamedTuple):
     beta: optax.Updates  # a tree like the parameters of shape=(), float32; decay of the next step
 
 
-def scale_by_yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransformation:
+def scale_by_yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransformationExtraArgs:
     r"""The YamAdam direction.
 
     For each parameter tensor, with all of :math:`m, v, s, h, \beta` zero at first:
@@ -45,8 +46,12 @@ def scale_by_yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransfor
       eps: :math:`\epsilon`; 1e-6 in the author's code.
 
     Returns:
-      An `optax.GradientTransformation`. It gives the direction to go AGAINST: follow it by `optax.scale(-1.0)`, or take
-      `yamadam`. Real parameters only.
+      An `optax.GradientTransformationExtraArgs`, which ignores extra arguments. It gives the direction to go AGAINST:
+      follow it by `optax.scale(-1.0)`, or take `yamadam`.
+
+    Raises:
+      TypeError: If `eps` is no number.
+      ValueError: If it is an array with axes; from `init`, if a parameter is complex.
 
     Examples:
       >>> import jax.numpy as jnp, optax
@@ -62,29 +67,36 @@ def scale_by_yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransfor
       K. D. Yamada, Hyperparameter-free optimizer of gradient-descent method incorporating unit correction and moment
       estimation, 2018, bioRxiv 348557; the author's code at github yamada-kd/YamAdam, which these equations follow.
     """
+    require_scalar("eps", eps)
 
     def init_fn(params: optax.Params) -> ScaleByYamadamState:
+        require_real("yamadam", params)
         mu, nu, update_square, last_update = (optax.tree.zeros_like(params) for _ in range(4))
         return ScaleByYamadamState(mu, nu, update_square, last_update, jax.tree.map(lambda _: scalar(0.0), params))
 
     def update_fn(
-        updates: optax.Updates, state: ScaleByYamadamState, params: optax.Params | None = None
+        updates: optax.Updates, state: ScaleByYamadamState, params: optax.Params | None = None, **extra_args: Any
     ) -> tuple[optax.Updates, ScaleByYamadamState]:
-        del params
-        direction, *new_state = map_with_states(lambda *row: _leaf_step(jnp.asarray(eps), *row), updates, *state)
+        del params, extra_args
+        updates, state = as_arrays((updates, state))
+        direction, *new_state = map_with_states(lambda *row: _leaf_step(as_float(eps), *row), updates, *state)
         return direction, ScaleByYamadamState(*new_state)
 
-    return optax.GradientTransformation(init_fn, update_fn)
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransformation:
+def yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransformationExtraArgs:
     """YamAdam, an optimizer without a learning rate: `scale_by_yamadam` turned downhill.
 
     Args:
       eps: See `scale_by_yamadam`.
 
     Returns:
-      An `optax.GradientTransformation`.
+      An `optax.GradientTransformationExtraArgs`, which ignores extra arguments.
+
+    Raises:
+      TypeError: See `scale_by_yamadam`.
+      ValueError: See `scale_by_yamadam`.
 
     Examples:
       >>> import jax, jax.numpy as jnp, optax
@@ -115,7 +127,7 @@ def _leaf_step(
     beta: jax.Array,
 ) -> tuple[jax.Array, ...]:
     """One tensor's step; returns the direction and the new state, each in the dtype it came in."""
-    eps, g, m, v, s, h = (x.astype(float) for x in (eps, gradient, mu, nu, update_square, last_update))
+    g, m, v, s, h = (x.astype(float) for x in (gradient, mu, nu, update_square, last_update))
     new_m = beta * m + (1 - beta) * g
     new_v = beta * v + (1 - beta) * (g - m) ** 2
     new_s = beta * s + (1 - beta) * h**2

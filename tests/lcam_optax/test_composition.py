@@ -45,7 +45,7 @@ WRAPPED = {
 def test_wrappers_change_nothing(name):
     updates, state = follow(WRAPPED[name]())
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), updates, EXPECTED)
-    assert lcam_optax.phase(state).loss_mean == 0.5
+    assert lcam_optax.read_phase(state).loss_mean == 0.5
 
 
 def test_masked_leaves_pass_through():
@@ -58,17 +58,7 @@ def test_schedule_free_hands_the_loss_on():
     tx = optax.contrib.schedule_free(bare(), learning_rate=0.1, b1=0.9)
     with jax.numpy_dtype_promotion("standard"):
         _, state = follow(tx)
-    assert lcam_optax.phase(state).loss_mean == 0.5
-
-
-@pytest.mark.parametrize(
-    "wrap", [lambda tx: optax.contrib.sam(tx, optax.sgd(0.1)), lambda tx: optax.lookahead(tx, 2, 0.5)]
-)
-def test_wrappers_that_drop_the_loss_end_in_an_error(wrap):
-    tx = wrap(bare())
-    params = optax.LookaheadParams.init_synced(PARAMS) if tx.init.__qualname__.startswith("lookahead") else PARAMS
-    with pytest.raises(TypeError, match="value"):
-        tx.update(PARAMS, tx.init(params), params, value=jnp.float32(1))
+    assert lcam_optax.read_phase(state).loss_mean == 0.5
 
 
 def test_nnx_optimizer():
@@ -83,7 +73,7 @@ def test_nnx_optimizer():
 
     losses = [step(model, optimizer, jnp.eye(3)) for _ in range(30)]
     assert losses[-1] < losses[0] / 10
-    reading = lcam_optax.phase(optimizer.opt_state)
+    reading = lcam_optax.read_phase(optimizer.opt_state)
     assert float(reading.momentum) in (0.5, np.float32(0.9))
     before = bool(reading.below), float(reading.loss_mean)
     step(model, optimizer, 2 * jnp.eye(3))
@@ -189,4 +179,4 @@ def test_shard_map_averages_the_loss_over_replicas(name):
             updates, state = step(state, losses)
             expected, one = single.update(PARAMS, one, value=losses.mean())
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), updates, expected)
-    assert lcam_optax.phase(state).momentum == lcam_optax.phase(one).momentum
+    assert lcam_optax.read_phase(state).momentum == lcam_optax.read_phase(one).momentum

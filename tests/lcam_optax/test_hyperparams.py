@@ -57,7 +57,7 @@ def test_drives_sgd_as_lcam_does(delay):
         a, left = ours.update(params * loss, left, params, value=loss)
         b, right = theirs.update(params * loss, right, params, value=loss)
         np.testing.assert_allclose(a, b, rtol=1e-6)
-    assert lcam_optax.phase(right).momentum == lcam_optax.phase(left).momentum
+    assert lcam_optax.read_phase(right).momentum == lcam_optax.read_phase(left).momentum
 
 
 @pytest.mark.parametrize("delay", [True, False])
@@ -69,7 +69,7 @@ def test_a_dtype_keeps_the_state_of_bfloat16_parameters_as_it_is(factory, name, 
     state = tx.init(params)
     _, after = tx.update(params, state, params, value=1.0)
     chex.assert_trees_all_equal_dtypes(state, after)
-    assert lcam_optax.phase(after).momentum.dtype == jnp.float32
+    assert lcam_optax.read_phase(after).momentum.dtype == jnp.float32
 
 
 def test_without_inject_hyperparams_it_says_where_it_goes():

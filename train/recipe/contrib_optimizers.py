@@ -110,7 +110,7 @@ def _mutual_information(settings: OptimizerSettings) -> optax.GradientTransforma
         # Each epoch starts with an empty table.
         table = jnp.where(state.epoch_step == 0, 0, state.table)
         table += contrib.contingency_table(labels, predictions, classes, classes)
-        updates, inner = tx.update(updates, state.inner, params, value=contrib.label_information(table))
+        updates, inner = tx.update(updates, state.inner, params, information=contrib.label_information(table))
         return updates, _MutualInformationState(table, (state.epoch_step + 1) % settings.steps_per_epoch, inner)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

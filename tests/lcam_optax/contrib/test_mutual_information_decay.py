@@ -32,8 +32,8 @@ def twin(information, *, low, high, start, steps_per_epoch, threshold):
 def rates_of(tx, information):
     """The rate that each update uses, seen in the update of a gradient of one."""
 
-    def step(state, value):
-        updates, state = tx.update(jnp.ones(()), state, value=value)
+    def step(state, told):
+        updates, state = tx.update(jnp.ones(()), state, information=told)
         return state, -updates
 
     return jax.lax.scan(step, tx.init(jnp.ones(())), jnp.asarray(information, jnp.float32))[1]
@@ -76,7 +76,7 @@ def test_per_layer_each_has_its_own_rate():
         tx = make(layers=layers)
         state = tx.init(params)
         for low, top in zip(one, two, strict=True):
-            updates, state = tx.update(params, state, params, value={"low": low, "top": top})
+            updates, state = tx.update(params, state, params, information={"low": low, "top": top})
         np.testing.assert_allclose(updates["stem"]["w"], -rates_of(make(), one)[-1], rtol=1e-6)
         np.testing.assert_allclose(updates["stem"]["b"], -rates_of(make(), one)[-1], rtol=1e-6)
         np.testing.assert_allclose(np.float32(updates["head"]), -rates_of(make(), two)[-1], rtol=1e-2)
@@ -92,8 +92,8 @@ def test_jit_equals_no_jit_and_compiles_once_with_a_donated_state(layers):
     left, right = tx.init(params), tx.init(params)
     for told in (0.5, 0.5, 0.2):
         value = jnp.float32(told) if layers is None else {"x": jnp.float32(told), "y": jnp.float32(0.1)}
-        a, left = tx.update(params, left, value=value)
-        b, right = step(params, right, value=value)
+        a, left = tx.update(params, left, information=value)
+        b, right = step(params, right, information=value)
         chex.assert_trees_all_close((a, left), (b, right), rtol=1e-2)
     assert step._cache_size() == 1
 
@@ -119,11 +119,11 @@ def test_none_and_masked_places_are_left_alone():
     for layers in (None, {"a": "x", "b": None}):
         tx = make(layers=layers)
         value = 0.5 if layers is None else {"x": 0.5}
-        updates, _ = tx.update(params, tx.init(params), value=value)
+        updates, _ = tx.update(params, tx.init(params), information=value)
         assert updates["b"] is None
     params = {"a": jnp.ones(2), "b": jnp.ones(2)}
     masked = optax.masked(make(), {"a": True, "b": False})
-    updates, _ = masked.update(params, masked.init(params), value=0.5)
+    updates, _ = masked.update(params, masked.init(params), information=0.5)
     np.testing.assert_array_equal(updates["b"], 1)
 
 
@@ -145,7 +145,7 @@ def test_trains_a_classifier_with_its_own_information():
         def loss_fn(w):
             return optax.softmax_cross_entropy_with_integer_labels(images @ w, labels).mean()
 
-        updates, state = tx.update(jax.grad(loss_fn)(weights), state, value=contrib.label_information(table))
+        updates, state = tx.update(jax.grad(loss_fn)(weights), state, information=contrib.label_information(table))
         return (optax.apply_updates(weights, updates), state), (state.current_rate, state.last_information)
 
     weights = jnp.zeros((4, 4))
@@ -174,9 +174,9 @@ def test_settings_out_of_range(settings, message):
 @pytest.mark.parametrize(
     ("layers", "value", "error", "message"),
     [
-        (None, None, TypeError, "value=label_information"),
+        (None, None, TypeError, "information=label_information"),
         (None, jnp.ones(2), ValueError, r"got shape \(2,\) and dtype float32"),
-        (None, 1, ValueError, "real floating-point value"),
+        (None, 1, ValueError, "one real floating-point number"),
         ({"a": "x"}, 0.5, ValueError, r"a dict with the keys \['x'\], got float"),
         ({"a": "x"}, {"y": 0.5}, ValueError, r"a dict with the keys \['x'\], got \['y'\]"),
     ],
@@ -185,4 +185,4 @@ def test_values_that_do_not_fit(layers, value, error, message):
     tx = make(layers=layers)
     params = {"a": jnp.ones(1)}
     with pytest.raises(error, match=message):
-        tx.update(params, tx.init(params), value=value)
+        tx.update(params, tx.init(params), information=value)

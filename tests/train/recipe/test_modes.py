@@ -89,7 +89,7 @@ def test_a_stage_moves_its_part_alone_and_sets_its_phase(stage):
     assert sum(changed) > 0.9 * parts.count(stage)
     assert set(np.asarray(metrics.momentum)) <= set(np.float32([0.9, 0.95]))
     for part in range(3):
-        reading = lcam_optax.phase(MODES["partitioned"].stage_state(after.opt_state, part))
+        reading = lcam_optax.read_phase(MODES["partitioned"].stage_state(after.opt_state, part))
         assert bool(reading.loss_mean > 0) == (part == stage)
     statistics = jax.tree.leaves(partition_of(state.batch_stats))
     changed = moved(state.batch_stats, after.batch_stats)

@@ -70,7 +70,7 @@ def test_each_phase_is_built_from_its_settings():
     for phase, changes in {"ema": {"ema_decay": 0.5}, "window": {"window_size": 3}, "epoch_mean": {}}.items():
         arm = tiny_run.experiment(phase=phase, delay=False, **changes)
         *_, (_, after, _) = steps(make_optimizer(arm, 4))
-        means[phase] = float(lcam_optax.phase(after).loss_mean)
+        means[phase] = float(lcam_optax.read_phase(after).loss_mean)
     # The epochs of four steps: 2, 1, 3, 0.5 and 2.5, 1. The average weighs the losses 1, 2, 4, 8, 16, 32.
     assert means == pytest.approx({"ema": 92 / 63, "window": 4 / 3, "epoch_mean": 1.75})
 

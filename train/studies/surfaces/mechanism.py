@@ -122,7 +122,7 @@ def _path(surface: Surface, how: Walk, arm: Arm, seed: jax.Array) -> tuple[jax.A
         point, state = carry
         loss, gradient = jax.value_and_grad(lambda point: surface.loss(point + shift))(point)
         updates, new_state = optimizer.update(gradient, state, point, value=loss)
-        seen = point, lcam_optax.phase(new_state).below, lcam_optax.phase(state).momentum
+        seen = point, lcam_optax.read_phase(new_state).below, lcam_optax.read_phase(state).momentum
         return (optax.apply_updates(point, updates), new_state), seen
 
     start = jnp.asarray(surface.start, jnp.float32)

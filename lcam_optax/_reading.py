@@ -1,0 +1,73 @@
+"""Reading the phase out of an optimizer state."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lcam_optax._hyperparams import LossControlledState
+from lcam_optax._scale_by_lcam import ScaleByLcamState
+
+
+class PhaseReading(NamedTuple):
+    """What `read_phase` returns."""
+
+    momentum: jax.Array  # shape=(), float32; with delay that of the next update, else of the last
+    loss_mean: jax.Array | None  # shape=(), float32; None where the phase keeps no mean (`random_phase`)
+    below: jax.Array  # shape=(), bool; whether the last finite loss fell below its reference
+
+
+def read_phase(opt_state: optax.OptState) -> PhaseReading:
+    """Read momentum, loss mean and side out of an optimizer state, however deep in chains and wrappers they lie.
+
+    With `delay=True`, the default, a state holds the momentum of the NEXT update. To log the momentum that a step uses,
+    read it before `update`; the loss mean and the side, which include the loss of the step, after it.
+
+    Args:
+      opt_state: A pytree that holds the state of one `scale_by_lcam` or of one `loss_controlled` hyper-parameter: an
+        optimizer state, the `opt_state` of a `flax.nnx.Optimizer`, or a whole Flax Linen `TrainState`.
+
+    Returns:
+      A `PhaseReading` of scalars, with a leading axis for a state vmapped over seeds. They are copies on the device,
+      which stay valid after the state was donated; under `jit` they cost nothing. For `loss_controlled`, `momentum` is
+      the controlled value.
+
+    Raises:
+      ValueError: If there is none of these states, or more than one: then pass the part of the state that you mean.
+
+    Examples:
+      >>> import jax.numpy as jnp, lcam_optax
+      >>> tx = lcam_optax.lcam(0.1, lcam_optax.epoch_mean(10), momentum_below=0.9, momentum_above=0.95)
+      >>> params = jnp.ones(2)
+      >>> state = tx.init(params)
+      >>> used = lcam_optax.read_phase(state).momentum
+      >>> updates, state = tx.update(params, state, params, value=2.0)
+      >>> reading = lcam_optax.read_phase(state)
+      >>> print(f"used {used:.2f}, next {reading.momentum:.2f}, loss mean {reading.loss_mean}, below {reading.below}")
+      used 0.90, next 0.95, loss mean 2.0, below False
+    """
+    kinds = (ScaleByLcamState, LossControlledState)
+
+    def is_found(node: Any) -> bool:
+        return isinstance(node, kinds)
+
+    found = [node for node in jax.tree.leaves(opt_state, is_leaf=is_found) if is_found(node)]
+    if len(found) != 1:
+        raise ValueError(
+            f"Expected an optimizer state with one LCAM phase in it, found {len(found)}. "
+            + ("Pass the part of the state that you mean." if found else "Is this the state of an LCAM optimizer?")
+        )
+    state = found[0]
+    loss_mean = getattr(state.phase_state, "loss_mean", None)
+    return PhaseReading(
+        momentum=_copied(state.momentum if isinstance(state, ScaleByLcamState) else state.controlled_value),
+        loss_mean=None if loss_mean is None else _copied(loss_mean),
+        below=_copied(state.below),
+    )
+
+
+def _copied(value: Any) -> jax.Array:
+    """Copy an array, also out of a variable of Flax NNX, which the next step would change."""
+    as_array = getattr(value, "__jax_array__", None)
+    return jnp.copy(value if as_array is None else as_array())
