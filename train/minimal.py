@@ -17,8 +17,7 @@ import optax
 from flax import nnx
 from sklearn.datasets import load_digits
 
-from lcam_optax import epoch_mean, lcam
-from lcam_optax import phase as read_phase
+from lcam_optax import epoch_mean, lcam, read_phase
 from models import WideResNet
 
 SEED = 0
