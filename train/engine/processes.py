@@ -98,7 +98,7 @@ def of_first(look: Callable[[], Any]) -> Any:
     return heard["value"]
 
 
-class Wishes:
+class Agreement:
     """What any process wishes is known to all of them after the same slice, without anybody waiting.
 
     Args:
@@ -111,7 +111,7 @@ class Wishes:
         self._largest = jax.jit(lambda wishes: wishes.max(axis=0), out_shardings=replicated(mesh))
         self._pending: jax.Array | None = None
 
-    def tell(self, stop: int, save: bool) -> tuple[int, bool]:
+    def reach(self, stop: int, save: bool) -> tuple[int, bool]:
         """Say what this process wishes, and hear what some process wished: now if alone, else one call ago.
 
         Args:

@@ -44,7 +44,7 @@ def slice_program(
 
 
 def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, streamed: bool = False) -> Callable:
-    """Make the function (state, data) -> batch statistics of the parameters that a run is judged by.
+    """Make the function (state, data) -> batch statistics of the parameters to evaluate.
 
     For optimizers that take gradients at other parameters (`OptimizerEntry.recomputes_batch_stats`). These are
     running statistics over the `steps` batches from the state's step on, with no trace of those in the state.

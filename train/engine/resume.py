@@ -1,4 +1,4 @@
-"""What of an experiment is done, what has begun, and which seeds run together."""
+"""Which runs are finished, which were interrupted, and which seeds train together next."""
 
 import dataclasses
 import shutil
@@ -101,9 +101,9 @@ def refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]
     refuse_other_data(path, there.pop(_FINGERPRINT, None), now.pop(_FINGERPRINT, None))
     differ = differences(there, now)
     if differ:
-        told = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in differ.items())
+        listed = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in differ.items())
         raise ConfigError(
-            f"{path} was made with other settings: {told}. Choose another --runs folder, or replace it with --fresh."
+            f"{path} was made with other settings: {listed}. Choose another --runs folder, or replace it with --fresh."
         )
 
 
@@ -144,7 +144,7 @@ def _is_finished(experiment: Experiment, root: Path, seed: int) -> bool:
 
 
 def _is_recorded(experiment: Experiment, root: Path, seed: int) -> bool:
-    """The same of a seed that nobody asked for: whatever is wrong with its record is not told."""
+    """Whether a seed that nobody asked for is finished; a record that cannot be used counts as none."""
     try:
         return _is_finished(experiment, root, seed)
     except (ConfigError, RecordError):

@@ -234,7 +234,7 @@ def _train(
     Raises:
       Stopped: If a signal asked for it, when the checkpoint is on disk.
     """
-    policy, wishes = job.policy, processes.Wishes(job.mesh)
+    policy, agreement = job.policy, processes.Agreement(job.mesh)
     saved_at, saved_epochs = time.monotonic(), len(trainer.history)
     logged_epochs = len(trainer.history)
 
@@ -250,7 +250,7 @@ def _train(
             for log, row in zip(events, rows, strict=False):
                 log.epoch(row)
         logged_epochs = len(trainer.history)
-        stop, due = wishes.tell(signals.received or 0, time.monotonic() - saved_at >= 60 * policy.minutes)
+        stop, due = agreement.reach(signals.received or 0, time.monotonic() - saved_at >= 60 * policy.minutes)
         if stop:
             save()
             checkpoints.wait()

@@ -174,7 +174,7 @@ class Trainer:
         return MODES[self.setup.experiment.training].stage_of(len(self.history), self.setup.experiment.epochs)
 
     def _state_to_evaluate(self) -> TrainState:
-        """The state to evaluate: that after the last step, with the batch statistics of the parameters judged."""
+        """The state to evaluate: after the last step, with batch statistics that belong to the evaluated parameters."""
         if not OPTIMIZERS[self.setup.experiment.optimizer].recomputes_batch_stats:
             return self.state
         first = self._step - self.setup.steps_per_epoch

@@ -1,7 +1,7 @@
 """Trials that find the learning rate and weight decay of an arm, before its runs and on images held out from training.
 
 Each pair of the arm's `learning_rates` and `weight_decays` is trained with the `tuning_seeds` on four fifths of the
-training images and judged by the error on the last fifth after the last epoch; the test set has no part in it. Trials
+training images and compared by the error on the last fifth after the last epoch; the test set has no part in it. Trials
 lie beside the arm's group, in `<group>-tuning/`, and are ordinary runs: they resume, and are not repeated. What they
 reached is kept in `trials.json` beside the arm's runs.
 """

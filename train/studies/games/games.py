@@ -75,7 +75,7 @@ GAMES = {
 }
 
 
-class Arm(NamedTuple):
+class GameArm(NamedTuple):
     """A method and the direction of the optimizer that it feeds."""
 
     method: Method
@@ -83,9 +83,9 @@ class Arm(NamedTuple):
 
 
 ARMS = {
-    "sgd": Arm(METHODS["plain"], optax.identity()),
-    "adam": Arm(METHODS["plain"], optax.scale_by_adam()),
-} | {name: Arm(method, optax.identity()) for name, method in METHODS.items() if name != "plain"}
+    "sgd": GameArm(METHODS["plain"], optax.identity()),
+    "adam": GameArm(METHODS["plain"], optax.scale_by_adam()),
+} | {name: GameArm(method, optax.identity()) for name, method in METHODS.items() if name != "plain"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,7 +143,7 @@ class Found:
         return int(np.argmin(np.where(self.converged, self.steps, np.iinfo(self.steps.dtype).max)))
 
 
-def sweep(game: Game, arms: Mapping[str, Arm], how: Sweep) -> dict[str, Found]:
+def sweep(game: Game, arms: Mapping[str, GameArm], how: Sweep) -> dict[str, Found]:
     """Play a game by every method at every learning rate of the grid."""
     found = {}
     for name, arm in arms.items():
@@ -152,7 +152,7 @@ def sweep(game: Game, arms: Mapping[str, Arm], how: Sweep) -> dict[str, Found]:
     return found
 
 
-def path(game: Game, arm: Arm, learning_rate: float, steps: int) -> np.ndarray:
+def path(game: Game, arm: GameArm, learning_rate: float, steps: int) -> np.ndarray:
     """The points of one path, the start among them; float32 [steps + 1, players]."""
     init, step = _program(game, arm, jnp.float32(learning_rate))
 
@@ -164,7 +164,7 @@ def path(game: Game, arm: Arm, learning_rate: float, steps: int) -> np.ndarray:
     return np.concatenate([points, jnp.stack(last)[None]])
 
 
-def _distances(game: Game, arm: Arm, steps: int, learning_rate: jax.Array) -> dict[str, jax.Array]:
+def _distances(game: Game, arm: GameArm, steps: int, learning_rate: jax.Array) -> dict[str, jax.Array]:
     init, step = _program(game, arm, learning_rate)
 
     def visit(carry: tuple, number: jax.Array) -> tuple[tuple, None]:
@@ -183,7 +183,7 @@ def _distances(game: Game, arm: Arm, steps: int, learning_rate: jax.Array) -> di
     }
 
 
-def _program(game: Game, arm: Arm, learning_rate: jax.Array) -> tuple[Callable, Callable]:
+def _program(game: Game, arm: GameArm, learning_rate: jax.Array) -> tuple[Callable, Callable]:
     field_fn = contrib.player_field(game.losses, players=list(range(len(game.start))))
     return make_step(arm.method, field_fn, arm.direction, learning_rate)
 

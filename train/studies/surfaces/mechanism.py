@@ -24,7 +24,7 @@ from train.studies.surfaces.surfaces import Surface
 _LOW, _HIGH = 0.9, 0.95
 
 
-class Arm(NamedTuple):
+class SurfaceArm(NamedTuple):
     """The momenta of one optimizer; equal ones make it SGD."""
 
     below: float
@@ -34,16 +34,16 @@ class Arm(NamedTuple):
     chances: np.ndarray | None = None
 
 
-def sgd(momentum: float) -> Arm:
+def sgd(momentum: float) -> SurfaceArm:
     """SGD with one momentum."""
-    return Arm(momentum, momentum, momentum)
+    return SurfaceArm(momentum, momentum, momentum)
 
 
 ARMS = {
     f"sgd-{_LOW:g}": sgd(_LOW),
     f"sgd-{_HIGH:g}": sgd(_HIGH),
-    f"lcam-{_HIGH:g}-{_LOW:g}": Arm(_HIGH, _LOW, 0.9),
-    f"lcam-{_LOW:g}-{_HIGH:g}": Arm(_LOW, _HIGH, 0.9),
+    f"lcam-{_HIGH:g}-{_LOW:g}": SurfaceArm(_HIGH, _LOW, 0.9),
+    f"lcam-{_LOW:g}-{_HIGH:g}": SurfaceArm(_LOW, _HIGH, 0.9),
 }
 CONTROLS = ("constant", "random")
 
@@ -93,7 +93,7 @@ class Found:
     momentum: Estimate
 
 
-def walk(surface: Surface, arms: Mapping[str, Arm], seeds: int, how: Walk) -> dict[str, Paths]:
+def walk(surface: Surface, arms: Mapping[str, SurfaceArm], seeds: int, how: Walk) -> dict[str, Paths]:
     """Take every arm over a surface, once with each noise seed 0, 1, ..., `seeds` - 1."""
     program = _program(surface, how)
     numbers = jnp.arange(seeds, dtype=jnp.uint32)
@@ -103,13 +103,13 @@ def walk(surface: Surface, arms: Mapping[str, Arm], seeds: int, how: Walk) -> di
 
 
 @functools.cache
-def _program(surface: Surface, how: Walk) -> Callable[[Arm, jax.Array], tuple[jax.Array, jax.Array, jax.Array]]:
+def _program(surface: Surface, how: Walk) -> Callable[[SurfaceArm, jax.Array], tuple[jax.Array, jax.Array, jax.Array]]:
     """All paths of an arm at once; kept, so that the arms that come later are not compiled again."""
-    each_seed = Arm._make((None, None, None, 0))  # the chances alone have a row for each
+    each_seed = SurfaceArm._make((None, None, None, 0))  # the chances alone have a row for each
     return jax.jit(jax.vmap(functools.partial(_path, surface, how), in_axes=(each_seed, 0)))
 
 
-def _path(surface: Surface, how: Walk, arm: Arm, seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _path(surface: Surface, how: Walk, arm: SurfaceArm, seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     optimizer = lcam_optax.lcam(
         how.learning_rate,
         _phase(how, arm, seed),
@@ -131,7 +131,7 @@ def _path(surface: Surface, how: Walk, arm: Arm, seed: jax.Array) -> tuple[jax.A
     return jnp.concatenate([points, last[None]]), below, momentum
 
 
-def _phase(how: Walk, arm: Arm, seed: jax.Array) -> lcam_optax.Phase:
+def _phase(how: Walk, arm: SurfaceArm, seed: jax.Array) -> lcam_optax.Phase:
     chances = arm.chances
     if chances is None:
         return lcam_optax.epoch_mean(how.steps_per_epoch)
@@ -149,7 +149,7 @@ def find(surface: Surface, paths: Paths) -> Found:
     )
 
 
-def controls(walked: Mapping[str, Paths], how: Walk) -> dict[str, Arm]:
+def controls(walked: Mapping[str, Paths], how: Walk) -> dict[str, SurfaceArm]:
     """The controls of each LCAM that walked, by the names of `control`."""
     made = {}
     for name, arm in ARMS.items():

@@ -28,7 +28,7 @@ from train.errors import RunError
 from train.experiments import EXPERIMENTS, Experiment, lcam, sgd
 from train.recipe.schedules import learning_rate
 from train.studies.updates.gradient_noise import GradientNoise, gradient_noise
-from train.studies.updates.update_statistics import Directions, Tally, add, empty, summary
+from train.studies.updates.update_statistics import Directions, UpdateSums, add, empty, summary
 
 
 class Measurement(NamedTuple):
@@ -93,25 +93,27 @@ def measure(experiment: Experiment, dataset: Dataset, *, epochs: Sequence[int], 
       RunError: If a loss is not finite.
     """
     setup, mesh = make_setup(experiment, dataset), make_mesh(1)
-    train = _trainer(setup, dataset, mesh)
+    train = _epochs_of_seed(setup, dataset, mesh)
     noise, summed_up = jax.jit(noise_program(setup)), jax.jit(summary)
     for seed in experiment.seeds:
         drawn = np.random.default_rng(seed).choice(dataset.train_size, min(examples, dataset.train_size), replace=False)
         sample = Images(dataset.train_images[drawn], dataset.train_labels[drawn])
         sample = jax.device_put(sample, replicated(mesh))
-        for epoch, (state, tally, loss) in zip(range(1, max(epochs) + 1), train(seed), strict=False):
+        for epoch, (state, sums, loss) in zip(range(1, max(epochs) + 1), train(seed), strict=False):
             if not np.isfinite(loss):
                 raise RunError(
                     f"{experiment.name}, seed {seed}: a loss of epoch {epoch} is not finite; try another network or "
                     "seed."
                 )
             if epoch in epochs:
-                found = jax.device_get((summed_up(tally), noise(state, sample)))
+                found = jax.device_get((summed_up(sums), noise(state, sample)))
                 yield Measurement(experiment.name.partition("/")[2], seed, epoch, loss, *found)
 
 
-def _trainer(setup: Setup, dataset: Dataset, mesh: Mesh) -> Callable[[int], Iterator[tuple[TrainState, Tally, float]]]:
-    """Make the function seed -> state, tally and mean loss of each epoch; its programs are compiled once.
+def _epochs_of_seed(
+    setup: Setup, dataset: Dataset, mesh: Mesh
+) -> Callable[[int], Iterator[tuple[TrainState, UpdateSums, float]]]:
+    """Make the function seed -> state, sums and mean loss of each epoch; its programs are compiled once.
 
     The arrays are gone when the next epoch is asked for.
     """
@@ -126,7 +128,7 @@ def _trainer(setup: Setup, dataset: Dataset, mesh: Mesh) -> Callable[[int], Iter
     fresh = jax.jit(empty, out_shardings=sharding)
     data = jax.device_put(Images(dataset.train_images, dataset.train_labels), sharding)
 
-    def train(seed: int) -> Iterator[tuple[TrainState, Tally, float]]:
+    def train(seed: int) -> Iterator[tuple[TrainState, UpdateSums, float]]:
         state = start(np.uint32(seed))
         while True:
             carry, losses = (state, fresh(state.params)), []
@@ -134,27 +136,27 @@ def _trainer(setup: Setup, dataset: Dataset, mesh: Mesh) -> Callable[[int], Iter
                 with jax.transfer_guard("disallow"):
                     carry, seen = program(carry, data)
                 losses.append(seen)
-            state, tally = carry
-            yield state, tally, float(np.concatenate(jax.device_get(losses)).mean())
+            state, sums = carry
+            yield state, sums, float(np.concatenate(jax.device_get(losses)).mean())
 
     return train
 
 
 def watched_program(setup: Setup, mesh: Mesh, steps: int, batch: int) -> Callable:
-    """Make the function ((state, tally), data) -> ((state, tally), losses [steps]) of the next `steps` steps."""
+    """Make the function ((state, sums), data) -> ((state, sums), losses [steps]) of the next `steps` steps."""
     one_step = slice_program(setup, mesh, 1, batch)
     rate = learning_rate(setup.experiment, setup.steps_per_epoch)
 
-    def run(carry: tuple[TrainState, Tally], data: Images) -> tuple[tuple[TrainState, Tally], jax.Array]:
-        def step(carry: tuple[TrainState, Tally], _: None) -> tuple[tuple[TrainState, Tally], jax.Array]:
-            before, tally = carry
+    def run(carry: tuple[TrainState, UpdateSums], data: Images) -> tuple[tuple[TrainState, UpdateSums], jax.Array]:
+        def step(carry: tuple[TrainState, UpdateSums], _: None) -> tuple[tuple[TrainState, UpdateSums], jax.Array]:
+            before, sums = carry
             after, metrics = one_step(before, data)
             # The trace is the update before the learning rate. The difference of the parameters would be rounded to
             # their size, which is enough to turn the sign of a small update.
             old, new = _trace(before.opt_state), _trace(after.opt_state)
             changed = jnp.sign(old) * jnp.sign(new) < 0
-            tally = add(tally, rate(before.step) * jnp.abs(new), changed, metrics.below[0])
-            return (after, tally), metrics.loss[0]
+            sums = add(sums, rate(before.step) * jnp.abs(new), changed, metrics.below[0])
+            return (after, sums), metrics.loss[0]
 
         return jax.lax.scan(step, carry, length=steps)
 

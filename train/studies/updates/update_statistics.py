@@ -15,7 +15,7 @@ MAGNITUDE_EDGES = np.logspace(-9, 1, 61).astype(np.float32)
 RATE_EDGES = np.linspace(0, 1, 21).astype(np.float32)
 
 
-class Tally(NamedTuple):
+class UpdateSums(NamedTuple):
     """What was added up so far in an epoch; the first axis is the phase of the step's loss: below, above."""
 
     steps: jax.Array  # [2], int32
@@ -43,10 +43,10 @@ class Directions(NamedTuple):
     frequent_update: Array  # [2], of the others
 
 
-def empty(params: optax.Params) -> Tally:
-    """A tally of no steps."""
+def empty(params: optax.Params) -> UpdateSums:
+    """The sums over no steps."""
     number = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return Tally(
+    return UpdateSums(
         steps=jnp.zeros(2, jnp.int32),
         magnitudes=jnp.zeros((2, len(MAGNITUDE_EDGES) + 1), jnp.float32),
         moved=jnp.zeros((2, number), jnp.float32),
@@ -54,11 +54,11 @@ def empty(params: optax.Params) -> Tally:
     )
 
 
-def add(tally: Tally, magnitude: jax.Array, changed: jax.Array, below: jax.Array) -> Tally:
+def add(sums: UpdateSums, magnitude: jax.Array, changed: jax.Array, below: jax.Array) -> UpdateSums:
     """Add one step.
 
     Args:
-      tally: The steps before.
+      sums: The steps before.
       magnitude: |update| of all parameters; [parameters], float32.
       changed: Which of them have the other sign than at the step before; [parameters], bool.
       below: Whether the loss fell below the mean; shape=(), bool.
@@ -67,25 +67,25 @@ def add(tally: Tally, magnitude: jax.Array, changed: jax.Array, below: jax.Array
     bins = jnp.searchsorted(jnp.asarray(MAGNITUDE_EDGES), magnitude, side="right")
     # Shares and not counts are summed: over an epoch of a large network the counts would leave the range of int32.
     shares = _histogram(bins, len(MAGNITUDE_EDGES) + 1)
-    return Tally(
-        steps=tally.steps.at[phase].add(1),
-        magnitudes=tally.magnitudes.at[phase].add(shares),
-        moved=tally.moved.at[phase].add(magnitude),
-        changed=tally.changed.at[phase].add(changed.astype(jnp.int32)),
+    return UpdateSums(
+        steps=sums.steps.at[phase].add(1),
+        magnitudes=sums.magnitudes.at[phase].add(shares),
+        moved=sums.moved.at[phase].add(magnitude),
+        changed=sums.changed.at[phase].add(changed.astype(jnp.int32)),
     )
 
 
-def summary(tally: Tally) -> Directions:
+def summary(sums: UpdateSums) -> Directions:
     """Sum up an epoch."""
-    steps = tally.steps.astype(jnp.float32)[:, None]
-    total = tally.changed.sum(axis=0)
-    bins = _rate_bins(total, tally.steps.sum())
+    steps = sums.steps.astype(jnp.float32)[:, None]
+    total = sums.changed.sum(axis=0)
+    bins = _rate_bins(total, sums.steps.sum())
     rate_share = _histogram(bins, len(RATE_EDGES) - 1)
-    mean_update = tally.moved / steps  # of each parameter
+    mean_update = sums.moved / steps  # of each parameter
     slow = total <= jnp.quantile(total.astype(jnp.float32), 0.5, method="lower").astype(jnp.int32)
 
     change_rates = [
-        _histogram(_rate_bins(*phase), len(RATE_EDGES) - 1) for phase in zip(tally.changed, tally.steps, strict=True)
+        _histogram(_rate_bins(*phase), len(RATE_EDGES) - 1) for phase in zip(sums.changed, sums.steps, strict=True)
     ]
 
     def mean_of_bin(values: jax.Array) -> jax.Array:
@@ -93,10 +93,10 @@ def summary(tally: Tally) -> Directions:
         return sums / len(bins) / rate_share
 
     return Directions(
-        steps=tally.steps,
-        magnitudes=tally.magnitudes / steps,
+        steps=sums.steps,
+        magnitudes=sums.magnitudes / steps,
         mean_update=mean_update.mean(axis=1),
-        sign_changes=(tally.changed.astype(jnp.float32) / steps).mean(axis=1),
+        sign_changes=(sums.changed.astype(jnp.float32) / steps).mean(axis=1),
         change_rates=jnp.where(steps > 0, jnp.stack(change_rates), jnp.nan),
         rate_share=rate_share,
         rate_update=jnp.stack([mean_of_bin(values) for values in mean_update]),

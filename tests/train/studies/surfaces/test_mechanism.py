@@ -7,7 +7,7 @@ import pytest
 from train.studies.surfaces.mechanism import (
     ARMS,
     CONTROLS,
-    Arm,
+    SurfaceArm,
     Walk,
     beyond,
     control,
@@ -159,4 +159,4 @@ def test_differences_to_a_control_are_paired(walked, kind):
 
 
 def test_sgd_starts_with_its_own_momentum():
-    assert sgd(0.95) == Arm(below=0.95, above=0.95, initial=0.95)
+    assert sgd(0.95) == SurfaceArm(below=0.95, above=0.95, initial=0.95)

@@ -5,7 +5,7 @@ import numpy as np
 
 from train.studies.updates.directions import Measurement
 from train.studies.updates.gradient_noise import GradientNoise
-from train.studies.updates.update_statistics import Tally, summary
+from train.studies.updates.update_statistics import UpdateSums, summary
 
 ARMS = ("sgd-0.9", "sgd-0.95", "lcam-0.95-0.9", "lcam-0.9-0.95")
 
@@ -14,7 +14,7 @@ def measurement(arm: str, seed: int, epoch: int, squared_gradient: float = 0.5) 
     rng = np.random.default_rng([ARMS.index(arm), seed, epoch])
     steps = np.array([12, 8], np.int32)
     magnitudes = rng.random((2, 62)).astype(np.float32)
-    tally = Tally(
+    sums = UpdateSums(
         steps=steps,
         magnitudes=magnitudes / magnitudes.sum(1, keepdims=True) * steps[:, None],
         moved=rng.random((2, 50)).astype(np.float32),
@@ -29,7 +29,7 @@ def measurement(arm: str, seed: int, epoch: int, squared_gradient: float = 0.5) 
         effective_rank=trace**2 / (eigenvalues**2).sum(),
         noise_scale=np.float32(trace / squared_gradient if squared_gradient > 0 else np.nan),
     )
-    return Measurement(arm, seed, epoch, 0.25, jax.device_get(jax.jit(summary)(tally)), noise)
+    return Measurement(arm, seed, epoch, 0.25, jax.device_get(jax.jit(summary)(sums)), noise)
 
 
 def measurements(seeds: tuple[int, ...]) -> list[Measurement]:

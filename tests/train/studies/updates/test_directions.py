@@ -36,14 +36,14 @@ def initial():
 def trained():
     """An epoch of three steps, watched, and the same by the ordinary program a step at a time."""
     setup, state = initial()
-    after, tally, loss = next(directions._trainer(setup, DATA, ONE)(3))
+    after, sums, loss = next(directions._epochs_of_seed(setup, DATA, ONE)(3))
     one_step = jax.jit(slice_program(setup, ONE, 1, 16))
     states, seen = [state], []
     for _ in range(3):
         state, metrics = one_step(states[-1], TRAIN)
         states.append(state)
         seen.append(metrics)
-    return jax.device_get((after, tally, loss, states, jax.tree.map(lambda *parts: np.concatenate(parts), *seen)))
+    return jax.device_get((after, sums, loss, states, jax.tree.map(lambda *parts: np.concatenate(parts), *seen)))
 
 
 def flat(params):
@@ -58,19 +58,19 @@ def test_watching_changes_nothing(trained):
 
 
 def test_updates_are_those_of_the_parameters(trained):
-    _, tally, _, states, seen = trained
+    _, sums, _, states, seen = trained
     moved = np.abs(np.diff(np.stack([flat(state.params) for state in states]), axis=0))
-    assert tally.steps.tolist() == [seen.below.sum(), (~seen.below).sum()]
-    for row, phase in zip(tally.moved, (seen.below, ~seen.below), strict=True):
+    assert sums.steps.tolist() == [seen.below.sum(), (~seen.below).sum()]
+    for row, phase in zip(sums.moved, (seen.below, ~seen.below), strict=True):
         np.testing.assert_allclose(row, moved[phase].sum(0), rtol=2e-2, atol=1e-5)
 
 
 def test_sign_changes_are_those_of_the_momentum_buffer(trained):
-    _, tally, _, states, _ = trained
+    _, sums, _, states, _ = trained
     signs = np.sign([flat(optax.tree.get(state.opt_state, "trace")) for state in states])
     changed = (signs[1:] * signs[:-1] < 0).sum(0)
     # Two programs may round differently, which turns the sign of what is nearly zero.
-    assert (tally.changed.sum(0) == changed).mean() > 0.999
+    assert (sums.changed.sum(0) == changed).mean() > 0.999
     assert 0 < changed.mean() < 2
 
 
@@ -108,7 +108,7 @@ def test_noise_is_of_the_loss_in_evaluation_mode():
 
 def test_a_loss_that_is_not_finite_ends_the_run(monkeypatch):
     losses = [(None, None, 1.0), (None, None, np.nan)]
-    monkeypatch.setattr(directions, "_trainer", lambda *_: lambda seed: iter(losses))
+    monkeypatch.setattr(directions, "_epochs_of_seed", lambda *_: lambda seed: iter(losses))
     with pytest.raises(RunError, match=r"lcam-0\.9-0\.95, seed 0: a loss of epoch 2 is not finite"):
         list(directions.measure(EXPERIMENT, DATA, epochs=(3,), examples=8))
 

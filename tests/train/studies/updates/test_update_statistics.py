@@ -18,15 +18,15 @@ PHASES = (BELOW, ~BELOW)
 
 
 @jax.jit
-def tally(below):
+def sums(below):
     seen = jnp.abs(jnp.asarray(UPDATES)), jnp.asarray(CHANGED), below
     start = empty({"a": jnp.zeros((10, 20))})
-    return jax.lax.scan(lambda tally, step: (add(tally, *step), None), start, seen)[0]
+    return jax.lax.scan(lambda sums, step: (add(sums, *step), None), start, seen)[0]
 
 
 @pytest.fixture(scope="module")
 def summed_up():
-    return jax.device_get(jax.jit(summary)(tally(BELOW)))
+    return jax.device_get(jax.jit(summary)(sums(BELOW)))
 
 
 def test_magnitudes_equal_numpys_histogram(summed_up):
@@ -78,7 +78,7 @@ def test_slow_are_those_with_at_most_the_median_number_of_changes(summed_up):
 
 
 def test_a_phase_without_steps_is_not_a_number():
-    found = jax.device_get(jax.jit(summary)(tally(np.ones(STEPS, bool))))
+    found = jax.device_get(jax.jit(summary)(sums(np.ones(STEPS, bool))))
     assert found.steps.tolist() == [STEPS, 0]
     for rows in (found.magnitudes, found.mean_update, found.sign_changes, found.change_rates, found.slow_update):
         assert np.isnan(rows[1]).all()
@@ -86,5 +86,5 @@ def test_a_phase_without_steps_is_not_a_number():
 
 
 def test_a_tally_has_the_types_of_its_start():
-    start, end = empty({"a": jnp.zeros((10, 20))}), tally(BELOW)
+    start, end = empty({"a": jnp.zeros((10, 20))}), sums(BELOW)
     assert [(x.shape, x.dtype) for x in start] == [(x.shape, x.dtype) for x in end]
