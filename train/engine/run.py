@@ -13,6 +13,7 @@ from rich.console import Console
 
 from train import data, records
 from train.data.dataset import Dataset, Source
+from train.data.reduce import reduced
 from train.engine import processes, resume
 from train.engine.batches import make_loader
 from train.engine.checkpoints import Checkpoints, Snapshot, checkpoint_dir
@@ -95,6 +96,7 @@ def run_experiment(
     )
     if plan.missing:
         dataset = (data.open_source if stream else data.load)(experiment.dataset, data_dir)
+        dataset = reduced(dataset, resolution=experiment.resolution, train_size=experiment.train_size)
         if experiment.holdout:
             dataset = tuning.hold_out(dataset)
         if not fresh:

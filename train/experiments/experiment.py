@@ -26,6 +26,8 @@ class Experiment:
     Attributes:
       name: `group/arm`.
       dataset: Name of a TensorFlow data set, or `digits`.
+      resolution: Height of the images in pixels, each the mean of a square of the original; 0 keeps them as they are.
+      train_size: Number of training images, the first of each class; 0 takes all.
       depth: Of the Wide ResNet, 6n + 4.
       width: Factor on the network's channels.
       dropout: Rate inside the network's blocks, in [0, 1).
@@ -76,6 +78,8 @@ class Experiment:
 
     name: str
     dataset: str
+    resolution: int = 0
+    train_size: int = 0
     depth: int = 28
     width: int = 10
     dropout: float = 0.0
@@ -152,6 +156,8 @@ class Experiment:
         self._require("depth", 10 <= self.depth <= 1000 and self.depth % 6 == 4, depths)
         for field, most in (("width", 1000), ("epochs", 10**6), ("batch_size", 10**6), ("window_size", 10**6)):
             self._require(field, 1 <= getattr(self, field) <= most, f"a whole number from 1 to {most}")
+        self._require("resolution", 0 <= self.resolution <= 10**4, "a whole number from 0 to 10000")
+        self._require("train_size", 0 <= self.train_size < 2**31, "a whole number from 0 to 2147483647")
         self._require("crop_padding", 0 <= self.crop_padding <= 1000, "a whole number from 0 to 1000")
         self._require("mean", len(self.mean) == len(self.std), f"as many numbers as std, which has {len(self.std)}")
         chances = f"one number, or one for each of the {self.epochs} epochs"
