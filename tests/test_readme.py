@@ -1,18 +1,19 @@
-"""The README's examples run, and reach a small loss."""
+"""The examples of the README and of docs/frameworks.md run, and reach a small loss."""
 
 import pathlib
 import re
 
 import pytest
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
-EXAMPLES = dict(re.findall(r"<!-- example: (\w+) -->\n```python\n(.*?)```", README.read_text(), re.DOTALL))
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = (ROOT / "README.md").read_text() + (ROOT / "docs" / "frameworks.md").read_text()
+EXAMPLES = dict(re.findall(r"<!-- example: (\w+) -->\n```python\n(.*?)```", PAGES, re.DOTALL))
 
 
 @pytest.mark.parametrize("name", ["jax", "nnx", "linen"])
 def test_example_runs_and_converges(name):
     names: dict = {}
-    exec(compile(EXAMPLES[name], f"README:{name}", "exec"), names)
+    exec(compile(EXAMPLES[name], name, "exec"), names)
     assert float(names["loss"]) < 1e-3
 
 
