@@ -62,8 +62,7 @@ def discard(runs: Iterable[tuple[Experiment, Sequence[int]]], root: Path) -> Non
             others = set(cohort) - set(seeds)
             if others != set(cohort) and all(_is_recorded(experiment, root, seed) for seed in others):
                 shutil.rmtree(cohort_dir(root, experiment.name, cohort))
-        for seed in seeds:
-            (records.run_dir(root, experiment.name, seed) / records.RESULT).unlink(missing_ok=True)
+        records.discard(root, experiment.name, seeds)
 
 
 def resolved(experiment: Experiment, root: Path, seed: int) -> Experiment:
@@ -87,7 +86,7 @@ def saved_settings(experiment: Experiment, dataset: Dataset | Source) -> dict[st
     return config
 
 
-def refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
+def refuse_other_settings(path: Path | str, there: dict[str, Any], now: dict[str, Any]) -> None:
     """Compare what something on disk was made with to what is asked for.
 
     Raises:
@@ -102,11 +101,11 @@ def refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]
 
 
 def _is_finished(experiment: Experiment, root: Path, seed: int) -> bool:
-    path = records.run_dir(root, experiment.name, seed) / records.RESULT
-    if not path.exists():
+    record = records.find(root, experiment.name, seed)
+    if record is None:
         return False
-    record = records.read(path)
-    refuse_other_settings(path, record.config, config_of(resolved(experiment, root, seed)))
+    where = f"{record.folder}: {experiment.name}, seed {seed}"
+    refuse_other_settings(where, record.config, config_of(resolved(experiment, root, seed)))
     return record.finished
 
 

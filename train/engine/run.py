@@ -63,7 +63,7 @@ def run(
     Args:
       experiment: The arm.
       seeds: Whole numbers; together in one program where the experiment says so, else one after the other.
-      root: Folder of all runs; a record is `root/<arm>/seed-<n>/result.json`.
+      root: Folder of all runs; a record is `root/<arm>/seed-<n>/result.json`, or packed in `root/<group>`.
       data_dir: Where TensorFlow Datasets keeps its data; None is its own default.
       command: Kept in the record.
       fresh: Whether to train anew what is finished or begun: when the run is about to begin, what is there is removed.
@@ -75,7 +75,7 @@ def run(
       console: Where to show progress; None is standard error.
 
     Returns:
-      The paths of the records, in the order of the seeds.
+      The paths of the records, in the order of the seeds; a run that was packed has left its path.
 
     Raises:
       ConfigError: If a setting does not fit the data, or what is there was made with other settings.
@@ -115,7 +115,7 @@ def run(
             processes.of_first(functools.partial(planning.discard, stale, root))
             stale = []
             _run_together(job, cohort)
-    if processes.is_first() and (plan.missing or not (root / experiment.name / tuning.TRIALS).exists()):
+    if processes.is_first() and (plan.missing or records.find_trials(root, experiment.name) is None):
         tuning.write_trials(experiment, root, command)
     return [records.run_dir(root, experiment.name, seed) / records.RESULT for seed in seeds]
 

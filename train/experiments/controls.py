@@ -25,12 +25,11 @@ def followed_fields(experiment: Experiment, root: Path, seed: int) -> dict[str, 
     if not experiment.follows:
         return {}
     name = f"{experiment.group}/{experiment.follows}"
-    path = records.run_dir(root, name, seed) / records.RESULT
-    if not path.exists():
+    followed = records.find(root, name, seed)
+    if followed is None:
         raise ConfigError(
             f"{experiment.name} follows {name}, which has no run with seed {seed} in {root}; run it first."
         )
-    followed = records.read(path)
     if not followed.finished or followed.config["epochs"] != experiment.epochs:
         raise ConfigError(
             f"{experiment.name} follows {name}, whose run with seed {seed} has {len(followed.history)} of "

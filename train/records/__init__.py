@@ -1,7 +1,26 @@
 """What is kept of a run: its record, its steps, and what a file has to be to count as one."""
 
-from train.records.record import RESULT, Record, environment, read, read_all, run_dir, write
+from train.records.find import discard, find, has_runs, read_all
+from train.records.pack import pack
+from train.records.record import RESULT, Record, environment, read, run_dir, write
 from train.records.schema import RecordError
 from train.records.steps import Steps
+from train.records.trials import find_trials, write_trials
 
-__all__ = ["RESULT", "Record", "RecordError", "Steps", "environment", "read", "read_all", "run_dir", "write"]
+__all__ = [
+    "RESULT",
+    "Record",
+    "RecordError",
+    "Steps",
+    "discard",
+    "environment",
+    "find",
+    "find_trials",
+    "has_runs",
+    "pack",
+    "read",
+    "read_all",
+    "run_dir",
+    "write",
+    "write_trials",
+]

@@ -1,4 +1,4 @@
-"""What a record may hold: every field of `result.json` checked, with errors that name it."""
+"""What a record may hold: every field checked, with errors that name it."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from train import files
 
 VERSION = 1
 # What to do about any record that is not as it was written.
-ADVICE = "move the run's folder away and run the arm again"
+ADVICE = "take the run out (its folder, or its line of runs.jsonl) and run the arm again"
 FIELDS = {
     "name": str,
     "group": str,
@@ -37,28 +37,37 @@ class RecordError(ValueError):
     """A record that is missing, damaged, or written by something else."""
 
 
-def parse(data: bytes, path: Path) -> dict[str, Any]:
-    """The checked content of a record's file.
-
-    Args:
-      data: the bytes of the file.
-      path: where they are from, for the errors.
-
-    Returns:
-      The object of the file, with nan for each null that stands where a number belongs.
+def loads(data: bytes, path: Path | str) -> Any:
+    """The value of a record's JSON.
 
     Raises:
-      RecordError: naming the file and the field, if anything is not as `records.write` writes it.
+      RecordError: naming where it is from, if the bytes are no strict JSON.
     """
     try:
-        result = files.loads(data)
+        return files.loads(data)
     except ValueError as error:
         raise RecordError(f"{path}: damaged, not strict JSON: {error}; {ADVICE}") from error
+
+
+def check(result: Any, path: Path | str, checksum: str) -> dict[str, Any]:
+    """The checked content of a record.
+
+    Args:
+      result: its JSON value, the history as a list of rows.
+      path: where it is from, for the errors.
+      checksum: the field that vouches for the steps.
+
+    Returns:
+      The same, with nan for each null that stands where a number belongs.
+
+    Raises:
+      RecordError: naming the file and the field, if anything is not as it is written by this room.
+    """
     if not isinstance(result, dict) or result.get("schema") != VERSION:
         raise RecordError(
             f"{path}: not a record of schema {VERSION}, but another program's or version's file; {ADVICE}"
         )
-    for key, kind in {**FIELDS, "steps_sha256": str}.items():
+    for key, kind in {**FIELDS, checksum: str}.items():
         if type(result.get(key)) is not kind:
             raise RecordError(f"{path}: `{key}` is {result.get(key)!r:.80}, expected {kind.__name__}; {ADVICE}")
     for key in ("name", "group"):
@@ -74,7 +83,7 @@ def parse(data: bytes, path: Path) -> dict[str, Any]:
     return result
 
 
-def _epoch(index: int, epoch: Any, path: Path) -> dict[str, Any]:
+def _epoch(index: int, epoch: Any, path: Path | str) -> dict[str, Any]:
     """One checked entry of the history."""
     if not isinstance(epoch, dict) or epoch.get("epoch") != index:
         raise RecordError(f"{path}: `history[{index}]` is {epoch!r:.80}, expected an object of epoch {index}; {ADVICE}")
@@ -83,7 +92,7 @@ def _epoch(index: int, epoch: Any, path: Path) -> dict[str, Any]:
     return {**numbers, "epoch": index}
 
 
-def _number(holder: dict[str, Any], key: str, path: Path, prefix: str = "") -> float:
+def _number(holder: dict[str, Any], key: str, path: Path | str, prefix: str = "") -> float:
     """A float, with nan for null and for what no float can hold."""
     value = holder.get(key, "missing")
     if value is None:

@@ -37,6 +37,12 @@ def test_the_constant_control_keeps_the_mean(tmp_path):
     assert fields == {"momentum_below": pytest.approx(0.925), "momentum_above": pytest.approx(0.925)}
 
 
+def test_a_packed_run_is_followed_too(tmp_path):
+    write_run(tmp_path)
+    records.pack(tmp_path)
+    assert controls.followed_fields(RANDOM, tmp_path, 3) == {"random_probability": (0.75, 0.25)}
+
+
 def test_others_take_nothing(tmp_path):
     assert controls.followed_fields(LCAM, tmp_path, 3) == {}
 
