@@ -29,16 +29,15 @@ def test_every_marked_table_is_made(published):
 
 
 def test_each_arm_of_the_arena_has_the_settings_that_its_trials_decide():
-    arms = list((cli.RESULTS / "arena-digits").glob("*/trials.json"))
-    assert len(arms) == len(find("arena-digits"))
-    for path in arms:
-        trials = json.loads(path.read_text())["trials"]
+    runs = records.read_all(cli.RESULTS / "arena-digits")
+    assert {run.name for run in runs} == {arm.name for arm in find("arena-digits")}
+    for run in runs:
+        trials = records.find_trials(cli.RESULTS, run.name)["trials"]
         # A loss that was not finite stands as null, and loses.
         finite = [trial for trial in trials if None not in trial["loss"]]
         best = min(finite, key=lambda trial: (np.mean(trial["error"]), np.mean(trial["loss"])))
-        for record in records.read_all(path.parent):
-            assert {key: record.config[key] for key in ("learning_rate", "weight_decay")}.items() <= best.items()
-            assert len(trials) == len(record.config["learning_rates"]) * len(record.config["weight_decays"])
+        assert {key: run.config[key] for key in ("learning_rate", "weight_decay")}.items() <= best.items()
+        assert len(trials) == len(run.config["learning_rates"]) * len(run.config["weight_decays"])
 
 
 def test_every_setting_of_a_record_has_the_type_that_it_has_now():
@@ -50,7 +49,15 @@ def test_every_setting_of_a_record_has_the_type_that_it_has_now():
             assert type(record.config[key]) in allowed, (record.folder, key)
 
 
+def test_every_committed_run_has_its_steps():
+    for record in records.read_all(cli.RESULTS):
+        assert len(record.steps.loss) % len(record.history) == 0
+
+
 def test_no_record_tells_of_somebody_s_folders():
-    for path in cli.RESULTS.glob("**/*.json"):
-        words = str(json.loads(path.read_text())["command"]).split()
-        assert not any(word.startswith(("/", "~")) for word in words), path
+    documents = [path.read_text() for path in cli.RESULTS.glob("**/*.json")]
+    documents += [line for path in cli.RESULTS.glob("**/*.jsonl") for line in path.read_text().splitlines()]
+    assert documents
+    for document in documents:
+        command = json.loads(document)["command"]
+        assert not any(word.startswith(("/", "~")) for word in command.split()), command

@@ -14,11 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from train import experiments
+from train import experiments, records
 from train.bench.command import Bench
 from train.errors import ConfigError, UserError
 from train.experiments import MAIN_SETTINGS, Experiment
-from train.records import RESULT
 from train.records.provenance import command_line
 from train.studies.command import Directions, Games, Mechanism
 
@@ -116,7 +115,7 @@ class Run:
             )
         if processes.is_first():
             folder = self.runs / arms[0].group
-            report(folder, baseline=_baseline(arms, folder)).show(console)
+            report(folder, baseline=_baseline(arms, self.runs)).show(console)
 
     def _arms(self) -> list[Experiment]:
         changed = {k: v for k, v in dataclasses.asdict(self.overrides).items() if v is not None}
@@ -203,21 +202,27 @@ class Report:
       runs: Folder of records, or of some of them, such as `runs/fig3`.
       out: Where to write; by default `report` in that folder.
       baseline: The arm, without its group, that the others are compared with.
+      pack: Instead, pack the runs of this folder: a line and arrays of a group's files in place of a folder per run.
       publish: Instead, write the tables of the README and docs anew from the committed records.
     """
 
     runs: tyro.conf.Positional[Path] = Path("runs")
     out: Path | None = None
     baseline: str = "sgd-0.9"
+    pack: Path | None = None
     publish: tyro.conf.FlagCreatePairsOff[bool] = False
 
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
+        if self.pack is not None:
+            for group in records.pack(self.pack):
+                console.print(Text(f"{group.path}: {group.runs} runs, {group.added} of them new"), soft_wrap=True)
         if self.publish:
             from train.report.publish import publish
 
             changed = publish(published_tables(), documents(), RESULTS)
             console.print(Text("\n".join(map(str, changed)) or "All tables are up to date."), soft_wrap=True)
+        if self.pack is not None or self.publish:
             return
         from train.report.report import report
 
@@ -320,7 +325,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _baseline(arms: list[Experiment], folder: Path) -> str:
+def _baseline(arms: list[Experiment], root: Path) -> str:
     """SGD at 0.9 where it was run, now or earlier, else the first arm."""
-    there = any((folder / "sgd-0.9").glob(f"seed-*/{RESULT}"))
+    there = records.has_runs(root, f"{arms[0].group}/sgd-0.9")
     return "sgd-0.9" if there else arms[0].name.partition("/")[2]

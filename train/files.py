@@ -5,6 +5,7 @@ import math
 import os
 import re
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -70,6 +71,42 @@ def dumps(value: Any) -> str:
       TypeError: for values that JSON has no form for.
     """
     return json.dumps(_plain(value), indent=1, allow_nan=False) + "\n"
+
+
+def dumps_entries(value: Any, entries: Collection[str]) -> str:
+    """Strict JSON for many entries, an entry a line, with null for numbers that are not finite.
+
+    Args:
+      value: What to write.
+      entries: The keys whose objects and lists hold the entries. Elsewhere there is a key or an item per line, but
+        what holds no further objects or lists is in one line.
+
+    Raises:
+      TypeError: for values that JSON has no form for.
+    """
+    return _entries(_plain(value), entries, "\n", False) + "\n"
+
+
+def _entries(value: Any, names: Collection[str], newline: str, lines: bool) -> str:
+    """The JSON of a plain value; `lines` says whether each of its items is an entry."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not (lines or any(isinstance(item, dict | list) for _, item in items)):
+        return json.dumps(value, allow_nan=False)
+    parts = []
+    for key, item in items:
+        text = json.dumps(item, allow_nan=False) if lines else _entries(item, names, newline + " ", key in names)
+        parts.append(f"{newline} " + (f"{json.dumps(key)}: {text}" if isinstance(value, dict) else text))
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    return f"{start}{','.join(parts)}{newline}{end}"
+
+
+def dumps_line(value: Any) -> str:
+    """Strict JSON in one line, with null for numbers that are not finite.
+
+    Raises:
+      TypeError: for values that JSON has no form for.
+    """
+    return json.dumps(_plain(value), allow_nan=False) + "\n"
 
 
 def loads(data: bytes) -> Any:

@@ -91,8 +91,8 @@ def test_fresh_removes_what_there_is_of_a_whole_group_before_its_first_arm(tmp_p
 def test_an_arm_of_its_own_is_compared_with_the_group_s_sgd_once_that_was_run(tmp_path):
     arms = cli.experiments.find("fig3/lcam-0.9-0.95")
     assert cli._baseline(arms, tmp_path) == "lcam-0.9-0.95"
-    (tmp_path / "sgd-0.9" / "seed-3").mkdir(parents=True)
-    (tmp_path / "sgd-0.9" / "seed-3" / records.RESULT).touch()
+    (tmp_path / "fig3" / "sgd-0.9" / "seed-3").mkdir(parents=True)
+    (tmp_path / "fig3" / "sgd-0.9" / "seed-3" / records.RESULT).touch()
     assert cli._baseline(arms, tmp_path) == "sgd-0.9"
 
 

@@ -64,10 +64,9 @@ def discard(runs: Iterable[tuple[Experiment, Sequence[int]]], root: Path) -> Non
             others = set(seed_set) - set(seeds)
             if others != set(seed_set) and all(_is_recorded(experiment, root, seed) for seed in others):
                 shutil.rmtree(checkpoint_dir(root, experiment.name, seed_set))
+        records.discard(root, experiment.name, seeds)
         for seed in seeds:
-            folder = records.run_dir(root, experiment.name, seed)
-            (folder / records.RESULT).unlink(missing_ok=True)
-            remove_events(folder)
+            remove_events(records.run_dir(root, experiment.name, seed))
 
 
 def resolved(experiment: Experiment, root: Path) -> Experiment:
@@ -91,7 +90,7 @@ def saved_settings(experiment: Experiment, dataset: Dataset | Source) -> dict[st
     return config
 
 
-def refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
+def refuse_other_settings(path: Path | str, there: dict[str, Any], now: dict[str, Any]) -> None:
     """Compare what something on disk was made with to what is asked for.
 
     Raises:
@@ -107,7 +106,7 @@ def refuse_other_settings(path: Path, there: dict[str, Any], now: dict[str, Any]
         )
 
 
-def refuse_other_data(path: Path, there: str | None, now: str | None) -> None:
+def refuse_other_data(path: Path | str, there: str | None, now: str | None) -> None:
     """Compare the fingerprints of the data that something on disk was made with and of the data at hand.
 
     What is older than fingerprints has none, and is taken as it is.
@@ -129,17 +128,18 @@ def refuse_records_of_other_data(experiment: Experiment, seeds: Sequence[int], r
       ConfigError: If a finished run of these seeds was trained on other data.
     """
     for seed in seeds:
-        path = records.run_dir(root, experiment.name, seed) / records.RESULT
-        if path.exists():
-            refuse_other_data(path, records.read(path).versions.get(records.FINGERPRINT), fingerprint)
+        record = records.find(root, experiment.name, seed)
+        if record is not None:
+            where = f"{record.folder}: {experiment.name}, seed {seed}"
+            refuse_other_data(where, record.versions.get(records.FINGERPRINT), fingerprint)
 
 
 def _is_finished(experiment: Experiment, root: Path, seed: int) -> bool:
-    path = records.run_dir(root, experiment.name, seed) / records.RESULT
-    if not path.exists():
+    record = records.find(root, experiment.name, seed)
+    if record is None:
         return False
-    record = records.read(path)
-    refuse_other_settings(path, record.config, config_of(resolved(experiment, root)))
+    where = f"{record.folder}: {experiment.name}, seed {seed}"
+    refuse_other_settings(where, record.config, config_of(resolved(experiment, root)))
     return record.finished
 
 

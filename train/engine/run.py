@@ -65,7 +65,7 @@ def run_experiment(
     Args:
       experiment: The arm.
       seeds: Whole numbers; together in one program where the experiment says so, else one after the other.
-      root: Folder of all runs; a record is `root/<arm>/seed-<n>/result.json`.
+      root: Folder of all runs; a record is `root/<arm>/seed-<n>/result.json`, or packed in `root/<group>`.
       data_dir: Where TensorFlow Datasets keeps its data; None is its own default.
       command: Kept in the record.
       fresh: Whether to train anew what is finished or begun: when the run is about to begin, what is there is removed.
@@ -77,7 +77,7 @@ def run_experiment(
       console: Where to show progress; None is standard error.
 
     Returns:
-      The paths of the records, in the order of the seeds.
+      The paths of the records, in the order of the seeds; a run that was packed has left its path.
 
     Raises:
       ConfigError: If a setting does not fit the data, or what is there was made with other settings.
@@ -122,7 +122,7 @@ def run_experiment(
             processes.of_first(functools.partial(resume.discard, stale, root))
             stale = []
             _run_together(job, seed_set, momenta)
-    if processes.is_first() and (plan.missing or not (root / experiment.name / tuning.TRIALS).exists()):
+    if processes.is_first() and (plan.missing or records.find_trials(root, experiment.name) is None):
         tuning.write_trials(experiment, root, command)
     return [records.run_dir(root, experiment.name, seed) / records.RESULT for seed in seeds]
 
@@ -282,6 +282,7 @@ def _write_records(trainer: Trainer, job: _Job) -> None:
             versions=environment["versions"],
             device=environment["device"],
             command=job.command,
+            donor_seed=controls.donor_seed(experiment, seed),
             history=[epoch[i] for epoch in trainer.history],
         )
         records.write(job.root, record, steps.of_seed(i))

@@ -125,11 +125,10 @@ def momenta(experiment: Experiment, root: Path, seed: int, steps_per_epoch: int)
 def _donor(experiment: Experiment, root: Path, seed: int, donor_seed: int) -> records.Record:
     """Read the donor's record, and refuse one that does not fit."""
     name = f"{experiment.group}/{experiment.follows}"
-    path = records.run_dir(root, name, donor_seed) / records.RESULT
     needs = f"{experiment.name} with seed {seed} follows {name} with seed {donor_seed}"
-    if not path.exists():
+    donor = records.find(root, name, donor_seed)
+    if donor is None:
         raise ConfigError(f"{needs}, which has no finished run in {root}; run it first.")
-    donor = records.read(path)
     if not donor.finished or donor.config["epochs"] != experiment.epochs:
         raise ConfigError(
             f"{needs}, which has {len(donor.history)} of {donor.config['epochs']} epochs, not {experiment.epochs}; "

@@ -13,13 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from train import files, records
+from train import records
 from train.data import Dataset, Source
 from train.data.dataset import stratified_split
 from train.errors import ConfigError
 from train.experiments import Experiment
-
-TRIALS = "trials.json"
 
 
 def trials(arm: Experiment) -> list[Experiment]:
@@ -69,7 +67,7 @@ def write_trials(arm: Experiment, root: Path, command: str) -> None:
             for trial in trials(arm)
         ]
         document = {"command": command, "seeds": list(arm.tuning_seeds), "trials": rows}
-        files.write_atomically(root / arm.name / TRIALS, files.dumps(document).encode())
+        records.write_trials(root, arm.name, document)
 
 
 def hold_out(dataset: Dataset | Source) -> Dataset:
@@ -108,8 +106,7 @@ def _ends(trial: Experiment, arm: Experiment, root: Path) -> dict[str, list[floa
     """The error and the loss on the images held out, after the last epoch with each seed."""
     ends = []
     for seed in trial.seeds:
-        path = records.run_dir(root, trial.name, seed) / records.RESULT
-        record = records.read(path) if path.exists() else None
+        record = records.find(root, trial.name, seed)
         if record is None or not record.finished:
             raise ConfigError(f"{arm.name} takes its learning rate from {trial.name}, seed {seed}: run that first.")
         ends.append(record.history[-1])

@@ -1,7 +1,10 @@
 """What is kept of a run: its record, its steps, and what a file has to be to count as one."""
 
+from train.records.find import discard, find, has_runs, read_all
 from train.records.metrics import EpochMetrics, StepMetrics
-from train.records.record import FINGERPRINT, RESULT, Record, environment, read, read_all, run_dir, write
+from train.records.pack import pack
+from train.records.record import FINGERPRINT, RESULT, Record, environment, read, run_dir, write
+from train.records.trials import find_trials, write_trials
 
 __all__ = [
     "FINGERPRINT",
@@ -9,9 +12,15 @@ __all__ = [
     "EpochMetrics",
     "Record",
     "StepMetrics",
+    "discard",
     "environment",
+    "find",
+    "find_trials",
+    "has_runs",
+    "pack",
     "read",
     "read_all",
     "run_dir",
     "write",
+    "write_trials",
 ]

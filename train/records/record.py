@@ -14,6 +14,7 @@ import functools
 import hashlib
 import math
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,10 @@ class Record:
       versions: of Python, of the packages that decide the numbers, and of the data set.
       device: `platform`, `kind`, `count` and `process_count`.
       command: the command line that repeats the run.
+      donor_seed: of a control, the seed of the run that gave it its momenta; None for other arms.
       history: one row per epoch. Numbers that are not finite come back from disk as nan.
       folder: where the record was read from; None for one that was not read.
+      load_steps: reads the steps; None for a record that was not read.
     """
 
     name: str
@@ -56,7 +59,9 @@ class Record:
     device: dict[str, Any]
     command: str
     history: list[EpochMetrics]
+    donor_seed: int | None = None
     folder: Path | None = dataclasses.field(default=None, compare=False)
+    load_steps: Callable[[], StepMetrics] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def final_test_error(self) -> float:
@@ -81,14 +86,9 @@ class Record:
         Raises:
           RecordError: if the file is missing or is not the one that was written with the record.
         """
-        if self.folder is None:
+        if self.load_steps is None:
             raise RecordError(f"{self.name}, seed {self.seed}: read a written record for its steps")
-        path = self.folder / STEPS
-        data = _read_bytes(path)
-        result = schema.parse(_read_bytes(self.folder / RESULT), self.folder / RESULT)
-        if hashlib.sha256(data).hexdigest() != result["steps_sha256"]:
-            raise RecordError(f"{path}: does not belong to {RESULT} beside it; run the arm again")
-        return decode(data, path, len(self.history))
+        return self.load_steps()
 
 
 def run_dir(root: Path, name: str, seed: int) -> Path:
@@ -155,6 +155,7 @@ def write(root: Path, record: Record, steps: StepMetrics) -> Path:
         {
             "schema": schema.VERSION,
             **{key: getattr(record, key) for key in schema.FIELDS},
+            **({} if record.donor_seed is None else {"donor_seed": record.donor_seed}),
             "history": [epoch.to_json() for epoch in record.history],
             "final_test_error": record.final_test_error,
             "best_test_error": record.best_test_error,
@@ -176,51 +177,53 @@ def read(path: Path) -> Record:
     Raises:
       RecordError: naming the file and the field, if the file is damaged or foreign.
     """
-    return _decode(_read_bytes(path), path)
+    return _decode(read_bytes(path), path)
 
 
-def read_all(root: Path, pattern: str = "**", *, damaged: list[RecordError] | None = None) -> list[Record]:
-    """Reads all records under a folder, ordered by arm and seed.
-
-    Args:
-      root: folder of runs, or of some of them.
-      pattern: which run folders within it, as a glob: `fig3/*/seed-*`.
-      damaged: takes the error of each record that cannot be used; without it the first is raised.
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
 
     Raises:
-      RecordError: if there is no record at all, or one is damaged and `damaged` is None.
+      RecordError: naming the file, if it cannot be read.
     """
-    records: dict[tuple[str, int], Record] = {}
-    paths = sorted(root.glob(f"{pattern}/{RESULT}"))
-    if not paths:
-        raise RecordError(f"{root}: no {pattern}/{RESULT} in it; train an arm or name another folder")
-    for path in paths:
-        try:
-            record = read(path)
-            earlier = records.setdefault((record.name, record.seed), record)
-            if earlier is not record:
-                raise RecordError(f"{path}: the same arm and seed as {earlier.folder}; keep one")
-        except RecordError as error:
-            if damaged is None:
-                raise
-            damaged.append(error)
-    return [records[key] for key in sorted(records)]
-
-
-def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror or error}; {schema.ADVICE}") from error
 
 
-def _decode(data: bytes, path: Path) -> Record:
-    """The record that a file's bytes hold."""
-    result = schema.parse(data, path)
-    record = Record(**{key: result[key] for key in schema.FIELDS}, folder=path.parent)
+def from_json(result: dict[str, Any], path: Path | str, folder: Path, load_steps: Callable[[], StepMetrics]) -> Record:
+    """The record of a checked JSON value.
+
+    Args:
+      result: the value, as `schema.check` returns it.
+      path: where it is from, for the error.
+      folder: of the file that it is from.
+      load_steps: reads the steps.
+
+    Raises:
+      RecordError: if its summary is not what its history gives.
+    """
+    fields = {key: result[key] for key in schema.FIELDS}
+    record = Record(**fields, donor_seed=result.get("donor_seed"), folder=folder, load_steps=load_steps)
     for key in ("final_test_error", "best_test_error"):
         if not np.array_equal(result[key], getattr(record, key), equal_nan=True):
             raise RecordError(
                 f"{path}: `{key}` is {result[key]}, but the history gives {getattr(record, key)}; {schema.ADVICE}"
             )
     return record
+
+
+def _decode(data: bytes, path: Path) -> Record:
+    """The record that the bytes of a `result.json` hold."""
+    result = schema.check(schema.loads(data, path), path, "steps_sha256")
+    folder, epochs = path.parent, len(result["history"])
+    return from_json(result, path, folder, functools.partial(_load_steps, folder, epochs, result["steps_sha256"]))
+
+
+def _load_steps(folder: Path, epochs: int, checksum: str) -> StepMetrics:
+    path = folder / STEPS
+    data = read_bytes(path)
+    if hashlib.sha256(data).hexdigest() != checksum:
+        raise RecordError(f"{path}: does not belong to {RESULT} beside it; run the arm again")
+    return decode(data, path, epochs)

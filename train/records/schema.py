@@ -1,4 +1,4 @@
-"""What a record may hold: every field of `result.json` checked, with errors that name it."""
+"""What a record may hold: every field checked, with errors that name it."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from train.records.metrics import MEASURED, EpochMetrics
 
 VERSION = 1
 # What to do about any record that is not as it was written.
-ADVICE = "move the run's folder away and run the arm again"
+ADVICE = "take the run out (its folder, or its line of runs.jsonl) and run the arm again"
 FIELDS = {
     "name": str,
     "group": str,
@@ -26,30 +26,41 @@ FIELDS = {
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*(/[A-Za-z0-9][A-Za-z0-9_.+=-]*)*")
 
 
-def parse(data: bytes, path: Path) -> dict[str, Any]:
-    """The checked content of a record's file.
-
-    Args:
-      data: the bytes of the file.
-      path: where they are from, for the errors.
-
-    Returns:
-      The object of the file, with nan for each null that stands where a number belongs.
+def loads(data: bytes, path: Path | str) -> Any:
+    """The value of a record's JSON.
 
     Raises:
-      RecordError: naming the file and the field, if anything is not as `records.write` writes it.
+      RecordError: naming where it is from, if the bytes are no strict JSON.
     """
     try:
-        result = files.loads(data)
+        return files.loads(data)
     except ValueError as error:
         raise RecordError(f"{path}: damaged, not strict JSON: {error}; {ADVICE}") from error
+
+
+def check(result: Any, path: Path | str, checksum: str) -> dict[str, Any]:
+    """The checked content of a record.
+
+    Args:
+      result: its JSON value, the history as a list of rows.
+      path: where it is from, for the errors.
+      checksum: the field that vouches for the steps.
+
+    Returns:
+      The same, with nan for each null that stands where a number belongs.
+
+    Raises:
+      RecordError: naming the file and the field, if anything is not as it is written by this room.
+    """
     if not isinstance(result, dict) or result.get("schema") != VERSION:
         raise RecordError(
             f"{path}: not a record of schema {VERSION}, but another program's or version's file; {ADVICE}"
         )
-    for key, kind in {**FIELDS, "steps_sha256": str}.items():
+    for key, kind in {**FIELDS, checksum: str}.items():
         if type(result.get(key)) is not kind:
             raise RecordError(f"{path}: `{key}` is {result.get(key)!r:.80}, expected {kind.__name__}; {ADVICE}")
+    if type(result.get("donor_seed", 0)) is not int:
+        raise RecordError(f"{path}: `donor_seed` is {result['donor_seed']!r:.80}, expected int; {ADVICE}")
     for key in ("name", "group"):
         if not NAME.fullmatch(result[key]):
             raise RecordError(f"{path}: `{key}` is {result[key]!r:.80}, expected words and slashes; {ADVICE}")
@@ -63,7 +74,7 @@ def parse(data: bytes, path: Path) -> dict[str, Any]:
     return result
 
 
-def _epoch(index: int, epoch: Any, path: Path) -> EpochMetrics:
+def _epoch(index: int, epoch: Any, path: Path | str) -> EpochMetrics:
     """One checked row of the history; fields that this version does not know are left out."""
     if not isinstance(epoch, dict) or epoch.get("epoch") != index:
         raise RecordError(f"{path}: `history[{index}]` is {epoch!r:.80}, expected an object of epoch {index}; {ADVICE}")
@@ -76,7 +87,7 @@ def _epoch(index: int, epoch: Any, path: Path) -> EpochMetrics:
     return EpochMetrics(epoch=index, skipped_steps=skipped, **numbers)
 
 
-def _number(holder: dict[str, Any], key: str, path: Path, prefix: str = "") -> float:
+def _number(holder: dict[str, Any], key: str, path: Path | str, prefix: str = "") -> float:
     """A float, with nan for null and for what no float can hold."""
     value = holder.get(key, "missing")
     if value is None:

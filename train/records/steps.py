@@ -34,20 +34,22 @@ def encode(steps: StepMetrics) -> bytes:
     return buffer.getvalue()
 
 
-def decode(data: bytes, path: Path, epochs: int) -> StepMetrics:
+def decode(data: bytes, path: Path, epochs: int, prefix: str = "") -> StepMetrics:
     """The steps that a file's bytes hold, equally many for each epoch.
 
     Args:
       data: the bytes.
       path: of the file, for messages.
       epochs: of the run.
+      prefix: of the names of the run's arrays, where the file holds those of several runs.
 
     Raises:
       RecordError: if they are anything else; nothing in them is unpickled.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            steps = StepMetrics(**arrays)
+            own = [name for name in arrays if name.startswith(prefix)]
+            steps = StepMetrics(**{name.removeprefix(prefix): arrays[name] for name in own})
         _require_vectors(steps)
     except _DAMAGED as error:
         raise RecordError(f"{path}: not the steps of a run: {error!s:.100}; {schema.ADVICE}") from error

@@ -63,6 +63,16 @@ def test_what_is_finished_is_not_missing_unless_all_is_to_be_fresh(tmp_path):
     assert plan(tmp_path, 0, 2, fresh=True) == ([0, 2], [[0, 2]])
 
 
+def test_packed_runs_are_not_missing_until_they_are_discarded(tmp_path):
+    finish(tmp_path, 0, 2)
+    records.pack(tmp_path)
+    assert plan(tmp_path, 0, 1, 2) == ([1], [[1]])
+    with pytest.raises(ConfigError, match=r"g: g/arm, seed 0 was made with other settings: width \(10 there, 16 now\)"):
+        resume.make_plan(dataclasses.replace(ARM, width=16), [0], tmp_path, together=True, fresh=False)
+    resume.discard([(ARM, [0])], tmp_path)
+    assert plan(tmp_path, 0, 1, 2) == ([0, 1], [[0, 1]])
+
+
 def test_a_seed_set_goes_on_when_its_other_seeds_have_their_records(tmp_path):
     begin(tmp_path, 0, 1)
     finish(tmp_path, 0)

@@ -35,6 +35,12 @@ def test_an_arm_that_is_no_control_has_no_donor():
     assert controls.donor_seed(LCAM, 3) is None
 
 
+def test_a_packed_run_is_a_donor_too(tmp_path):
+    write_donor(tmp_path)
+    records.pack(tmp_path)
+    np.testing.assert_allclose(momenta_of("constant", tmp_path), np.full(8, 0.925), rtol=1e-6)
+
+
 def test_yoked_repeats_the_steps_of_another_seed(tmp_path):
     write_donor(tmp_path, seed=4)
     np.testing.assert_array_equal(momenta_of("yoked", tmp_path, seed=3), MOMENTA.ravel())

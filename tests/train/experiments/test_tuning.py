@@ -51,6 +51,8 @@ def test_trials_hold_images_out_and_have_seeds_of_their_own():
 def test_the_lowest_error_wins_and_of_two_the_lower_loss(tmp_path, losses, decay):
     write_trials(tmp_path, ERRORS, losses)
     assert tuning.tuned_fields(ARM, tmp_path) == {"learning_rate": 0.3, "weight_decay": decay}
+    records.pack(tmp_path)
+    assert tuning.tuned_fields(ARM, tmp_path) == {"learning_rate": 0.3, "weight_decay": decay}
 
 
 def test_a_trial_that_left_the_finite_numbers_loses(tmp_path):
@@ -65,7 +67,7 @@ def test_what_trials_reached_is_written_down(tmp_path):
     write_trials(tmp_path, ERRORS)
     (tmp_path / ARM.name).mkdir(parents=True)
     tuning.write_trials(ARM, tmp_path, "a command")
-    document = files.loads((tmp_path / ARM.name / tuning.TRIALS).read_bytes())
+    document = records.find_trials(tmp_path, ARM.name)
     assert document["command"] == "a command"
     assert document["seeds"] == [7, 8]
     assert document["trials"][1] == {
@@ -97,7 +99,7 @@ def test_a_tuned_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
     words = ["run", "quickstart/sgd-0.9", "--epochs", "1", "--batch-size", "16", "--seeds", "0", "--tuning-seeds", "5"]
     tune = ["--learning-rates", "0.05", "1e6", "--weight-decays", "5e-4", "--nonfinite", "skip", "--runs"]
-    trials = tmp_path / "quickstart/sgd-0.9" / tuning.TRIALS
+    trials = tmp_path / "quickstart/sgd-0.9/trials.json"
     for _ in range(2):  # the second time finds all of it finished but what a kill left out
         assert cli.main([*words, *tune, str(tmp_path)]) == 0
         trials.rename(tmp_path / "trials")

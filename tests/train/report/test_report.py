@@ -283,7 +283,7 @@ def test_missing_steps_cost_their_figure_only(root):
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
-    with pytest.raises(RecordError, match=r"no \*\*/result\.json"):
+    with pytest.raises(RecordError, match=r"no result\.json or runs\.jsonl"):
         report(tmp_path)
     assert not (tmp_path / "report").exists()
 

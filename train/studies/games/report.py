@@ -39,9 +39,10 @@ def study(
     how, gan = how or Sweep(), gan or Gan()
     found = {name: sweep(game, ARMS, how) for name, game in GAMES.items()}
     tuned = {arm: run_arm(gan, *arm, seeds) for arm in GAN_ARMS}
-    words = files.dumps(
+    words = files.dumps_entries(
         records.environment()
-        | {"command": command, "small": _small_numbers(found, how), "gan": _gan_numbers(tuned, gan, seeds)}
+        | {"command": command, "small": _small_numbers(found, how), "gan": _gan_numbers(tuned, gan, seeds)},
+        entries=("arms",),
     )
     path = out / "games.json"
     files.write_atomically(path, words.encode())

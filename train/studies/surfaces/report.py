@@ -47,7 +47,7 @@ def study(out: Path, *, seeds: int, command: str, how: Walk | None = None) -> tu
         "surfaces": {name: _numbers(SURFACES[name], arms) for name, arms in found.items()},
     }
     path = out / "mechanism.json"
-    files.write_atomically(path, files.dumps(document).encode())
+    files.write_atomically(path, files.dumps_entries(document, entries=("arms",)).encode())
     drawn = figures.save(draw(walked), out / "mechanism")
     return [*(table(SURFACES[name], arms) for name, arms in found.items()), differences(found)], [path, *drawn]
 

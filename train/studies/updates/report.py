@@ -41,7 +41,7 @@ def write(
     shared = {key: value for key, value in dataclasses.asdict(experiment).items() if key in MAIN_SETTINGS}
     for own in ("momentum_below", "momentum_above", "phase"):
         del shared[own]
-    words = files.dumps(
+    words = files.dumps_entries(
         records.environment()
         | {
             "command": command,
@@ -52,7 +52,8 @@ def write(
             "magnitude_edges": _short(MAGNITUDE_EDGES),
             "rate_edges": _short(RATE_EDGES),
             "measurements": [_numbers(each) for each in measured],
-        }
+        },
+        entries=("measurements",),
     )
     paths = [out / "directions.json"]
     files.write_atomically(paths[0], words.encode())

@@ -1,0 +1,99 @@
+"""Finds records, whether their runs have folders of their own or are packed."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from train.errors import RecordError
+from train.records import packed
+from train.records.record import RESULT, Record, read, run_dir
+
+
+def find(root: Path, name: str, seed: int) -> Record | None:
+    """The record of one run; None if there is none.
+
+    A run's own folder comes before the packed form: what was run again is newer than what was packed.
+
+    Args:
+      root: folder of all runs.
+      name: of the arm.
+      seed: of the run.
+
+    Raises:
+      RecordError: if the record is damaged.
+    """
+    path = run_dir(root, name, seed) / RESULT
+    if path.exists():
+        return read(path)
+    return next((record for record in packed.records_of_arm(root, name) if record.seed == seed), None)
+
+
+def has_runs(root: Path, name: str) -> bool:
+    """Whether an arm has any record.
+
+    Raises:
+      RecordError: if a packed one is damaged.
+    """
+    return any((root / name).glob(f"seed-*/{RESULT}")) or bool(packed.records_of_arm(root, name))
+
+
+def read_all(root: Path, *, damaged: list[RecordError] | None = None) -> list[Record]:
+    """Reads all records under a folder, ordered by arm and seed.
+
+    Args:
+      root: folder of runs, or of some of them.
+      damaged: takes the error of each record that cannot be used; without it the first is raised.
+
+    Raises:
+      RecordError: if there is no record at all, or one is damaged and `damaged` is None.
+    """
+    records: dict[tuple[str, int], Record] = {}
+    empty = True
+    for found in _each(root):
+        empty = False
+        try:
+            if isinstance(found, RecordError):
+                raise found
+            earlier = records.setdefault((found.name, found.seed), found)
+            if earlier is not found:
+                raise RecordError(
+                    f"{found.folder}: the same arm and seed as {earlier.folder}: {found.name}, seed {found.seed}; "
+                    "keep one"
+                )
+        except RecordError as error:
+            if damaged is None:
+                raise
+            damaged.append(error)
+    if empty:
+        raise RecordError(f"{root}: no {RESULT} or {packed.RUNS} in it; train an arm or name another folder")
+    return [records[key] for key in sorted(records)]
+
+
+def discard(root: Path, name: str, seeds: Collection[int]) -> None:
+    """Remove the records of some runs of an arm, as far as there are any.
+
+    Raises:
+      RecordError: if a packed record of the arm is damaged.
+    """
+    for seed in seeds:
+        (run_dir(root, name, seed) / RESULT).unlink(missing_ok=True)
+    packed.remove(root, name, seeds)
+
+
+def _each(root: Path) -> Iterator[Record | RecordError]:
+    """Every record under a folder, or what is wrong with it; those in folders of their own come first."""
+    for path in sorted(root.glob(f"**/{RESULT}")):
+        try:
+            yield read(path)
+        except RecordError as error:
+            yield error
+    for path in sorted(root.glob(f"**/{packed.RUNS}")):
+        try:
+            lines = [*packed.lines_of(path)]
+        except RecordError as error:
+            yield error
+            continue
+        for where, data in lines:
+            try:
+                yield packed.record_of(where, data, path.parent)
+            except RecordError as error:
+                yield error
