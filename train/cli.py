@@ -19,7 +19,7 @@ from train.data.dataset import DataError
 from train.experiments import ConfigError, Experiment
 from train.records import RESULT, RecordError
 from train.records.provenance import command_line
-from train.studies.command import Directions, Games, Mechanism
+from train.studies.command import Directions, Games, Mechanism, Perceptrons
 
 _LISTED = (
     "name",
@@ -271,6 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
             "mechanism": Mechanism,
             "directions": Directions,
             "games": Games,
+            "perceptrons": Perceptrons,
         },
         prog="python -m train",
         description="Train Wide ResNets with LCAM and with SGD, and say which did better.",

@@ -1,4 +1,4 @@
-"""`python -m train mechanism`, `python -m train directions` and `python -m train games`."""
+"""`python -m train mechanism`, `directions`, `games` and `perceptrons`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -136,6 +136,49 @@ class Games:
             raise ConfigError(f"steps is {self.steps}, allowed: a positive multiple of {gan.Gan.look_every}.")
         how = gan.Gan(steps=self.steps)
         _show(console, *games_report.study(self.out, seeds=self.seeds, command=command_line(), gan=how))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perceptrons:
+    """Train hundreds of small networks with LCAM, SGD and controls: does it matter which steps the loss picks?
+
+    Attributes:
+      out: Folder to write to.
+      seeds: How many seeds, for each of 14 arms; up to 100, or a multiple of 100. 200 take about a minute.
+      first_seed: The first of them; the others follow it.
+    """
+
+    out: Path = Path("runs/perceptrons")
+    seeds: int = 200
+    first_seed: int = 0
+
+    def __call__(self, console: Console) -> None:
+        """Carry the command out.
+
+        Raises:
+          ConfigError: If there are too few seeds for an interval, or their number or the first of them is out of range.
+        """
+        from train.studies.perceptrons import report as perceptrons_report
+        from train.studies.perceptrons import study
+        from train.studies.perceptrons.task import Task, load_digits, num_test_images
+
+        if not 2 <= self.seeds <= 100_000 or (self.seeds > study.BLOCK and self.seeds % study.BLOCK):
+            raise ConfigError(
+                f"seeds is {self.seeds}, allowed: a whole number from 2 to {study.BLOCK}, or a multiple of "
+                f"{study.BLOCK} up to 100000."
+            )
+        if not 0 <= self.first_seed <= 2**31:
+            raise ConfigError(f"first_seed is {self.first_seed}, allowed: a whole number from 0 to 2147483648.")
+        self.out.mkdir(parents=True, exist_ok=True)  # what cannot be is to fail before the minutes of work
+        task, digits = Task(), load_digits()
+        found = []
+        for block in study.blocks(self.first_seed, self.seeds):
+            found.append((block, study.run_block(task, digits, block)))
+            console.print(f"seeds {block[0]} to {block[-1]} of {self.first_seed} to {self.first_seed + self.seeds - 1}")
+        tables, paths = perceptrons_report.write(
+            self.out, task, num_test_images(task, digits), found, command=command_line()
+        )
+        _show(console, tables, paths)
 
 
 def _show(console: Console, tables: "Sequence[Table]", paths: Sequence[Path]) -> None:
