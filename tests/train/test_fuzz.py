@@ -64,7 +64,7 @@ def no_work(tmp_path_factory):
         patch.setattr(data, "prepare", lambda *arguments, **keywords: "name")
         patch.setattr(data, "load", lambda *arguments: None)
         patch.setattr(directions, "measure", lambda *arguments, **keywords: iter(()))
-        patch.setattr(perceptrons_study, "run_block", lambda *arguments: {})
+        patch.setattr(perceptrons_study, "run", lambda *arguments: {})
         patch.setattr(perceptrons_task, "load_digits", lambda: perceptrons_task.Digits(np.zeros(2), np.zeros(2)))
         reports = (directions_report, "write"), (games_report, "study"), (mechanism_report, "study")
         for module, name in (*reports, (perceptrons_report, "write")):

@@ -144,8 +144,8 @@ class Perceptrons:
 
     Attributes:
       out: Folder to write to.
-      seeds: How many seeds, for each of 14 arms; up to 100, or a multiple of 100. 200 take about a minute.
-      first_seed: The first of them; the others follow it.
+      seeds: How many seeds, for each of 14 arms; a multiple of 5. 200 take about a minute.
+      first_seed: The first of them, a multiple of 5; the others follow it.
     """
 
     out: Path = Path("runs/perceptrons")
@@ -156,25 +156,23 @@ class Perceptrons:
         """Carry the command out.
 
         Raises:
-          ConfigError: If there are too few seeds for an interval, or their number or the first of them is out of range.
+          ConfigError: If the number of seeds or the first of them is out of range.
         """
+        from train.studies.perceptrons import controls, study
         from train.studies.perceptrons import report as perceptrons_report
-        from train.studies.perceptrons import study
         from train.studies.perceptrons.task import Task, load_digits, num_test_images
 
-        if not 2 <= self.seeds <= 100_000 or (self.seeds > study.BLOCK and self.seeds % study.BLOCK):
-            raise ConfigError(
-                f"seeds is {self.seeds}, allowed: a whole number from 2 to {study.BLOCK}, or a multiple of "
-                f"{study.BLOCK} up to 100000."
-            )
-        if not 0 <= self.first_seed <= 2**31:
-            raise ConfigError(f"first_seed is {self.first_seed}, allowed: a whole number from 0 to 2147483648.")
+        for option, number, low in (("seeds", self.seeds, controls.BLOCK), ("first_seed", self.first_seed, 0)):
+            if not low <= number <= 100_000 or number % controls.BLOCK:
+                raise ConfigError(
+                    f"{option} is {number}, allowed: a multiple of {controls.BLOCK} from {low} to 100000."
+                )
         self.out.mkdir(parents=True, exist_ok=True)  # what cannot be is to fail before the minutes of work
         task, digits = Task(), load_digits()
         found = []
-        for block in study.blocks(self.first_seed, self.seeds):
-            found.append((block, study.run_block(task, digits, block)))
-            console.print(f"seeds {block[0]} to {block[-1]} of {self.first_seed} to {self.first_seed + self.seeds - 1}")
+        for part in study.parts(self.first_seed, self.seeds):
+            found.append((part, study.run(task, digits, part)))
+            console.print(f"seeds {part[0]} to {part[-1]} of {self.first_seed} to {self.first_seed + self.seeds - 1}")
         tables, paths = perceptrons_report.write(
             self.out, task, num_test_images(task, digits), found, command=command_line()
         )

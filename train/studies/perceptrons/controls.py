@@ -2,22 +2,32 @@
 
 import numpy as np
 
+BLOCK = 5  # seeds, the first divisible by it, within which runs replay each other's momenta
+
 
 def yoked(momenta: np.ndarray) -> np.ndarray:
     """Replay, step for step, the momenta of the LCAM run of another seed: LCAM's whole temporal structure.
 
     Args:
-      momenta: Of the LCAM runs of a block, [seeds, steps].
+      momenta: Of the LCAM runs, [seeds, steps].
 
     Returns:
-      [seeds, steps]; the donor of each seed is the next one, and that of the last seed is the first.
+      [seeds, steps], those of the donors.
     """
-    return donors(momenta)
+    return of_donors(momenta)
 
 
-def donors(of_seeds: np.ndarray) -> np.ndarray:
-    """For each seed of a block, what belongs to its donor: a rotation by one."""
-    return np.roll(of_seeds, -1, axis=0)
+def of_donors(of_seeds: np.ndarray) -> np.ndarray:
+    """For each seed, what belongs to its donor: the next seed of its block, or for the last one the first.
+
+    Args:
+      of_seeds: [seeds, ...], whole blocks of consecutive seeds.
+
+    Returns:
+      The same shape: 0, 1, 2, 3, 4 become 1, 2, 3, 4, 0.
+    """
+    of_blocks = of_seeds.reshape(-1, BLOCK, *of_seeds.shape[1:])
+    return np.roll(of_blocks, -1, axis=1).reshape(of_seeds.shape)
 
 
 def schedule(momenta: np.ndarray, steps_per_epoch: int) -> np.ndarray:
@@ -36,7 +46,7 @@ def random(momenta: np.ndarray, steps_per_epoch: int, below: float, above: float
     """Draw each step's momentum: below as often as in that epoch of the LCAM run of the same seed, on average.
 
     Args:
-      momenta: Of the LCAM runs of a block, [seeds, steps].
+      momenta: Of the LCAM runs, [seeds, steps].
       steps_per_epoch: Steps in an epoch.
       below: LCAM's momentum after a loss below the mean.
       above: LCAM's other momentum.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from train import files
-from train.studies.perceptrons import controls, study
+from train.studies.perceptrons import controls
 from train.studies.perceptrons.study import Outcome
 from train.studies.perceptrons.task import Task
 
@@ -18,8 +18,8 @@ class Record:
     """The study as it was written.
 
     Attributes:
-      settings: What all runs share: `versions`, `device`, `command`, `task`, `test_images`, `first_seed`, `seeds`
-        (their number) and `block`.
+      settings: What all runs share: `versions`, `device`, `command`, `task`, `test_images`, `first_seed` and `seeds`
+        (their number).
       arms: By name, as Python values of JSON: `wrong`, the number of wrongly classified test images of each run, in
         the order of the seeds; `not_finite`, the seeds whose parameters were not finite in the end, which count with
         all their test images; `momentum`, the mean momentum of each epoch over all runs; and of the yoked arms
@@ -40,32 +40,30 @@ def make(
     found: Sequence[tuple[np.ndarray, Mapping[str, Outcome]]],
     environment: Mapping[str, Any],
 ) -> Record:
-    """Put the blocks of a study together.
+    """Put the parts of a study together.
 
     Args:
       task: What the runs learned.
       test_images: How many images each run was tested on.
-      found: The seeds and the outcomes of each block, in order.
+      found: The seeds and the outcomes of each part, in order.
       environment: `versions`, `device` and `command`.
     """
-    seeds = np.concatenate([block for block, _ in found])
-    donors = np.concatenate([controls.donors(block) for block, _ in found])
+    seeds = np.concatenate([part for part, _ in found])
     arms = {}
     for arm in found[0][1]:
-        parts = zip(*(outcomes[arm] for _, outcomes in found), strict=True)
-        wrong, finite, momentum = (np.concatenate(part) for part in parts)
+        fields = zip(*(outcomes[arm] for _, outcomes in found), strict=True)
+        wrong, finite, momentum = (np.concatenate(field) for field in fields)
         arms[arm] = {
             "wrong": wrong.tolist(),
             "not_finite": seeds[~finite].tolist(),
             "momentum": momentum.mean(axis=0).round(6).tolist(),
-        } | ({"donors": donors.tolist()} if arm.startswith("yoked") else {})
+        } | ({"donors": controls.of_donors(seeds).tolist()} if arm.startswith("yoked") else {})
     settings = {
         **environment,
         "task": dataclasses.asdict(task),
         "test_images": test_images,
         "first_seed": int(seeds[0]),
         "seeds": len(seeds),
-        "block": study.BLOCK,
     }
     return Record(settings=settings, arms=arms)
 

@@ -33,7 +33,7 @@ def write(
       out: Folder to write to, which exists.
       task: What the runs learned.
       test_images: How many images each run was tested on.
-      found: The seeds and the outcomes of each block, in order.
+      found: The seeds and the outcomes of each part, in order.
       command: The command line, for the record.
 
     Returns:

@@ -1,4 +1,4 @@
-"""All arms of the study, trained block by block: the arms of a seed share its draws, the seeds of a block a program."""
+"""All arms of the study: the arms of a seed share its draws, and many seeds are trained by one program."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,14 +9,14 @@ from train.studies.perceptrons import controls
 from train.studies.perceptrons.task import Digits, Draws, Task, draw, num_test_images
 from train.studies.perceptrons.training import Trained, train_lcam, train_sgd
 
-BLOCK = 100  # seeds that run together, and within which donors are found
+TOGETHER = 100  # seeds in one program; a multiple of `controls.BLOCK`
 ORDERS = ((0.9, 0.95), (0.95, 0.9))  # LCAM's momenta after a loss below the mean, and after another
 FIXED = (0.9, 0.95)
 CONTROLS = ("yoked", "schedule", "random", "constant", "rising")
 
 
 class Outcome(NamedTuple):
-    """What the runs of one arm in a block came to."""
+    """What some runs of one arm came to."""
 
     wrong: np.ndarray  # [seeds], int: wrongly classified test images; all of them where a parameter is not finite
     finite: np.ndarray  # [seeds], bool: whether all parameters are
@@ -42,18 +42,18 @@ def comparisons() -> list[tuple[str, str]]:
     ]
 
 
-def blocks(first_seed: int, seeds: int) -> list[np.ndarray]:
-    """Divide consecutive seeds into blocks of `BLOCK`; uint32, a block of fewer only if there is no other."""
-    return np.split(np.arange(first_seed, first_seed + seeds, dtype=np.uint32), range(BLOCK, seeds, BLOCK))
+def parts(first_seed: int, seeds: int) -> list[np.ndarray]:
+    """Divide consecutive seeds, uint32, into those that are trained together."""
+    return np.split(np.arange(first_seed, first_seed + seeds, dtype=np.uint32), range(TOGETHER, seeds, TOGETHER))
 
 
-def run_block(task: Task, digits: Digits, seeds: np.ndarray) -> dict[str, Outcome]:
-    """Train every arm with every seed of a block.
+def run(task: Task, digits: Digits, seeds: np.ndarray) -> dict[str, Outcome]:
+    """Train every arm with every one of some seeds.
 
     Args:
       task: What the runs learn.
       digits: The images.
-      seeds: uint32, at least two; the donor of each is the next one, and that of the last is the first.
+      seeds: uint32, whole blocks of `controls.BLOCK` consecutive seeds.
 
     Returns:
       The outcomes by the name of the arm.

@@ -1,4 +1,4 @@
-"""The two programs that train all seeds of a block at once: LCAM, and SGD whose momenta are given step by step."""
+"""The two programs that train many seeds at once: LCAM, and SGD whose momenta are given step by step."""
 
 import functools
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _Update = Callable[[Any, Any, Any, jax.Array, Any], tuple[Any, Any, jax.Array]]
 
 
 class Trained(NamedTuple):
-    """What the runs of a block came to."""
+    """What some runs came to."""
 
     wrong: jax.Array  # [seeds], int32: test images that are classified wrongly after the last epoch
     finite: jax.Array  # [seeds], bool: whether all parameters are, then

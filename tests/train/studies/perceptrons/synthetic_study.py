@@ -12,8 +12,8 @@ ARMS = [*map(study.sgd_name, study.FIXED)]
 ARMS += [study.name(kind, order) for order in study.ORDERS for kind in ("lcam", *study.CONTROLS)]
 
 
-def block(first, seeds, random):
-    """Outcomes of a block, made up; the second run of `rising-0.9-0.95` was not finite."""
+def part(first, seeds, random):
+    """Outcomes of some seeds, made up; the second run of `rising-0.9-0.95` was not finite."""
     outcomes = {}
     for arm in ARMS:
         finite = np.ones(seeds, bool)
@@ -23,12 +23,12 @@ def block(first, seeds, random):
     return np.arange(first, first + seeds, dtype=np.uint32), outcomes
 
 
-def blocks():
-    """Two blocks of four seeds from 10000 on."""
+def parts():
+    """Two parts of five seeds from 10000 on."""
     random = np.random.default_rng(0)
-    return [block(10_000, 4, random), block(10_004, 4, random)]
+    return [part(10_000, 5, random), part(10_005, 5, random)]
 
 
 def record() -> Record:
-    """Of both blocks, with 1000 test images."""
-    return make(TASK, 1000, blocks(), ENVIRONMENT)
+    """Of both parts, with 1000 test images."""
+    return make(TASK, 1000, parts(), ENVIRONMENT)

@@ -10,14 +10,14 @@ MOMENTA = np.array(
 )
 
 
-def test_yoked_runs_replay_the_momenta_of_the_next_seed():
-    momenta = np.stack([MOMENTA[0], MOMENTA[1], MOMENTA[0][::-1]])
-    np.testing.assert_array_equal(controls.yoked(momenta), momenta[[1, 2, 0]])
+def test_yoked_runs_replay_the_momenta_of_the_next_seed_of_their_block():
+    momenta = np.random.default_rng(0).uniform(LOW, HIGH, (10, 8)).astype(np.float32)
+    np.testing.assert_array_equal(controls.yoked(momenta), momenta[[1, 2, 3, 4, 0, 6, 7, 8, 9, 5]])
 
 
-def test_nobody_is_his_own_donor():
-    found = controls.donors(np.arange(10, 14))
-    np.testing.assert_array_equal(found, [11, 12, 13, 10])
+def test_seeds_that_are_no_whole_blocks_have_no_donors():
+    with pytest.raises(ValueError, match="reshape"):
+        controls.of_donors(np.arange(7))
 
 
 def test_a_schedule_has_the_mean_of_each_epoch():
