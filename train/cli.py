@@ -19,7 +19,7 @@ from train.bench.command import Bench
 from train.errors import ConfigError, UserError
 from train.experiments import MAIN_SETTINGS, Experiment
 from train.records.provenance import command_line
-from train.studies.command import Directions, Games, Mechanism
+from train.studies.command import Directions, Games, Mechanism, Perceptrons
 
 if TYPE_CHECKING:  # imported where it is used, as `--help` can do without
     from train.report.publish import Tables
@@ -290,6 +290,7 @@ def main(arguments: list[str] | None = None) -> int:
             "mechanism": Mechanism,
             "directions": Directions,
             "games": Games,
+            "perceptrons": Perceptrons,
         },
         prog="python -m train",
         description="Train Wide ResNets with LCAM and with SGD, and say which did better.",

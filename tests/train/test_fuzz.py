@@ -25,6 +25,9 @@ from train.data import archives, array_cache, cifar_records
 from train.errors import DataError, RecordError
 from train.report import report
 from train.studies.games import report as games_report
+from train.studies.perceptrons import report as perceptrons_report
+from train.studies.perceptrons import study as perceptrons_study
+from train.studies.perceptrons import task as perceptrons_task
 from train.studies.surfaces import report as mechanism_report
 from train.studies.updates import directions
 from train.studies.updates import report as directions_report
@@ -59,7 +62,10 @@ def no_work(tmp_path_factory):
         patch.setattr(data, "prepare", lambda *arguments, **keywords: "name")
         patch.setattr(data, "load", lambda *arguments: None)
         patch.setattr(directions, "measure", lambda *arguments, **keywords: iter(()))
-        for module, name in ((directions_report, "write"), (games_report, "study"), (mechanism_report, "study")):
+        patch.setattr(perceptrons_study, "run", lambda *arguments: {})
+        patch.setattr(perceptrons_task, "load_digits", lambda: perceptrons_task.Digits(np.zeros(2), np.zeros(2)))
+        reports = (directions_report, "write"), (games_report, "study"), (mechanism_report, "study")
+        for module, name in (*reports, (perceptrons_report, "write")):
             patch.setattr(module, name, lambda out, *arguments, **keywords: ([], [out]))
         for name in BENCHMARKS:
             patch.setattr(f"train.bench.{name}.run", lambda options: result.Result(benchmark="none", options={}))
@@ -152,6 +158,7 @@ STUDIES = st.one_of(
     lines(st.just(["mechanism"]), cli.Mechanism),
     lines(st.just(["directions"]), cli.Directions),
     lines(st.just(["games"]), cli.Games),
+    lines(st.just(["perceptrons"]), cli.Perceptrons),
 )
 
 

@@ -1,4 +1,4 @@
-"""`python -m train mechanism`, `python -m train directions` and `python -m train games`."""
+"""`python -m train mechanism`, `directions`, `games` and `perceptrons`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -136,6 +136,47 @@ class Games:
             raise ConfigError(f"steps is {self.steps}, allowed: a positive multiple of {gan.Gan.look_every}.")
         how = gan.Gan(steps=self.steps)
         _show(console, *games_report.study(self.out, seeds=self.seeds, command=command_line(), gan=how))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perceptrons:
+    """Train hundreds of small networks with LCAM, SGD and controls: does it matter which steps the loss picks?
+
+    Attributes:
+      out: Folder to write to.
+      seeds: How many seeds, for each of 14 arms; a multiple of 5. 200 take about a minute.
+      first_seed: The first of them, a multiple of 5; the others follow it.
+    """
+
+    out: Path = Path("runs/perceptrons")
+    seeds: int = 200
+    first_seed: int = 0
+
+    def __call__(self, console: Console) -> None:
+        """Carry the command out.
+
+        Raises:
+          ConfigError: If the number of seeds or the first of them is out of range.
+        """
+        from train.studies.perceptrons import controls, study
+        from train.studies.perceptrons import report as perceptrons_report
+        from train.studies.perceptrons.task import Task, load_digits, num_test_images
+
+        for option, number, low in (("seeds", self.seeds, controls.BLOCK), ("first_seed", self.first_seed, 0)):
+            if not low <= number <= 100_000 or number % controls.BLOCK:
+                raise ConfigError(
+                    f"{option} is {number}, allowed: a multiple of {controls.BLOCK} from {low} to 100000."
+                )
+        self.out.mkdir(parents=True, exist_ok=True)  # what cannot be is to fail before the minutes of work
+        task, digits = Task(), load_digits()
+        found = []
+        for part in study.parts(self.first_seed, self.seeds):
+            found.append((part, study.run(task, digits, part)))
+            console.print(f"seeds {part[0]} to {part[-1]} of {self.first_seed} to {self.first_seed + self.seeds - 1}")
+        tables, paths = perceptrons_report.write(
+            self.out, task, num_test_images(task, digits), found, command=command_line()
+        )
+        _show(console, tables, paths)
 
 
 def _show(console: Console, tables: "Sequence[Table]", paths: Sequence[Path]) -> None:

@@ -1,0 +1,78 @@
+"""The momenta of the controls: each keeps a part of what LCAM does to the momentum, and none sees a loss of its run."""
+
+import numpy as np
+
+BLOCK = 5  # seeds, the first divisible by it, within which runs replay each other's momenta
+
+
+def yoked(momenta: np.ndarray) -> np.ndarray:
+    """Replay, step for step, the momenta of the LCAM run of another seed: LCAM's whole temporal structure.
+
+    Args:
+      momenta: Of the LCAM runs, [seeds, steps].
+
+    Returns:
+      [seeds, steps], those of the donors.
+    """
+    return of_donors(momenta)
+
+
+def of_donors(of_seeds: np.ndarray) -> np.ndarray:
+    """For each seed, what belongs to its donor: the next seed of its block, or for the last one the first.
+
+    Args:
+      of_seeds: [seeds, ...], whole blocks of consecutive seeds.
+
+    Returns:
+      The same shape: 0, 1, 2, 3, 4 become 1, 2, 3, 4, 0.
+    """
+    of_blocks = of_seeds.reshape(-1, BLOCK, *of_seeds.shape[1:])
+    return np.roll(of_blocks, -1, axis=1).reshape(of_seeds.shape)
+
+
+def schedule(momenta: np.ndarray, steps_per_epoch: int) -> np.ndarray:
+    """Use, at every step of an epoch, the mean momentum of that epoch of the LCAM run of the same seed."""
+    means = epoch_means(momenta, steps_per_epoch)
+    return np.repeat(means, steps_per_epoch, axis=1).astype(np.float32)
+
+
+def constant(momenta: np.ndarray) -> np.ndarray:
+    """Use, at every step, the mean momentum of the LCAM run of the same seed."""
+    means = momenta.mean(axis=1, keepdims=True, dtype=np.float64)
+    return np.broadcast_to(means, momenta.shape).astype(np.float32)
+
+
+def random(momenta: np.ndarray, steps_per_epoch: int, below: float, above: float, coins: np.ndarray) -> np.ndarray:
+    """Draw each step's momentum: below as often as in that epoch of the LCAM run of the same seed, on average.
+
+    Args:
+      momenta: Of the LCAM runs, [seeds, steps].
+      steps_per_epoch: Steps in an epoch.
+      below: LCAM's momentum after a loss below the mean.
+      above: LCAM's other momentum.
+      coins: Uniform in [0, 1), [seeds, steps].
+    """
+    shares = epoch_means(momenta == np.float32(below), steps_per_epoch)
+    drawn = coins < np.repeat(shares, steps_per_epoch, axis=1)
+    return np.where(drawn, np.float32(below), np.float32(above))
+
+
+def rising(below: float, above: float, shape: tuple[int, int], steps_per_epoch: int) -> np.ndarray:
+    """Go from one momentum to the other in equal steps per epoch, whatever LCAM did.
+
+    Args:
+      below: The momentum of the first epoch.
+      above: The momentum of the last epoch.
+      shape: (seeds, steps).
+      steps_per_epoch: Steps in an epoch.
+
+    Returns:
+      float32 [seeds, steps], the same for all seeds.
+    """
+    epochs = np.linspace(below, above, shape[1] // steps_per_epoch)
+    return np.broadcast_to(np.repeat(epochs, steps_per_epoch), shape).astype(np.float32)
+
+
+def epoch_means(values: np.ndarray, steps_per_epoch: int) -> np.ndarray:
+    """Average over each epoch; [seeds, steps] to float64 [seeds, epochs]."""
+    return values.reshape(len(values), -1, steps_per_epoch).mean(axis=2, dtype=np.float64)

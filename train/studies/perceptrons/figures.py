@@ -1,0 +1,65 @@
+"""The picture of the study: LCAM minus each other arm, and how the momentum goes over the epochs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from train.report import figures
+from train.report.equivalence import Contrast
+from train.studies.perceptrons import study
+from train.studies.perceptrons.record import Record
+
+_COLOURS = (figures.BLUE, figures.VERMILLION)
+
+
+@figures.styled
+def draw(record: Record, contrasts: Sequence[Contrast]) -> Figure:
+    """Draw the differences with their intervals beside the margin of equivalence, and the mean momenta under them.
+
+    Args:
+      record: The study.
+      contrasts: Those of `study.comparisons()`, in its order.
+    """
+    orders = [(study.name("lcam", order), colour) for order, colour in zip(study.ORDERS, _COLOURS, strict=True)]
+    figure = Figure(figsize=(7.2, 1.9 + 0.3 * len(contrasts)), layout="constrained")
+    grid = figure.subplots(2, 1, height_ratios=[0.3 * len(contrasts), 1.5])
+    _differences(grid[0], contrasts, dict(orders))
+    for arm, colour in orders:
+        momentum = record.arms[arm]["momentum"]
+        grid[1].plot(np.arange(1, len(momentum) + 1), momentum, color=colour)
+    grid[1].set_xlabel("epoch")
+    grid[1].set_ylabel("mean momentum")
+    grid[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles = [Line2D([], [], color=colour, label=arm) for arm, colour in orders]
+    shaded = Patch(color="#e6e6e6", label=f"within ±{contrasts[0].margin:g} points: equivalent")
+    title = f"A 64-{record.settings['task']['hidden']}-10 perceptron on digits, {record.settings['seeds']} seeds"
+    caption = "Diamonds: mean of the differences paired by seed. Bars: 95 % interval, uncorrected."
+    figures.frame(figure, title, caption, [*handles, shaded])
+    return figure
+
+
+def _differences(axes: Axes, contrasts: Sequence[Contrast], colours: dict[str, str]) -> None:
+    """Draw a row per contrast, the margin shaded."""
+    margin = contrasts[0].margin
+    axes.axvspan(-margin, margin, color="#e6e6e6", zorder=0)
+    axes.axvline(0.0, color=figures.BLACK, linewidth=1.0)
+    for row, contrast in enumerate(contrasts):
+        colour = colours[contrast.name]
+        axes.plot(contrast.difference.interval, [row, row], color=colour, linewidth=2.2)
+        axes.plot(contrast.difference.mean, row, "D", color=colour, markeredgecolor="white", markersize=6)
+    axes.set_yticks(range(len(contrasts)), [f"minus {contrast.against}" for contrast in contrasts])
+    axes.set_ylim(len(contrasts) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="y", visible=False)
+    # With zero in the middle, equal lengths are equal amounts of better and worse.
+    reach = float(np.max(np.abs(axes.get_xlim())))
+    axes.set_xlim(-reach, reach)
+    axes.set_xlabel("final test error of LCAM minus that of the other arm (percentage points)")
+    axes.set_title("← LCAM better", loc="left", color=figures.GREY)
+    axes.set_title("LCAM worse →", loc="right", color=figures.GREY)

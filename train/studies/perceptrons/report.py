@@ -1,0 +1,131 @@
+"""The record, the tables and the picture of the study, written to a folder."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from train import files, records
+from train.report import figures, tables
+from train.report.equivalence import ALPHA, Contrast, contrasts, omnibus
+from train.report.statistics import Estimate, estimate
+from train.studies.perceptrons import figures as perceptrons_figures
+from train.studies.perceptrons import study
+from train.studies.perceptrons.record import Record, decode, encode, make
+from train.studies.perceptrons.study import Outcome
+from train.studies.perceptrons.task import Task
+
+MARGIN = 0.03  # percentage points; fixed in docs/preregistration.md
+
+
+def write(
+    out: Path,
+    task: Task,
+    test_images: int,
+    found: Sequence[tuple[np.ndarray, Mapping[str, Outcome]]],
+    *,
+    command: str,
+) -> tuple[list[tables.Table], list[Path]]:
+    """Write `perceptrons.jsonl`, `perceptrons.png` and `perceptrons.svg`.
+
+    Args:
+      out: Folder to write to, which exists.
+      task: What the runs learned.
+      test_images: How many images each run was tested on.
+      found: The seeds and the outcomes of each part, in order.
+      command: The command line, for the record.
+
+    Returns:
+      The table of the arms and that of the differences, and the files written.
+
+    Raises:
+      OSError: If the files cannot be written.
+    """
+    path = out / "perceptrons.jsonl"
+    content = encode(make(task, test_images, found, records.environment() | {"command": command}))
+    files.write_atomically(path, content)
+    # Tables and picture are made of what was written, so that they can be made of it again.
+    record = decode(content)
+    compared = compare(record)
+    drawn = figures.save(perceptrons_figures.draw(record, compared), out / "perceptrons")
+    return [arms(record), differences(record, compared)], [path, *drawn]
+
+
+def compare(record: Record) -> tuple[Contrast, ...]:
+    """Each LCAM minus each of its controls and both SGDs."""
+    return contrasts(study.comparisons(), {arm: record.error(arm) for arm in record.arms}, MARGIN)
+
+
+def arms(record: Record) -> tables.Table:
+    """Test error and momentum of each arm."""
+    p_value = omnibus([record.error(arm) for arm in record.arms])
+    tested = "no test" if math.isnan(p_value) else f"p {_probability(p_value)}"
+    note = (
+        f"After the last of {record.settings['task']['epochs']} epochs, over {record.settings['seeds']} seeds from "
+        f"{record.settings['first_seed']} on. Interval: of the mean, by Student's t over seeds. All arms are equal: "
+        f"{tested} (Friedman)."
+    )
+    for arm, numbers in record.arms.items():
+        if numbers["not_finite"]:
+            note += f" {arm}: {len(numbers['not_finite'])} runs ended not finite and count as 100 % wrong."
+    return tables.Table(
+        title="Perceptrons: final test error (%)",
+        columns=("Arm", "Mean", "Standard deviation", "95 % interval", "Mean momentum"),
+        rows=[_arm_row(arm, record) for arm in record.arms],
+        note=note,
+    )
+
+
+def differences(record: Record, compared: Sequence[Contrast]) -> tables.Table:
+    """LCAM minus its controls and SGD: difference, equivalence, and how much could have been seen."""
+    return tables.Table(
+        title=f"Perceptrons: final test error, {record.settings['seeds']} pairs (percentage points)",
+        columns=(
+            *("Arm minus arm", "Difference", "95 % interval", "p different", "p equivalent", "Smallest margin"),
+            *("Detectable", "Verdict"),
+        ),
+        rows=[
+            (
+                f"{contrast.name} minus {contrast.against}",
+                f"{contrast.difference.mean:+.3f}",
+                _interval(contrast.difference, "+.3f"),
+                _probability(contrast.p_different),
+                _probability(contrast.p_equivalent),
+                _number(contrast.smallest_margin),
+                _number(contrast.detectable),
+                contrast.verdict,
+            )
+            for contrast in compared
+        ],
+        note="Paired by seed; negative: LCAM is better. p different: paired t-test. p equivalent: two one-sided paired "
+        f"t-tests with a margin of ±{MARGIN} points. Both are corrected by Holm for the {len(compared)} tests of their "
+        f"column, and the verdict is theirs at {ALPHA:g}. Uncorrected: intervals, the smallest margin that would pass "
+        "the test of equivalence, and the smallest true difference found with 80 % power.",
+    )
+
+
+def _arm_row(arm: str, record: Record) -> tuple[str, ...]:
+    error = estimate(record.error(arm).tolist())
+    return (
+        arm,
+        _number(error.mean),
+        _number(error.deviation),
+        _interval(error, ".3f"),
+        f"{np.mean(record.arms[arm]['momentum']):.4f}",
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else tables.NONE
+
+
+def _interval(found: Estimate, form: str) -> str:
+    low, high = found.interval
+    return f"{low:{form}} to {high:{form}}" if math.isfinite(low) else tables.NONE
+
+
+def _probability(p_value: float) -> str:
+    if math.isnan(p_value):
+        return tables.NONE
+    return f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
