@@ -1,37 +1,61 @@
 """Crop, flip and normalisation, on the device and inside the step."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 
-def crop_and_flip(key: jax.Array, images: jax.Array, padding: int, flip: bool) -> jax.Array:
-    """Pad with black, crop at a random place, mirror half of the images.
+class Views(NamedTuple):
+    """How each image is seen: from which corner of the padded image, and whether mirrored."""
+
+    corners: jax.Array | None  # [..., N, 2], int32, in [0, 2 * padding]; None without padding
+    mirrored: jax.Array | None  # [..., N], bool; None if nothing is mirrored
+
+
+def draw_views(key: jax.Array, number: int, padding: int, flip: bool) -> Views:
+    """Draw a corner for each image, and half of the images to be mirrored.
+
+    Args:
+      key: A PRNG key.
+      number: Images.
+      padding: Pixels that are added on each side before the crop.
+      flip: Whether to mirror.
+    """
+    crop_key, flip_key = jax.random.split(key)
+    return Views(
+        corners=jax.random.randint(crop_key, (number, 2), 0, 2 * padding + 1) if padding else None,
+        mirrored=jax.random.bernoulli(flip_key, shape=(number,)) if flip else None,
+    )
+
+
+def apply_views(views: Views, images: jax.Array, padding: int) -> jax.Array:
+    """Pad with black, crop, and mirror.
 
     Padding comes before normalisation, as in the authors' code: the border is black, not grey.
 
     Args:
-      key: A PRNG key.
+      views: Of as many images.
       images: uint8, [N, H, W, C].
-      padding: Pixels added on each side.
-      flip: Whether to mirror.
+      padding: Pixels added on each side; that of `draw_views`.
 
     Returns:
-      uint8, [N, H, W, C].
+      uint8, [N, H, W, C]; the same on every platform.
     """
-    crop_key, flip_key = jax.random.split(key)
-    number, height, width, channels = images.shape
-    if padding:
-        padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-        corners = jax.random.randint(crop_key, (number, 2), 0, 2 * padding + 1)
-
-        def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
-            return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (height, width, channels))
-
-        images = jax.vmap(crop)(padded, corners)
-    if flip:
-        mirrored = jax.random.bernoulli(flip_key, shape=(number, 1, 1, 1))
-        images = jnp.where(mirrored, images[:, :, ::-1], images)
+    if views.corners is not None:
+        # A TPU cuts one image after the other, as many turns of a serial loop; elsewhere that is a single kernel.
+        images = jax.lax.platform_dependent(
+            images, views.corners, tpu=_by_selection(padding), default=_by_slices(padding)
+        )
+    if views.mirrored is not None:
+        images = jnp.where(views.mirrored[:, None, None, None], images[:, :, ::-1], images)
     return images
+
+
+def crop_and_flip(key: jax.Array, images: jax.Array, padding: int, flip: bool) -> jax.Array:
+    """Crop at a random place and mirror half of the images; see `draw_views` and `apply_views`."""
+    return apply_views(draw_views(key, len(images), padding, flip), images, padding)
 
 
 def normalize(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
@@ -39,3 +63,41 @@ def normalize(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]
     scale = 1 / (255 * jnp.asarray(std, jnp.float32))
     offset = jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
     return images.astype(jnp.float32) * scale - offset
+
+
+def _by_slices(padding: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Make the function (images, corners) -> crops that slices each padded image."""
+
+    def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
+        padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+        return jax.lax.dynamic_slice(padded, (corner[0], corner[1], 0), image.shape)
+
+    return jax.vmap(crop)
+
+
+def _by_selection(padding: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Make the function (images, corners) -> crops that chooses among all shifts of the whole batch.
+
+    The columns of a row and their channels are one axis, which fills a TPU's lanes better than channels alone.
+    """
+
+    def crop(images: jax.Array, corners: jax.Array) -> jax.Array:
+        number, height, width, channels = images.shape
+        rows = images.reshape(number, height, width * channels)
+        rows = jnp.pad(rows, ((0, 0), (padding, padding), (padding * channels, padding * channels)))
+        rows = _shifted(rows, corners[:, 0], axis=1, size=height, stride=1, shifts=2 * padding + 1)
+        columns = width * channels
+        rows = _shifted(rows, corners[:, 1], axis=2, size=columns, stride=channels, shifts=2 * padding + 1)
+        return rows.reshape(images.shape)
+
+    return crop
+
+
+def _shifted(rows: jax.Array, chosen: jax.Array, *, axis: int, size: int, stride: int, shifts: int) -> jax.Array:
+    """Cut `size` entries of an axis out of each row of a batch, from `stride` times the chosen shift on."""
+    out = jax.lax.slice_in_dim(rows, 0, size, axis=axis)
+    for shift in range(1, shifts):
+        start = shift * stride
+        cut = jax.lax.slice_in_dim(rows, start, start + size, axis=axis)
+        out = jnp.where((chosen == shift)[:, None, None], cut, out)
+    return out
