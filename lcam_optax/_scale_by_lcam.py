@@ -45,6 +45,10 @@ def scale_by_lcam(
     `phase`. Pass the loss as `update(grads, state, params, value=loss)`. The decision is made inside the jitted update,
     without a host transfer.
 
+    Most wrappers of Optax pass `value` on. `optax.contrib.sam`, `optax.lookahead` and
+    `optax.contrib.split_real_and_imaginary` refuse it with Python's own "unexpected keyword argument". Inside
+    `optax.chain`, `optax.MultiSteps` and the last two drop it, which ends in the error below.
+
     Args:
       phase: The rule that a loss is compared by, such as `epoch_mean(steps_per_epoch)`.
       momentum_below: Momentum after a loss below the mean, in [0, 1): a float, a scalar array, or a schedule of the
@@ -54,7 +58,8 @@ def scale_by_lcam(
       delay: True is the authors' code: a loss picks the momentum of the NEXT step. False lets it act at once.
       initial_momentum: Momentum in force until a finite loss has been seen. With delay, also that of the first step.
         0.9 in all of the authors' runs.
-      accumulator_dtype: Dtype of the trace; None takes the dtype of each parameter.
+      accumulator_dtype: Dtype of the trace; None takes the dtype of each parameter. Products with the momentum are
+        computed in float32 at least, as bfloat16 rounds 0.999 to 1.
       axis_name: Name of the `pmap` or `shard_map` axis (or axes) to average the loss over. Needed there, because
         replicas that decide by their own losses drift apart. Under `jit` with sharded arrays the loss is global
         already: leave it None.
