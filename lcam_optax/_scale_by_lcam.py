@@ -73,7 +73,7 @@ def scale_by_lcam(
       ValueError: If a momentum is an array with axes, or a Python number outside [0, 1); from `update`, if `value` is
         no real floating scalar.
       TypeError: If `phase` is no `Phase`, or a momentum neither a number nor a schedule; from `update`, if there is no
-        `value`, or the state is that of another optimizer.
+        `value`, or the state is not its own.
 
     Examples:
       >>> import jax, jax.numpy as jnp, lcam_optax, optax
@@ -145,13 +145,13 @@ def scale_by_lcam(
 
 
 def require_own_state(state: Any) -> None:
-    """Refuse the state of another optimizer, whose trace can be carried over."""
+    """Refuse the state of another optimizer, whose trace can be carried over, or one restored without its classes."""
     if not isinstance(state, ScaleByLcamState):
         raise TypeError(
-            f"LCAM was given the state of another optimizer, got {type(state).__name__} where ScaleByLcamState was "
-            "expected. Begin with state = tx.init(params). To go on from optax.sgd, carry its momentum buffer over: "
-            'state = optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace")), and with a schedule of '
-            'the learning rate its count likewise, count=optax.tree.get(sgd_state, "count").'
+            f"LCAM was given a state that is not its own: expected ScaleByLcamState, got {type(state).__name__}. Make one "
+            "by tx.init(params), and restore a saved one into that. To go on from optax.sgd, carry its momentum buffer "
+            'over: state = optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace")), and with a schedule '
+            'of the learning rate its count likewise, count=optax.tree.get(sgd_state, "count").'
         )
 
 

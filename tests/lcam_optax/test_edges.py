@@ -626,9 +626,9 @@ OTHERS = [
 
 def foreign(name):
     return TypeError(
-        f"LCAM was given the state of another optimizer, got {name} where ScaleByLcamState was expected. Begin with "
-        "state = tx.init(params). To go on from optax.sgd, carry its momentum buffer over: state = "
-        'optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace")), and with a schedule of the '
+        f"LCAM was given a state that is not its own: expected ScaleByLcamState, got {name}. Make one by "
+        "tx.init(params), and restore a saved one into that. To go on from optax.sgd, carry its momentum buffer over: "
+        'state = optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace")), and with a schedule of the '
         'learning rate its count likewise, count=optax.tree.get(sgd_state, "count").'
     )
 
@@ -666,6 +666,7 @@ FOREIGN = [
         ),
         foreign("ScaleByAdamState"),
     ),
+    ("restored without its classes", lambda: update(lcam(), [{}, {"trace": ONES}, {}], value=1.0), foreign("list")),
     ("carried over", carried_over, lambda: optax.sgd(0.1, momentum=0.9).update(ONES, sgd_state())[0]),
     (
         "carried over with a schedule",
