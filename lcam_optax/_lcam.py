@@ -35,11 +35,11 @@ def lcam(
     with :math:`\mu_t` picked by the loss, see `scale_by_lcam`. Weight decay is coupled (added to the gradient before
     the momentum), as in the authors' code, where it covers every parameter, biases and batch-norm scales too.
 
-    Under `optax.inject_hyperparams(lcam)`, whose rules these are:
+    Two rules of `optax.inject_hyperparams(lcam)` matter here:
 
-    - Every callable is taken for a schedule. A `weight_decay_mask` that is a function would be called with the step,
-      and nothing would decay; a momentum schedule would be read a step early. Name such arguments in `static_args`:
-      `optax.inject_hyperparams(lcam, static_args=("weight_decay_mask",))`.
+    - Every callable is taken for a schedule. A `weight_decay_mask` that is a function is called with the step, and
+      nothing decays; `accumulator_dtype=jnp.float32` is called too; a momentum schedule is read a step early. Name such
+      arguments in `static_args`: `optax.inject_hyperparams(lcam, static_args=("weight_decay_mask",))`.
     - Python floats are rounded to the dtype of the parameters before LCAM sees them: with bfloat16 parameters a
       momentum of 0.999 becomes 1.0. Pass `hyperparam_dtype=jnp.float32`, or `jnp.float32(0.999)` for the number.
 
@@ -48,8 +48,8 @@ def lcam(
 
         state = optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace"))
 
-    `jax.export` serializes a program whose arguments hold the state only once each class in it is registered. These are
-    the classes of `lcam` with a constant learning rate (`optax.ScaleByScheduleState` with a schedule):
+    `jax.export` serializes a program that takes the state only once each class in the state is registered. These are
+    the classes if all settings are numbers; a schedule of the learning rate adds `optax.ScaleByScheduleState`:
 
         for kind in (lcam_optax.ScaleByLcamState, lcam_optax.EpochMeanState, optax.EmptyState):
             jax.export.register_namedtuple_serialization(kind, serialized_name=f"{kind.__module__}.{kind.__name__}")

@@ -23,7 +23,7 @@ def as_float(number: jax.typing.ArrayLike) -> jax.Array:
 
 def as_arrays(tree: Any) -> Any:
     """Convert the leaves of a tree to JAX arrays. NumPy's own arithmetic rounds differently, and warns differently."""
-    return jax.tree.map(jnp.asarray, tree)
+    return jax.tree.map(lambda x: x if isinstance(x, jax.Array) else jnp.asarray(x), tree)
 
 
 def at_step(name: str, scalar_or_schedule: Any, step: jax.Array) -> jax.Array:

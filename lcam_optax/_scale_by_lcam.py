@@ -45,6 +45,10 @@ def scale_by_lcam(
     `phase`. Pass the loss as `update(grads, state, params, value=loss)`. The decision is made inside the jitted update,
     without a host transfer.
 
+    Most wrappers of Optax pass `value` on. `optax.contrib.sam`, `optax.lookahead` and
+    `optax.contrib.split_real_and_imaginary` refuse it with Python's own "unexpected keyword argument". Inside
+    `optax.chain`, `optax.MultiSteps` and the last two drop it, which ends in the error below.
+
     Args:
       phase: The rule that a loss is compared by, such as `epoch_mean(steps_per_epoch)`.
       momentum_below: Momentum after a loss below the mean, in [0, 1): a float, a scalar array, or a schedule of the
@@ -54,7 +58,8 @@ def scale_by_lcam(
       delay: True is the authors' code: a loss picks the momentum of the NEXT step. False lets it act at once.
       initial_momentum: Momentum in force until a finite loss has been seen. With delay, also that of the first step.
         0.9 in all of the authors' runs.
-      accumulator_dtype: Dtype of the trace; None takes the dtype of each parameter.
+      accumulator_dtype: Dtype of the trace; None takes the dtype of each parameter. Products with the momentum are
+        computed in float32 at least, as bfloat16 rounds 0.999 to 1.
       axis_name: Name of the `pmap` or `shard_map` axis (or axes) to average the loss over. Needed there, because
         replicas that decide by their own losses drift apart. Under `jit` with sharded arrays the loss is global
         already: leave it None.
@@ -68,7 +73,7 @@ def scale_by_lcam(
       ValueError: If a momentum is an array with axes, or a Python number outside [0, 1); from `update`, if `value` is
         no real floating scalar.
       TypeError: If `phase` is no `Phase`, or a momentum neither a number nor a schedule; from `update`, if there is no
-        `value`, or the state is that of another optimizer.
+        `value`, or the state is not its own.
 
     Examples:
       >>> import jax, jax.numpy as jnp, lcam_optax, optax
@@ -140,13 +145,13 @@ def scale_by_lcam(
 
 
 def require_own_state(state: Any) -> None:
-    """Refuse the state of another optimizer, whose trace can be carried over."""
+    """Refuse the state of another optimizer, whose trace can be carried over, or one restored without its classes."""
     if not isinstance(state, ScaleByLcamState):
         raise TypeError(
-            f"LCAM was given the state of another optimizer, got {type(state).__name__} where ScaleByLcamState was "
-            "expected. Begin with state = tx.init(params). To go on from optax.sgd, carry its momentum buffer over: "
-            'state = optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace")), and with a schedule of '
-            'the learning rate its count likewise, count=optax.tree.get(sgd_state, "count").'
+            f"LCAM was given a state that is not its own: expected ScaleByLcamState, got {type(state).__name__}. Make "
+            "one by tx.init(params), and restore a saved one into that. To go on from optax.sgd, carry its momentum "
+            'buffer over: state = optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace")), and with a '
+            'schedule of the learning rate its count likewise, count=optax.tree.get(sgd_state, "count").'
         )
 
 

@@ -425,6 +425,10 @@ def next_momentum(dtype=jnp.bfloat16, **settings):
     return lcam_optax.read_phase(states(injected(**settings), [1.0], ONES.astype(dtype))[-1]).momentum
 
 
+def trace_dtype(**settings):
+    return optax.tree.get(injected(**settings).init(ONES.astype(jnp.bfloat16)), "trace").dtype == jnp.float32
+
+
 def traces_in_bfloat16(tx, name, steps=3):
     """The trace after gradients of one."""
     params = jnp.ones(1, jnp.bfloat16)
@@ -441,6 +445,12 @@ def rounded_once(momentum, steps=3):
 INJECT = [
     ("a mask is called as a schedule", decayed, np.zeros(2)),
     ("a static mask", lambda: decayed(static_args="weight_decay_mask"), np.full(2, -0.5)),
+    (
+        "a static dtype of the trace",
+        lambda: trace_dtype(accumulator_dtype=jnp.float32, static_args="accumulator_dtype"),
+        True,
+    ),
+    ("the name of a dtype", lambda: trace_dtype(accumulator_dtype="float32"), True),
     ("bfloat16 rounds", next_momentum, 1.0),
     ("hyperparam_dtype", lambda: next_momentum(hyperparam_dtype=jnp.float32), np.float32(0.999)),
     ("a float32 number", lambda: next_momentum(momentum_above=jnp.float32(0.999)), np.float32(0.999)),
@@ -616,9 +626,9 @@ OTHERS = [
 
 def foreign(name):
     return TypeError(
-        f"LCAM was given the state of another optimizer, got {name} where ScaleByLcamState was expected. Begin with "
-        "state = tx.init(params). To go on from optax.sgd, carry its momentum buffer over: state = "
-        'optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace")), and with a schedule of the '
+        f"LCAM was given a state that is not its own: expected ScaleByLcamState, got {name}. Make one by "
+        "tx.init(params), and restore a saved one into that. To go on from optax.sgd, carry its momentum buffer over: "
+        'state = optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace")), and with a schedule of the '
         'learning rate its count likewise, count=optax.tree.get(sgd_state, "count").'
     )
 
@@ -656,6 +666,7 @@ FOREIGN = [
         ),
         foreign("ScaleByAdamState"),
     ),
+    ("restored without its classes", lambda: update(lcam(), [{}, {"trace": ONES}, {}], value=1.0), foreign("list")),
     ("carried over", carried_over, lambda: optax.sgd(0.1, momentum=0.9).update(ONES, sgd_state())[0]),
     (
         "carried over with a schedule",
