@@ -155,11 +155,12 @@ def _run_together(job: _Job, seeds: list[int]) -> None:
         there = checkpoints.config()
         if there is not None:
             resume.refuse_other_settings(checkpoints.folder, there, job.settings)
-        loader = make_loader(job.dataset, setup, job.mesh, seeds[0])
-        state = init_stacked_state(setup, job.dataset.num_classes, seeds, replicated(job.mesh))
-        trainer = Trainer(setup, job.mesh, seeds, loader, state)
-        _resume(trainer, checkpoints, title, job.console)
-        with RunProgress(title, setup.total_steps, experiment.batch_size, trainer.steps_done, job.console) as progress:
+        with RunProgress(title, setup.total_steps, experiment.batch_size, job.console) as progress:
+            loader = make_loader(job.dataset, setup, job.mesh, seeds[0])
+            state = init_stacked_state(setup, job.dataset.num_classes, seeds, replicated(job.mesh))
+            trainer = Trainer(setup, job.mesh, seeds, loader, state)
+            _resume(trainer, checkpoints, title, job.console)
+            progress.resume(trainer.steps_done)
             _train(trainer, checkpoints, job, signals, progress)
         if processes.is_first():
             _write_records(trainer, job)
