@@ -1,24 +1,25 @@
-"""The command line of `python -m train`."""
+"""The commands of `python -m train`."""
 
 import dataclasses
 import json
-import re
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import docstring_parser
 import tyro
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from train import experiments, records
+from train import records
 from train.bench.command import Bench
-from train.errors import ConfigError, UserError
-from train.experiments import MAIN_SETTINGS, Experiment
-from train.records.provenance import command_line
+from train.errors import RecordError, UserError
+from train.experiments import MAIN_SETTINGS, Experiment, listing, usage
+from train.experiments.arguments import option
+from train.experiments.overrides import Overrides, chosen_arms
+from train.files import require_writable
+from train.records.provenance import carrying_out, command_line
 from train.studies.command import Directions, Games, Mechanism, Perceptrons
 
 if TYPE_CHECKING:  # imported where it is used, as `--help` can do without
@@ -28,73 +29,59 @@ _CHECKOUT = Path(__file__).parent.parent
 RESULTS = _CHECKOUT / "train" / "results"
 """The committed records."""
 
-
-def _overrides() -> type:
-    """A dataclass of all fields of `Experiment` that a command may change, None where it does not."""
-    helps = {p.arg_name: p.description or "" for p in docstring_parser.parse(Experiment.__doc__ or "").params}
-
-    def told(text: str) -> Any:
-        # The lines of the docstring are not those of the terminal.
-        return tyro.conf.arg(help=" ".join(text.split()), help_behavior_hint="(default: the arm's)")
-
-    fields = [
-        (
-            field.name,
-            Annotated[field.type | None, told(helps[field.name])],  # type: ignore[operator]
-            dataclasses.field(default=None),
-        )
-        for field in dataclasses.fields(Experiment)
-        if field.name not in ("name", "seeds")
-    ]
-    return dataclasses.make_dataclass("Overrides", fields, frozen=True, kw_only=True)
-
-
-Overrides = _overrides()
+_NAMED = tyro.conf.arg(name="experiment")
+_DATA_DIR = option("TFDS_DATA_DIR, or ~/tensorflow_datasets", "FOLDER")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """Train an arm or a group, resume what was begun, and report.
+    """Train an arm or all arms of a group, and compare them.
+
+    A run that was stopped goes on where it was saved. A finished run is not repeated.
 
     Attributes:
-      name: An arm (`fig3/sgd-0.9`) or a group (`fig3`); `python -m train list` shows them.
-      seeds: Whole numbers; by default those of the experiment.
-      model: Depth and width of the network in one word, such as 28-10, 28-2, 16-4 or 16-1.
-      runs: Folder of the records.
-      data_dir: Where TensorFlow Datasets keeps its data; by default where it always does.
-      fresh: Train anew what is finished or begun.
-      checkpoint_epochs: Save at the latest when as many epochs have passed since the last checkpoint.
-      checkpoint_minutes: Save at the latest when as many minutes have passed since the last checkpoint.
-      stream: Read images from disk as they are needed, for data that a device cannot hold.
-      devices: How many devices to use; by default all.
-      coordinator: Several processes: host:port of the first one, or `auto` to ask the cluster.
-      processes: Several processes: how many.
-      process: Several processes: which one this is, from 0.
-      overrides: Fields of the experiment, in all arms named; `epochs` is of the longest, the others in proportion.
+      name: The arm, such as `fig3/sgd-0.9`, or the group, such as `fig3`. `python -m train list` shows all.
+      seeds: Train each arm once with each of these whole numbers.
+      model: Depth and width of the Wide ResNet in one word: 28-10, 28-2, 16-4, 16-1, ...
+      runs: Keep records and checkpoints in this folder.
+      data_dir: The folder of prepared data sets. What is not there is downloaded.
+      fresh: Delete the records and checkpoints of these runs, and train again.
+      checkpoint_epochs: Save after at most this many epochs.
+      checkpoint_minutes: Save after at most this many minutes.
+      stream: Read the images from disk during training, for data that does not fit on the device.
+      devices: How many GPUs, TPU cores or other devices to train on.
+      coordinator: Train in several processes that meet at the first one: its address, or `auto` on a cluster.
+      processes: How many processes there are.
+      process: The number of this process, from 0.
+      overrides: Change these settings in all arms that are named.
     """
 
-    name: tyro.conf.Positional[str] = "quickstart"
-    seeds: tuple[int, ...] | None = None
-    model: str | None = None
-    runs: Path = Path("runs")
-    data_dir: Path | None = None
-    fresh: tyro.conf.FlagCreatePairsOff[bool] = False
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[ARM or GROUP]")] = "quickstart"
+    seeds: Annotated[tuple[int, ...] | None, option("the arm's")] = None
+    model: Annotated[str | None, option("the arm's", "DEPTH-WIDTH")] = None
+    runs: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
+    data_dir: Annotated[Path | None, _DATA_DIR] = None
+    fresh: bool = False
     checkpoint_epochs: int = 10
     checkpoint_minutes: float = 5.0
-    stream: tyro.conf.FlagCreatePairsOff[bool] = False
-    devices: int | None = None
-    coordinator: str | None = None
-    processes: int | None = None
-    process: int | None = None
-    overrides: tyro.conf.OmitArgPrefixes[Overrides] = dataclasses.field(default_factory=Overrides)  # type: ignore[valid-type]
+    stream: bool = False
+    devices: Annotated[int | None, option("all")] = None
+    coordinator: Annotated[str | None, option("one process alone", "HOST:PORT")] = None
+    processes: Annotated[int | None, option("1")] = None
+    process: Annotated[int | None, option("0")] = None
+    overrides: tyro.conf.OmitArgPrefixes[Annotated[Overrides, _NAMED]] = dataclasses.field(default_factory=Overrides)  # type: ignore[valid-type]
 
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
-        arms = self._arms()
+        arms = chosen_arms(self.name, self.overrides, model=self.model, seeds=self.seeds, stream=self.stream)
+        for arm in arms:
+            require_writable(self.runs / arm.name, "--runs")
+        if not self.process:
+            self._announce(arms, console)
+        # These bring JAX, which takes seconds.
         from train.engine import processes
         from train.engine.run import SavePolicy, run_experiment
         from train.experiments import tuning
-        from train.report.report import report
 
         policy = SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         processes.join(self.coordinator, self.processes, self.process)
@@ -114,103 +101,81 @@ class Run:
                 stream=self.stream,
             )
         if processes.is_first():
-            folder = self.runs / arms[0].group
-            report(folder, baseline=_baseline(arms, self.runs)).show(console)
+            self._report(arms, console)
 
-    def _arms(self) -> list[Experiment]:
-        changed = {k: v for k, v in dataclasses.asdict(self.overrides).items() if v is not None}
-        if self.model is not None:
-            changed |= dict(zip(("depth", "width"), _depth_and_width(self.model), strict=True))
-        if self.seeds is not None:
-            changed["seeds"] = self.seeds
-        arms = experiments.find(self.name)
-        if {"learning_rate", "weight_decay"} & set(changed) and any(arm.learning_rates for arm in arms):
-            raise ConfigError(
-                f"{self.name} tries several learning rates and weight decays: pass --learning-rates and "
-                "--weight-decays, one or more of each."
-            )
-        if "epochs" in changed:
-            arms = experiments.scaled(arms, changed.pop("epochs"))
-        return [dataclasses.replace(arm, **changed) for arm in arms]
+    def _announce(self, arms: list[Experiment], console: Console) -> None:
+        """Say which arms are finished and which will be trained."""
+        finished = [] if self.fresh else [arm for arm in arms if _is_finished(arm, self.runs)]
+        for group, what in ((finished, "already finished"), ([arm for arm in arms if arm not in finished], "to train")):
+            if group:
+                number = "1 arm" if len(group) == 1 else f"{len(group)} arms"
+                sentence = f"{number} {what} in {self.runs / arms[0].group}"
+                console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+    def _report(self, arms: list[Experiment], console: Console) -> None:
+        from train.report.report import report
+
+        folder = self.runs / arms[0].group
+        report(folder, baseline=_baseline(arms, self.runs)).show(console)
+        sentences = [f"All tables and figures: {folder / 'report' / 'report.md'}"]
+        if 2 <= max(len(arm.seeds) for arm in arms) < 5:
+            sentences.append("More seeds reveal smaller differences: add --seeds 0 1 2 3 4. Finished runs are kept.")
+        sentences.append("Other experiments: python -m train list")
+        console.print(Text("\n".join(sentences)), soft_wrap=True)
 
 
-def _depth_and_width(model: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(?:wrn-?)?(\d+)-(\d+)", model.lower())
-    if match is None:
-        raise ConfigError(f"model is {model!r}, allowed: depth-width, such as 28-10, 28-2, 16-4 or 16-1.")
-    return int(match[1]), int(match[2])
+def _is_finished(arm: Experiment, root: Path) -> bool:
+    try:
+        found = [records.find(root, arm.name, seed) for seed in arm.seeds]
+    except RecordError:
+        return False  # The run itself says what is wrong with it.
+    return all(record is not None and record.finished for record in found)
+
+
+def _baseline(arms: list[Experiment], root: Path) -> str:
+    """SGD at 0.9 where it was run, now or earlier, else the first arm."""
+    there = records.has_runs(root, f"{arms[0].group}/sgd-0.9")
+    return "sgd-0.9" if there else arms[0].name.partition("/")[2]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class List:
-    """Show all arms; of two momenta the first is that below the mean.
+    """Show the arms, by group.
 
     Attributes:
-      json: Print JSON, with more fields.
+      pattern: Show only this group, or the arms with these letters in their name.
+      json: Print JSON, with more settings.
     """
 
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    pattern: Annotated[tyro.conf.Positional[str], option("all arms", "[GROUP or LETTERS]")] = ""
+    json: bool = False
 
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
-        arms = experiments.EXPERIMENTS.values()
+        arms = listing.matching(self.pattern)
         if self.json:
-            shown = ("name", *MAIN_SETTINGS)
-            print(json.dumps([{key: getattr(arm, key) for key in shown} for arm in arms], indent=2))
+            print(json.dumps([{key: getattr(arm, key) for key in ("name", *MAIN_SETTINGS)} for arm in arms], indent=2))
             return
-        if not console.is_terminal:
-            console.width = 120  # a file or a pipe has none, and whoever reads it has room
-        columns = ("arm", "data", "network", "epochs", "schedule", "optimizer and momentum")
-        table = Table(*columns, box=None, padding=(0, 1, 0, 0))
-        table.columns[-1].overflow = "fold"
-        for column in table.columns[:3]:
-            column.no_wrap = True
-        for arm in arms:
-            network = f"WRN-{arm.depth}-{arm.width}"
-            table.add_row(arm.name, arm.dataset, network, str(arm.epochs), arm.schedule, _how_trained(arm))
-        console.print(table)
-
-
-def _how_trained(arm: Experiment) -> str:
-    """The optimizer and its momentum, and what else is unlike SGD on the plain network."""
-    momenta = f"{arm.momentum_below:g}/{arm.momentum_above:g}"
-    match arm.phase:
-        case "none" if arm.control != "none":
-            how = f"sgd {momenta}, " + experiments.controls.CONTROLS[arm.control].summary.format(follows=arm.follows)
-        case "none":
-            how = f"{arm.optimizer} {arm.momentum_below:g}"
-        case "random":
-            how = f"random {momenta}"
-        case "epoch_mean":
-            how = f"lcam {momenta}"
-        case other:
-            how = f"lcam with {other} {momenta}"
-    others = {
-        "no delay": not arm.delay,
-        "nesterov": arm.nesterov,
-        arm.training: arm.training != "end-to-end",
-        arm.activation: arm.activation != "relu",
-    }
-    return ", ".join([how, *(word for word, differs in others.items() if differs)])
+        listing.show(arms, console)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """Make tables and figures from records.
+    """Make tables and figures from the records of finished runs.
 
     Attributes:
-      runs: Folder of records, or of some of them, such as `runs/fig3`.
-      out: Where to write; by default `report` in that folder.
-      baseline: The arm, without its group, that the others are compared with.
-      pack: Instead, pack the runs of this folder: a line and arrays of a group's files in place of a folder per run.
-      publish: Instead, write the tables of the README and docs anew from the committed records.
+      runs: The folder of records, or of one group's, such as `runs/fig3`.
+      out: Write the report to this folder.
+      baseline: Compare the other arms of a group with this one; its name without the group's.
+      pack: Instead, pack the runs of this folder: per group one file of records and one of steps.
+      publish: Instead, rewrite the tables of the README and docs from the committed records.
     """
 
-    runs: tyro.conf.Positional[Path] = Path("runs")
-    out: Path | None = None
-    baseline: str = "sgd-0.9"
-    pack: Path | None = None
-    publish: tyro.conf.FlagCreatePairsOff[bool] = False
+    runs: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
+    out: Annotated[Path | None, option("`report` in the folder of records", "FOLDER")] = None
+    baseline: Annotated[str, tyro.conf.arg(metavar="ARM")] = "sgd-0.9"
+    pack: Annotated[Path | None, option("nothing is packed", "FOLDER")] = None
+    publish: bool = False
 
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
@@ -224,6 +189,8 @@ class Report:
             console.print(Text("\n".join(map(str, changed)) or "All tables are up to date."), soft_wrap=True)
         if self.pack is not None or self.publish:
             return
+        if self.out is not None or self.runs.is_dir():
+            require_writable(self.out or self.runs / "report", "--out")
         from train.report.report import report
 
         report(self.runs, self.out, baseline=self.baseline).show(console)
@@ -248,18 +215,18 @@ def documents() -> list[Path]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """Prepare a local archive or folder of images for training without network.
+    """Import a local archive or folder of images, for training without a network connection.
 
     Attributes:
-      source: `cifar-10-binary.tar.gz`, `cifar-100-binary.tar.gz`, one of them unpacked, or a folder of class/image
-        files.
-      data_dir: Where TensorFlow Datasets keeps its data; by default where it always does.
-      name: What to call a folder of images; by default as the folder.
+      source: `cifar-10-binary.tar.gz`, `cifar-100-binary.tar.gz`, the folder that one of them unpacks to, or a folder
+        with one folder of images per class.
+      data_dir: The folder to keep prepared data sets in.
+      name: Call the data set this in `--dataset`.
     """
 
-    source: tyro.conf.Positional[Path]
-    data_dir: Path | None = None
-    name: str | None = None
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
+    data_dir: Annotated[Path | None, _DATA_DIR] = None
+    name: Annotated[str | None, option("the folder's name", "NAME")] = None
 
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
@@ -269,7 +236,20 @@ class Data:
         console.print(f"Prepared. Train on it with --dataset {name}.", highlight=False)
 
 
-def main(arguments: list[str] | None = None) -> int:
+_COMMANDS: dict[str, type] = {
+    "run": Run,
+    "list": List,
+    "report": Report,
+    "data": Data,
+    "bench": Bench,
+    "mechanism": Mechanism,
+    "directions": Directions,
+    "games": Games,
+    "perceptrons": Perceptrons,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and carry it out.
 
     Args:
@@ -277,40 +257,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
       The exit status: 0; 2 after an error that was told on standard error; 128 + signal after a run that was asked to
-      stop and saved. Words that cannot be parsed end in SystemExit(2).
+      stop and saved. Values that cannot be read end in SystemExit(2).
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    command: Any = tyro.extras.subcommand_cli_from_dict(
-        {
-            "run": Run,
-            "list": List,
-            "report": Report,
-            "data": Data,
-            "bench": Bench,
-            "mechanism": Mechanism,
-            "directions": Directions,
-            "games": Games,
-            "perceptrons": Perceptrons,
-        },
-        prog="python -m train",
-        description="Train Wide ResNets with LCAM and with SGD, and say which did better.",
-        args=arguments or ["run"],
-    )
-    import jax
-
-    from train.engine.processes import leave_after_loss
+    words = sys.argv[1:] if arguments is None else list(arguments)
     from train.engine.signals import Stopped
 
     try:
-        command(Console())
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            if jax.process_count() > 1:
-                leave_after_loss(error)
-            raise
-        reason = str(error).splitlines()[0]
-        print(f"error: The device's memory is full ({reason}). Try a smaller --batch-size or --width.", file=sys.stderr)
-        return 2
+        with carrying_out(words):
+            usage.read(words, _COMMANDS)(Console())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -323,10 +277,23 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # while nothing was being trained
         print("Interrupted.", file=sys.stderr)
         return 128 + signal.SIGINT
+    except RuntimeError as error:
+        return _after_device_error(error)
     return 0
 
 
-def _baseline(arms: list[Experiment], root: Path) -> str:
-    """SGD at 0.9 where it was run, now or earlier, else the first arm."""
-    there = records.has_runs(root, f"{arms[0].group}/sgd-0.9")
-    return "sgd-0.9" if there else arms[0].name.partition("/")[2]
+def _after_device_error(error: RuntimeError) -> int:
+    """Report that the device's memory is full; raise everything else again."""
+    import jax
+
+    from train.engine.processes import leave_after_loss
+
+    if not isinstance(error, jax.errors.JaxRuntimeError):
+        raise error
+    if "RESOURCE_EXHAUSTED" not in str(error):
+        if jax.process_count() > 1:
+            leave_after_loss(error)
+        raise error
+    reason = str(error).splitlines()[0]
+    print(f"error: The device's memory is full ({reason}). Try a smaller --batch-size or --width.", file=sys.stderr)
+    return 2

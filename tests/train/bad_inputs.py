@@ -20,6 +20,7 @@ from train.records import StepMetrics
 
 CIFAR10, CIFAR100 = tiny_data.LAYOUTS
 BEGUN = "quickstart/lcam-0.9-0.95"
+FIELDS = ("batch_size", "epochs", "learning_rate", "schedule")  # of `tiny_run`, unlike those of the arm
 
 
 class Told(Exception):  # noqa: N818 - no error: it is what has to be said
@@ -38,6 +39,22 @@ def command(*words: object) -> None:
     assert error.getvalue().startswith("error: ")
     assert "Traceback" not in error.getvalue()
     raise Told(error.getvalue())
+
+
+def slip(*words: str) -> None:
+    """Calls the command line with words that it cannot make sense of.
+
+    Raises:
+      Told: holding what it said, in one line and without its frame.
+    """
+    error = io.StringIO()
+    with contextlib.redirect_stderr(error):
+        try:
+            status = cli.main(words)
+        except SystemExit as stop:
+            status = stop.code
+    assert status == 2
+    raise Told(" ".join(error.getvalue().replace("│", " ").split()))
 
 
 def archive(change: Callable[[dict[str, bytes]], object] = lambda members: None, layout=CIFAR10) -> bytes:
@@ -137,8 +154,8 @@ def begun_run(place: Path) -> Path:
 def go_on(place: Path, *words: object) -> None:
     """The command that resumes `begun_run`, with further words."""
     arm = tiny_run.experiment()
-    fields = ("batch_size", "epochs", "learning_rate", "schedule")
-    same = [word for field in fields for word in (f"--{field.replace('_', '-')}", getattr(arm, field))]
+    same = {f"--{field.replace('_', '-')}": getattr(arm, field) for field in FIELDS}
+    same = [word for flag, value in same.items() if flag not in words for word in (flag, value)]
     command("run", BEGUN, "--seeds", 0, "--devices", 1, *same, "--runs", place / "runs", *words)
 
 

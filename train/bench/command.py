@@ -4,59 +4,63 @@ import dataclasses
 import importlib
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
 from train.bench.accelerators import TargetName
 from train.errors import ConfigError
+from train.experiments import arguments
 from train.records.provenance import command_line
 
 Name = Literal["optimizer", "step", "epoch", "seeds", "memory", "startup", "scaling", "compiled"]
 
+_OWN = arguments.option("the benchmark's")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Compare programs that take turns on this machine: LCAM and SGD, JAX and PyTorch, one way to train and another.
+    """Measure the time and the memory that LCAM, JAX and PyTorch take on this machine.
 
-    By default step, epoch, memory and the first steps of startup take the authors' network on a GPU; elsewhere step
-    and epoch take WRN-16-1 and WRN-16-4, the others WRN-16-1. Everywhere optimizer and the large compile of startup
-    take WRN-28-10, seeds WRN-10-1 and scaling WRN-16-1. An epoch has 390 batches on a GPU and 5 elsewhere.
+    The programs of a benchmark take turns, so that other work on the machine slows all of them alike. By default step,
+    epoch, memory and the first steps of startup take the authors' network, WRN-28-10, on a GPU. On a CPU step and epoch
+    take WRN-16-1 and WRN-16-4, the others WRN-16-1. Everywhere optimizer and the large compile of startup take
+    WRN-28-10, seeds WRN-10-1 and scaling WRN-16-1. An epoch has 390 batches on a GPU and 5 on a CPU.
 
     compiled runs nothing: it asks the compilers of accelerators that need not be here for counts and bounds of a step
     of WRN-28-10 in bfloat16. It needs those compilers, in an environment of its own: `pip install -e
     ".[train,compile-cuda,compile-tpu]"`.
 
     Attributes:
-      names: Which benchmarks, one after the other.
-      json: Write what was found to this file.
-      repeats: Turns.
-      depth: Of the Wide ResNet, 6n + 4.
-      width: Its factor on the channels.
-      batch_size: Images a step.
-      dtype: Of activations.
-      data: Which data set the made-up images are shaped like.
-      steps: Steps in one program, or in an epoch.
-      seeds: Trained together.
-      updates: Updates in one call, for `optimizer`.
-      target: Accelerators to compile for, for `compiled`.
-      devices: How many of them together, for `compiled`.
+      names: The benchmarks to run, one after the other.
+      json: Write all numbers to this file.
+      repeats: Let each program take this many turns.
+      depth: Layers of the Wide ResNet: 10, 16, 22, 28, ... (6n + 4).
+      width: Factor on the channels of the Wide ResNet.
+      batch_size: Images per step.
+      dtype: Number format of the activations.
+      data: Shape the random images like those of this data set.
+      steps: Optimizer steps in one program, or in an epoch.
+      seeds: Train this many seeds together.
+      updates: Optimizer updates in one call, for the benchmark `optimizer`.
+      target: Accelerators to compile for, for the benchmark `compiled`.
+      devices: How many of them together, for the benchmark `compiled`.
     """
 
     names: tyro.conf.Positional[tuple[Name, ...]]
-    json: Path | None = None
-    repeats: int | None = None
-    depth: int | None = None
-    width: int | None = None
-    batch_size: int | None = None
-    dtype: Literal["bfloat16", "float32"] | None = None
-    data: Literal["cifar10", "digits"] | None = None
-    steps: int | None = None
-    seeds: int | None = None
-    updates: int | None = None
-    target: tuple[TargetName, ...] | None = None
-    devices: int | None = None
+    json: Annotated[Path | None, arguments.option("no file", "FILE")] = None
+    repeats: Annotated[int | None, _OWN] = None
+    depth: Annotated[int | None, _OWN] = None
+    width: Annotated[int | None, _OWN] = None
+    batch_size: Annotated[int | None, _OWN] = None
+    dtype: Annotated[Literal["bfloat16", "float32"] | None, _OWN] = None
+    data: Annotated[Literal["cifar10", "digits"] | None, _OWN] = None
+    steps: Annotated[int | None, _OWN] = None
+    seeds: Annotated[int | None, _OWN] = None
+    updates: Annotated[int | None, _OWN] = None
+    target: Annotated[tuple[TargetName, ...] | None, _OWN] = None
+    devices: Annotated[int | None, _OWN] = None
 
     def __call__(self, console: Console) -> None:
         """Carry the command out.

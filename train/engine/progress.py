@@ -1,47 +1,64 @@
-"""What a person sees while a run goes on: a live bar on a terminal, a line an epoch elsewhere."""
+"""What a person sees while a run goes on: a live bar on a terminal, a line per epoch elsewhere."""
 
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+from rich.text import Text
 
 from train.records.metrics import MEASURED, EpochMetrics, StepMetrics
+
+# On the widest terminals, and in a file.
+_EPOCH_LINE = 100
+# What the bar, the time left and the spaces between the columns take at least.
+_FIXED = 10 + len("0:00:00") + 5
+# What a number beside the title needs.
+_NUMBER = len("compiling 1000 s")
 
 
 class RunProgress:
     """Shows one run, or several seeds that run together; numbers are means over the seeds.
 
+    A narrow terminal shows fewer numbers. The bar, the step and the time left always stay.
+
     Args:
       title: What is being trained.
       total_steps: Steps of the whole run.
-      batch_size: Images a step; times the seeds.
-      done_steps: Steps made earlier, by the run that this one resumes.
+      batch_size: Images per step and seed.
       console: Where to print.
     """
 
-    def __init__(self, title: str, total_steps: int, batch_size: int, done_steps: int, console: Console):
+    def __init__(self, title: str, total_steps: int, batch_size: int, console: Console):
         self._console, self._batch_size, self._title = console, batch_size, title
+        self._steps_width = len(f"{total_steps}/{total_steps}")
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn(
-                "loss {task.fields[loss]:.3f}  momentum {task.fields[momentum]:.3f}  below {task.fields[below]:.0%}  "
-                "{task.fields[speed]:,.0f} images/s"
-            ),
             TimeRemainingColumn(),
+            _Numbers(table_column=Column(no_wrap=True)),
             console=console,
+            transient=True,
             disable=not console.is_terminal,
         )
-        blank: dict[str, Any] = {"loss": float("nan"), "momentum": float("nan"), "below": 0.0, "speed": 0.0}
-        self._task = self._bar.add_task(title, total=total_steps, completed=done_steps, **blank)
-        self._last = time.perf_counter()
+        shown, _ = self._title_and_room()
+        self._task = self._bar.add_task(shown, total=total_steps, numbers="")
+        self._last: float | None = None
 
     def __enter__(self) -> "RunProgress":
+        self._console.print(self._title, style="bold", highlight=False, markup=False, soft_wrap=True)
         self._bar.start()
         return self
 
@@ -50,30 +67,64 @@ class RunProgress:
     ) -> None:
         self._bar.stop()
 
+    def resume(self, done_steps: int) -> None:
+        """Show how many steps an earlier run made."""
+        if done_steps:
+            # An update would take them for steps of this moment, and the time left for next to nothing.
+            self._bar.reset(self._task, completed=done_steps)
+
     def steps(self, metrics: StepMetrics) -> None:
         """Show a slice of steps; arrays [seeds, steps]."""
         now = time.perf_counter()
         seeds, number = metrics.loss.shape
-        self._bar.update(
-            self._task,
-            advance=number,
-            loss=float(metrics.loss.mean()),
-            momentum=float(metrics.momentum.mean()),
-            below=float(metrics.below.mean()),
-            speed=seeds * number * self._batch_size / (now - self._last),
-        )
+        numbers = [
+            f"loss {metrics.loss.mean():.3f}",
+            f"momentum {metrics.momentum.mean():.3f}",
+            f"below {metrics.below.mean():.0%}",
+        ]
+        # The first slice took as long as compiling did.
+        if self._last is not None:
+            numbers.insert(1, f"{seeds * number * self._batch_size / (now - self._last):,.0f} images/s")
         self._last = now
+        title, room = self._title_and_room()
+        self._bar.update(self._task, advance=number, description=title, numbers=_fitting(numbers, room))
+
+    def _title_and_room(self) -> tuple[str, int]:
+        """The title, empty if the terminal is too narrow for it, and how many columns are left for numbers."""
+        room = self._console.width - _FIXED - self._steps_width
+        title = self._title if len(self._title) + _NUMBER <= room else ""
+        return title, room - len(title)
 
     def epoch(self, epochs: int, rows: Sequence[EpochMetrics]) -> None:
         """Show the end of an epoch, from the history row of each seed."""
         skipped = sum(row.skipped_steps or 0 for row in rows)
         mean = {name: np.mean([getattr(row, name) for row in rows]) for name in MEASURED}
-        self._console.print(
-            f"{self._title}  epoch {rows[0].epoch + 1}/{epochs}  train loss {mean['train_loss']:.4f}  "
-            f"test error {mean['test_error']:.2f} %  learning rate {mean['learning_rate']:.2g}  "
-            f"momentum {mean['mean_momentum']:.3f}  below {mean['below_fraction']:.0%}  {mean['seconds']:.1f} s"
-            + f"  {skipped} steps skipped"
-            * bool(skipped),
-            highlight=False,
-            soft_wrap=True,
-        )
+        numbers = [
+            f"epoch {rows[0].epoch + 1}/{epochs}",
+            *([f"{skipped} steps skipped"] if skipped else []),
+            f"test error {mean['test_error']:.2f}%",
+            f"loss {mean['train_loss']:.4f}",
+            f"{mean['seconds']:.1f} s",
+            f"momentum {mean['mean_momentum']:.3f}",
+            f"lr {mean['learning_rate']:.2g}",
+            f"below {mean['below_fraction']:.0%}",
+        ]
+        width = self._console.width if self._console.is_terminal else _EPOCH_LINE
+        self._console.print(_fitting(numbers, min(width, _EPOCH_LINE)), highlight=False, soft_wrap=True)
+
+
+class _Numbers(ProgressColumn):
+    """The numbers of the last slice; before the first, for how long the program has been compiling."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["numbers"] or f"compiling {int(task.elapsed or 0)} s", no_wrap=True)
+
+
+def _fitting(parts: Sequence[str], width: int) -> str:
+    """As many of the first parts as fit, two spaces apart."""
+    line = parts[0]
+    for part in parts[1:]:
+        if len(line) + 2 + len(part) > width:
+            break
+        line += f"  {part}"
+    return line

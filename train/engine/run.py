@@ -175,14 +175,13 @@ def _run_together(job: _Job, seeds: list[int], momenta: np.ndarray | None) -> No
         there = checkpoints.config()
         if there is not None:
             resume.refuse_other_settings(checkpoints.folder, there, job.settings)
-        loader = make_loader(job.dataset, setup, job.mesh, seeds[0])
-        state = init_stacked_state(setup, job.dataset.num_classes, seeds, replicated(job.mesh), momenta)
-        trainer = Trainer(setup, job.mesh, seeds, loader, state)
-        _resume(trainer, checkpoints, title, job.console)
         with contextlib.ExitStack() as stack:
-            progress = stack.enter_context(
-                RunProgress(title, setup.total_steps, experiment.batch_size, trainer.steps_done, job.console)
-            )
+            progress = stack.enter_context(RunProgress(title, setup.total_steps, experiment.batch_size, job.console))
+            loader = make_loader(job.dataset, setup, job.mesh, seeds[0])
+            state = init_stacked_state(setup, job.dataset.num_classes, seeds, replicated(job.mesh), momenta)
+            trainer = Trainer(setup, job.mesh, seeds, loader, state)
+            _resume(trainer, checkpoints, title, job.console)
+            progress.resume(trainer.steps_done)
             events = [stack.enter_context(log) for log in _event_logs(trainer, job)]
             _train(trainer, checkpoints, job, signals, progress, events)
         if processes.is_first():

@@ -25,55 +25,58 @@ class Experiment:
 
     Attributes:
       name: `group/arm`.
-      dataset: Name of a TensorFlow data set, or `digits`.
-      resolution: Height of the images in pixels, each the mean of a square of the original; 0 keeps them as they are.
-      train_size: Number of training images, the first of each class; 0 takes all.
-      depth: Of the Wide ResNet, 6n + 4.
-      width: Factor on the network's channels.
-      dropout: Rate inside the network's blocks, in [0, 1).
-      dtype: Of activations; parameters, statistics, loss and optimizer state are float32.
-      epochs: Passes over the training set; the schedules stretch with it.
-      batch_size: Images a step, over all devices together.
-      drop_last: Whether to leave out a short last batch, which the authors keep as a step of its own.
+      dataset: The data set: `digits`, which is bundled, a name in TensorFlow Datasets such as `cifar10`, or the name of
+        an import by `python -m train data`.
+      resolution: Reduce the images to this height in pixels, by means of squares; 0 keeps them as they are.
+      train_size: Train on this number of images, the first of each class; 0 takes all.
+      depth: Layers of the Wide ResNet: 10, 16, 22, 28, ... (6n + 4).
+      width: Factor on the channels of the Wide ResNet, which has 16, 32 and 64 times as many.
+      dropout: Dropout rate inside the residual blocks, in [0, 1).
+      dtype: Number format of the activations. Parameters, batch statistics, loss and optimizer state are float32.
+      epochs: Passes over the training set. The learning rate schedule stretches with them. In a group whose arms have
+        different lengths, the epochs of the longest arm; the others change in proportion.
+      batch_size: Images per step, over all devices together.
+      drop_last: Leave out the last batch of an epoch if it is short. The authors train on it as a step of its own.
       learning_rate: Learning rate at the start of the schedule.
-      schedule: `step`, `smooth` (see `train.recipe.schedules`), `cosine` or `constant`.
-      weight_decay: Coefficient: coupled L2, or as its optimizer has it (see `train.recipe.optimizers`); on all weights
-        but slopes, with `associated` training on the kernels of convolutions alone.
-      momentum_below: Momentum after a loss below the mean; without a phase, of every step. Of the control `rising`, the
-        momentum of the first epoch.
-      momentum_above: Momentum after a loss at or above the mean; without a phase or control, equal to
+      schedule: How the learning rate falls: in `step`s, as a `smooth` curve through them, as a `cosine`, or not at all
+        (`constant`).
+      weight_decay: Weight decay, coupled (an L2 term in the gradient) or decoupled, as the optimizer's authors have it.
+        It applies to all parameters but the slopes of adaptive activations; with `associated` training only to the
+        kernels of convolutions.
+      momentum_below: Momentum after a loss below the mean. Without a phase, the momentum of every step. Of the control
+        `rising`, the momentum of the first epoch.
+      momentum_above: Momentum after a loss at or above the mean. Without a phase or a control it equals
         `momentum_below`. Of the control `rising`, the momentum of the last epoch.
-      phase: `none` is SGD; `epoch_mean` is LCAM; `ema` and `window` compare with another mean; `random` draws.
-      ema_decay: For phase `ema`, the decay of the mean, in [0, 1).
-      window_size: For phase `window`, how many steps the mean is over.
-      random_probability: For phase `random`, the chance of below, in [0, 1]; one number, or one for each epoch.
-      control: How a control makes the momenta of its steps without its own loss: `yoked`, `schedule`, `random`,
-        `constant` or `rising`; see `train.experiments.controls`. `none`: the arm is no control.
+      phase: What picks the momentum. `epoch_mean` is LCAM: the loss against the mean of its epoch. `ema` and `window`
+        are LCAM with a moving mean. `random` draws. `none` is SGD with one momentum.
+      ema_decay: Decay of the moving mean of phase `ema`, in [0, 1).
+      window_size: Steps in the moving mean of phase `window`.
+      random_probability: How often phase `random` takes `momentum_below`, in [0, 1]: one number, or one per epoch.
+      control: Take the momentum of every step from elsewhere than the own loss: `yoked`, `schedule`, `random` and
+        `constant` follow an LCAM run, `rising` goes up over the epochs. `none`: the arm is no control.
       follows: The LCAM arm that gives a control its momenta, without the name of the group that both are in.
-      delay: Whether a loss picks the momentum of the next step, as in the authors' code.
-      nesterov: Whether to use Nesterov momentum.
-      optimizer: `sgd`, which with a phase is LCAM; or one of the others, see `train.recipe.optimizers`. Those take
-        `momentum_below` for the decay of their trace or first moment where they have one.
-      training: `end-to-end`; `associated`, local losses and no backward pass through the whole network; `partitioned`,
-        a part after the other, each below a head of its own; see `train.recipe.modes`.
-      activation: `relu`; or `l-laaf` or `n-laaf`, with a trained slope a layer or a neuron.
-      activation_scale: The factor n >= 1 on the slopes of an adaptive activation, which start at 1 / n.
-      slope_recovery: Weight of the slope recovery term in the loss; without slopes there is none.
-      learning_rates: Learning rates to try, each with each of `weight_decays`, before the run, which takes the best;
-        see `train.experiments.tuning`. Empty: `learning_rate` and `weight_decay` are taken as they are.
-      weight_decays: Weight decays to try, each with each of `learning_rates`; empty if and only if those are.
-      tuning_seeds: Seeds of each trial, none of them among `seeds`.
-      holdout: Whether a fifth of the training images, of each class alike, is held out and tested on in the test set's
-        place. Trials always do so.
-      nonfinite: What to do at a loss, a gradient or a state that is not finite: `stop` the run, or `skip` the updates
-        of such steps.
-      crop_padding: Black pixels around an image before the random crop; 0 leaves it whole.
-      flip: Whether to mirror half of the images, at random.
-      mean: Subtracted from the pixels in [0, 1], one number a channel.
-      std: What the pixels are divided by after `mean` is subtracted, one number a channel.
-      seeds: Run when the command names none.
-      vmap_seeds: Whether seeds run together as one program, up to 20 of them. Whether that pays for a network on a
-        device, the benchmark `seeds` tells.
+      delay: Let a loss pick the momentum of the next step, as in the authors' code, and not of its own.
+      nesterov: Use Nesterov momentum.
+      optimizer: The optimizer. `sgd` with a phase is LCAM. The others take `momentum_below` for their momentum or for
+        the decay of their first moment, if they have one.
+      training: How the network learns: `end-to-end` by backpropagation; `associated`, by local losses without a
+        backward pass through the whole network; or `partitioned`, one part after the other, each with its own head.
+      activation: `relu`, or an adaptive one: `l-laaf` with a trained slope per layer, `n-laaf` per neuron.
+      activation_scale: Factor n >= 1 on the slopes of adaptive activations, which start at 1 / n.
+      slope_recovery: Weight of the slope recovery term in the loss, for adaptive activations.
+      learning_rates: Learning rates to try before the run, each with each of `weight_decays`. The run takes the best on
+        images held out from training. Empty: nothing is tried.
+      weight_decays: Weight decays to try, each with each of `learning_rates`. Empty if and only if those are.
+      tuning_seeds: Seeds of the trials of `learning_rates` and `weight_decays`; none of them in `seeds`.
+      holdout: Hold out a fifth of the training images of each class, and test on them instead of the test set. Trials
+        always do.
+      nonfinite: At a loss, gradient or state that is not finite, `stop` the run or `skip` the update.
+      crop_padding: Black pixels around an image before its random crop; 0 switches cropping off.
+      flip: Mirror half of the training images, at random.
+      mean: Subtract this from the pixels in [0, 1]; one number per channel.
+      std: Divide the pixels by this after `mean` is subtracted; one number per channel.
+      seeds: Seeds to train with if the command names none.
+      vmap_seeds: Train up to 20 seeds together as one program. The benchmark `seeds` measures whether that pays.
     """
 
     name: str

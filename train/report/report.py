@@ -16,6 +16,7 @@ from train.errors import RecordError
 from train.records import Record, read_all
 from train.report import figures, tables
 from train.report.statistics import BASELINE, Group, analyse
+from train.report.verdict import verdict
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Report:
     paths: tuple[Path, ...]
 
     def show(self, console: Console) -> None:
-        """Prints the main tables, what was left out, and the paths."""
+        """Prints the main tables, what was left out, the paths, and last the verdict."""
         for group in self.groups:
             console.print(tables.final_errors(group))
             if group.baseline is not None:
@@ -46,6 +47,8 @@ class Report:
             if path.suffix != ".svg":  # Each stands beside a PNG of its name.
                 # Never broken into lines, so that it can be copied.
                 console.print(Text(str(path)), soft_wrap=True)
+        for group in self.groups:
+            console.print("", Text(verdict(group), style="bold"), sep="\n")
 
 
 def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE) -> Report:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import rich.box
 import rich.table
 import rich.text
@@ -86,6 +87,8 @@ def _settings_of(record: Record) -> dict[str, Any]:
 
 
 def _errors(group: Group, title: str, estimates: Sequence[Estimate], note: str) -> Table:
+    if any(_possible(estimate) != estimate for estimate in estimates if math.isfinite(estimate.interval[0])):
+        note += " No error is below 0 or above 100 %: the interval is cut there."
     return Table(
         title=f"{group.name}: {title}",
         columns=("Arm", "Runs", "Mean", "Standard deviation", "95 % interval"),
@@ -95,7 +98,7 @@ def _errors(group: Group, title: str, estimates: Sequence[Estimate], note: str) 
                 str(len(estimate.values)),
                 _number(estimate.mean),
                 _number(estimate.deviation),
-                _interval(estimate),
+                _interval(_possible(estimate)),
             )
             for arm, estimate in zip(group.arms, estimates, strict=True)
         ],
@@ -106,11 +109,7 @@ def _errors(group: Group, title: str, estimates: Sequence[Estimate], note: str) 
 def differences(group: Group) -> Table:
     """Final errors of the arms against the baseline's, paired by seed, with tests."""
     baseline = group.arms[0]
-    test_count = sum(math.isfinite(comparison.p_value) for comparison in group.comparisons)
-    note = (
-        "Mean of arm minus baseline, paired by seed; negative: the arm is better. p: two-sided "
-        f"paired t-test; by Holm: corrected for the {test_count} tests of this table."
-    )
+    note = "Mean of arm minus baseline, paired by seed; negative: the arm is better." + _about_tests(group.comparisons)
     for arm, comparison in zip(group.arms[1:], group.comparisons, strict=True):
         pairs = len(comparison.seeds)
         if not pairs == len(arm.records) == len(baseline.records):
@@ -130,14 +129,23 @@ def differences(group: Group) -> Table:
 def controlled(group: Group) -> Table:
     """Final errors of the arms that controls follow, against those of these controls."""
     note = (
-        "Mean of arm minus control, paired by seed; negative: the arm does better than its momenta without the loss. "
-        f"p: two-sided paired t-test; by Holm: corrected for the {len(group.controlled)} tests of this table."
+        "Mean of arm minus control, paired by seed; negative: the arm does better than its momenta without the loss."
+        + _about_tests(group.controlled)
     )
     return _comparisons(
         f"{group.name}: final {_what_error(group)} against what does not look at the loss (percentage points)",
         [(f"{group.short(c.name)} minus {group.short(c.against)}", c) for c in group.controlled],
         note,
     )
+
+
+def _about_tests(comparisons: Sequence[Comparison]) -> str:
+    """The sentence about the p-values of a table, if it has any."""
+    count = sum(math.isfinite(comparison.p_value) for comparison in comparisons)
+    if not count:
+        return ""
+    corrected = f"corrected for the {count} tests of this table" if count > 1 else "the same, as there is one test"
+    return f" p: two-sided paired t-test; by Holm: {corrected}."
 
 
 def _comparisons(title: str, rows: Sequence[tuple[str, Comparison]], note: str) -> Table:
@@ -216,6 +224,12 @@ def settings(group: Group) -> Table:
 
 def _number(value: float, form: str = ".2f") -> str:
     return format(value, form) if math.isfinite(value) else NONE
+
+
+def _possible(error: Estimate) -> Estimate:
+    """An error rate with its interval cut at 0 and 100 %, beyond which Student's t may reach."""
+    low, high = np.clip(error.interval, 0, 100)
+    return dataclasses.replace(error, interval=(float(low), float(high)))
 
 
 def _interval(estimate: Estimate, form: str = ".2f") -> str:

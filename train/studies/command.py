@@ -3,28 +3,35 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import tyro
 from rich.console import Console
 from rich.text import Text
 
 from train.errors import ConfigError
+from train.experiments.arguments import option
+from train.files import require_writable
 from train.records.provenance import command_line
 
 if TYPE_CHECKING:  # Imported where they are used: they bring what a `--help` can do without.
     from train.report.tables import Table
 
+_Out = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mechanism:
-    """Show what LCAM does on two ravines and a saddle, with noise: a picture, and numbers over many noise seeds.
+    """Draw the paths of LCAM and SGD on small noisy surfaces.
+
+    Two ravines and a saddle in two dimensions. The picture shows one path per optimizer, the tables means over many.
 
     Attributes:
-      out: Folder to write to.
-      seeds: How many noise seeds the numbers are over; the picture shows the first.
+      out: Write the picture and the tables to this folder.
+      seeds: Average over this many paths with different noise.
     """
 
-    out: Path = Path("runs/mechanism")
+    out: _Out = Path("runs/mechanism")
     seeds: int = 200
 
     def __call__(self, console: Console) -> None:
@@ -32,9 +39,11 @@ class Mechanism:
 
         Raises:
           ConfigError: If there are too few seeds for an interval.
+          LocationError: If the folder cannot be written.
         """
         if not 2 <= self.seeds <= 100_000:
             raise ConfigError(f"seeds is {self.seeds}, allowed: a whole number from 2 to 100000.")
+        require_writable(self.out, "--out")
         from train.studies.surfaces import report as mechanism_report
 
         _show(console, *mechanism_report.study(self.out, seeds=self.seeds, command=command_line()))
@@ -42,32 +51,33 @@ class Mechanism:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Directions:
-    """Measure how large updates are and how often they turn round, by the phase of the loss, and the gradient's noise.
+    """Measure the size and the direction of updates, and the noise of gradients.
 
-    SGD at both momenta and LCAM both ways, on one device, a seed after the other.
+    Trains SGD at two momenta and LCAM with both orders of them, and separates steps after a loss below the mean from
+    steps after a loss above it. Uses one device, one seed after the other.
 
     Attributes:
-      out: Folder to write to.
-      dataset: Name of a TensorFlow data set of colour images, or `digits`.
-      data_dir: Where TensorFlow Datasets keeps its data; by default where it always does.
-      depth: Of the Wide ResNet, 6n + 4.
-      width: Its factor on the channels.
-      epochs: To train for; the schedule stretches with it.
-      batch_size: Images a step; with 32 an epoch of the digits has 45 steps.
-      seeds: Of everything that is drawn; each arm is trained with each.
-      at: Which epochs to measure, counted from 1; by default the last at each learning rate.
-      examples: Training images that the gradient's noise is measured on.
+      out: Write the tables and figures to this folder.
+      dataset: The data set: `digits`, or a name in TensorFlow Datasets such as `cifar10`.
+      data_dir: The folder of prepared data sets. What is not there is downloaded.
+      depth: Layers of the Wide ResNet: 10, 16, 22, 28, ... (6n + 4).
+      width: Factor on the channels of the Wide ResNet.
+      epochs: Passes over the training set. The learning rate schedule stretches with them.
+      batch_size: Images per step. With 32, an epoch of the digits has 45 steps.
+      seeds: Train each arm once with each of these whole numbers.
+      at: Measure in these epochs, counted from 1.
+      examples: Measure the noise of gradients on this many training images.
     """
 
-    out: Path = Path("runs/directions")
-    dataset: str = "digits"
-    data_dir: Path | None = None
+    out: _Out = Path("runs/directions")
+    dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "digits"
+    data_dir: Annotated[Path | None, option("TFDS_DATA_DIR, or ~/tensorflow_datasets", "FOLDER")] = None
     depth: int = 10
     width: int = 1
     epochs: int = 10
     batch_size: int = 32
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    at: tuple[int, ...] | None = None
+    at: Annotated[tuple[int, ...] | None, option("the last epoch at each learning rate")] = None
     examples: int = 128
 
     def __call__(self, console: Console) -> None:
@@ -75,6 +85,7 @@ class Directions:
 
         Raises:
           ConfigError: If an option is out of its range, or does not fit the data.
+          LocationError: If the folder cannot be written.
           DataError: If the data set cannot be had.
           RunError: If a loss is not finite.
         """
@@ -82,6 +93,7 @@ class Directions:
             raise ConfigError(f"examples is {self.examples}, allowed: a whole number of at least 2.")
         if self.at is not None and not (self.at and all(1 <= epoch <= self.epochs for epoch in self.at)):
             raise ConfigError(f"at is {self.at}, allowed: one or more whole numbers from 1 to {self.epochs} (epochs).")
+        require_writable(self.out, "--out")
         from train import data
         from train.studies.updates import directions
         from train.studies.updates import report as directions_report
@@ -94,7 +106,6 @@ class Directions:
             batch_size=self.batch_size,
             seeds=self.seeds,
         )
-        self.out.mkdir(parents=True, exist_ok=True)  # what cannot be is to fail before the minutes of work
         dataset = data.load(self.dataset, self.data_dir)
         found = []
         for arm in arms:
@@ -108,15 +119,15 @@ class Directions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Games:
-    """Play small games and train a small GAN by the methods made for games, beside SGD and Adam.
+    """Compare optimizers made for games with SGD and Adam, on small games and a small GAN.
 
     Attributes:
-      out: Folder to write to.
-      seeds: How many final runs of each arm of the GAN; its learning rate is chosen on other seeds.
-      steps: Of a run of the GAN.
+      out: Write the tables and figures to this folder.
+      seeds: Train the GAN this many times per optimizer. Its learning rate is chosen with other seeds.
+      steps: Optimizer steps of each run of the GAN.
     """
 
-    out: Path = Path("runs/games")
+    out: _Out = Path("runs/games")
     seeds: int = 10
     steps: int = 3000
 
@@ -126,6 +137,7 @@ class Games:
         Raises:
           ConfigError: If there are too few seeds for an interval, or so many that they meet those of the tuning, or
             if the steps do not divide into looks.
+          LocationError: If the folder cannot be written.
         """
         from train.studies.games import gan
         from train.studies.games import report as games_report
@@ -134,6 +146,7 @@ class Games:
             raise ConfigError(f"seeds is {self.seeds}, allowed: a whole number from 2 to {gan.FIRST_TUNING_SEED}.")
         if self.steps < 1 or self.steps % gan.Gan.look_every:
             raise ConfigError(f"steps is {self.steps}, allowed: a positive multiple of {gan.Gan.look_every}.")
+        require_writable(self.out, "--out")
         how = gan.Gan(steps=self.steps)
         _show(console, *games_report.study(self.out, seeds=self.seeds, command=command_line(), gan=how))
 
@@ -162,7 +175,7 @@ class Perceptrons:
         from train.studies.perceptrons import report as perceptrons_report
         from train.studies.perceptrons.task import Task, load_digits, num_test_images
 
-        for option, number, low in (("seeds", self.seeds, controls.BLOCK), ("first_seed", self.first_seed, 0)):
+        for name, number, low in (("seeds", self.seeds, controls.BLOCK), ("first_seed", self.first_seed, 0)):
             if not low <= number <= 100_000 or number % controls.BLOCK:
                 raise ConfigError(
                     f"{option} is {number}, allowed: a multiple of {controls.BLOCK} from {low} to 100000."

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 import lcam_optax
-from lcam_optax import phase as read_phase
+from lcam_optax import read_phase
 from train.studies.perceptrons.task import Digits, Draws, Task, logits
 
 # (gradients, optimizer state, parameters, loss, input of the step) -> (updates, optimizer state, momentum used)

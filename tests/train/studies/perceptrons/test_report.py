@@ -7,7 +7,7 @@ from rich.console import Console
 from tests.train.studies.perceptrons import synthetic_study
 from tests.train.studies.perceptrons.synthetic_study import ARMS
 from tests.train.studies.perceptrons.tiny_task import TASK
-from train.experiments import ConfigError
+from train.errors import ConfigError
 from train.studies.command import Perceptrons
 from train.studies.perceptrons import report as perceptrons_report
 from train.studies.perceptrons import study

@@ -1,0 +1,61 @@
+"""The verdict in words."""
+
+import math
+
+import pytest
+
+from tests.train.synthetic import record
+from train.report.statistics import analyse
+from train.report.verdict import verdict
+
+
+def group(**errors):
+    """A group of arms, each with its final errors by seed."""
+    runs = [record(arm, seed, [error]) for arm, values in errors.items() for seed, error in enumerate(values)]
+    return analyse(runs, "sgd")
+
+
+def test_no_difference_is_one_that_cannot_be_seen():
+    said = verdict(group(sgd=[5.0, 5.5, 7.5], lcam=[5.5, 5.0, 7.0]))
+    assert said.startswith("demo: No difference from sgd can be seen with 3 seeds.")
+    assert "lcam -0.17 (-1.60 to +1.27)" in said
+
+
+def test_a_difference_has_a_side_a_size_and_an_interval():
+    better = verdict(group(sgd=[5.0, 5.5, 7.5, 6.0], lcam=[4.0, 4.4, 6.6, 5.0]))
+    assert "lcam is better than sgd with 4 seeds: its error is 1.00 percentage points lower" in better
+    assert "No difference" not in better
+    worse = verdict(group(sgd=[5.0, 5.5, 7.5, 6.0], lcam=[6.0, 6.4, 8.6, 7.0]))
+    assert "lcam is worse than sgd with 4 seeds: its error is 1.00 percentage points higher" in worse
+
+
+def test_arms_are_told_apart():
+    said = verdict(group(sgd=[5.0, 5.5, 7.5], a=[9.0, 9.4, 11.6], b=[5.5, 5.0, 7.0]))
+    assert "a is worse than sgd" in said
+    assert "No difference from sgd can be seen with 3 seeds" in said
+    assert "b -0.17" in said
+
+
+def test_an_interval_without_zero_is_no_difference_before_the_correction():
+    found = group(sgd=[5.0, 5.5, 7.5], a=[6.0, 6.6, 8.4], b=[5.4, 6.2, 8.0], c=[5.0, 5.6, 7.4])
+    assert all(comparison.p_holm >= 0.05 for comparison in found.comparisons if comparison.name != "demo/a")
+    assert "after Holm's correction p is at least" in verdict(found)
+
+
+def test_many_arms_are_counted():
+    arms = {f"arm{i}": [5.5, 5.0, 7.0 + i / 10] for i in range(6)}
+    assert "No difference from sgd can be seen in 6 arms with 3 seeds." in verdict(group(sgd=[5.0, 5.5, 7.5], **arms))
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        ({"sgd": [5.0], "lcam": [4.0]}, "One seed cannot show a difference from sgd"),
+        ({"sgd": [5.0, 6.0], "lcam": [4.0, 5.0]}, "equal for all seeds"),
+        ({"sgd": [5.0, 6.0], "lcam": [math.nan, 5.0]}, "are not numbers"),
+        ({"sgd": [5.0, 6.0]}, "only the baseline has finished runs"),
+        ({"lcam": [5.0, 6.0]}, "the baseline has no finished run"),
+    ],
+)
+def test_what_cannot_be_tested_is_said(errors, said):
+    assert said in verdict(group(**errors))

@@ -1,0 +1,79 @@
+"""What the runs of a group say, in a few sentences."""
+
+import math
+from collections.abc import Sequence
+
+from train.report.statistics import LEVEL, Comparison, Group
+
+# More arms than these are counted, not listed.
+_MOST_LISTED = 4
+
+
+def verdict(group: Group) -> str:
+    """Say whether the arms of a group differ from the baseline, and by how much.
+
+    An arm differs if the p-value of its paired t-test is below 0.05 after Holm's correction. Otherwise these runs show
+    no difference, which does not mean that there is none.
+    """
+    if group.baseline is None:
+        return f"{group.name}: nothing is compared, because the baseline has no finished run."
+    if not group.comparisons:
+        return f"{group.name}: nothing is compared, because only the baseline has finished runs."
+    baseline = group.short(group.baseline)
+    tested = [comparison for comparison in group.comparisons if math.isfinite(comparison.p_holm)]
+    if not tested:
+        return f"{group.name}: {_why_untested(group, baseline)}"
+    different = [comparison for comparison in tested if comparison.p_holm < 1 - LEVEL]
+    alike = [comparison for comparison in tested if comparison not in different]
+    sentences = [_difference(group, comparison, baseline) for comparison in different]
+    if alike:
+        sentences.append(_no_difference(group, alike, baseline))
+    return f"{group.name}: {' '.join(sentences)}"
+
+
+def _why_untested(group: Group, baseline: str) -> str:
+    if all(len(comparison.seeds) < 2 for comparison in group.comparisons):
+        return (
+            f"One seed cannot show a difference from {baseline}. Train all arms with several seeds, such as "
+            "--seeds 0 1 2 3 4."
+        )
+    return f"The differences from {baseline} are equal for all seeds, or are not numbers: nothing can be tested."
+
+
+def _difference(group: Group, comparison: Comparison, baseline: str) -> str:
+    points = comparison.difference.mean
+    better = points < 0
+    return (
+        f"{group.short(comparison.name)} is {'better' if better else 'worse'} than {baseline} with "
+        f"{_seeds([comparison])}: its error is {abs(points):.2f} percentage points {'lower' if better else 'higher'} "
+        f"(95 % interval of the difference: {_interval(comparison)})."
+    )
+
+
+def _no_difference(group: Group, alike: Sequence[Comparison], baseline: str) -> str:
+    if len(alike) > _MOST_LISTED:
+        return f"No difference from {baseline} can be seen in {len(alike)} arms with {_seeds(alike)}."
+    listed = "; ".join(f"{group.short(each.name)} {each.difference.mean:+.2f} ({_interval(each)})" for each in alike)
+    sentence = (
+        f"No difference from {baseline} can be seen with {_seeds(alike)}. Differences of the error in percentage "
+        f"points, with 95 % intervals: {listed}."
+    )
+    if any(_excludes_zero(each) for each in alike):
+        least = min(each.p_holm for each in alike)
+        sentence += f" One interval excludes zero, but after Holm's correction p is at least {least:.2f}."
+    return sentence
+
+
+def _seeds(comparisons: Sequence[Comparison]) -> str:
+    numbers = sorted({len(comparison.seeds) for comparison in comparisons})
+    return f"{' or '.join(map(str, numbers))} seeds"
+
+
+def _interval(comparison: Comparison) -> str:
+    low, high = comparison.difference.interval
+    return f"{low:+.2f} to {high:+.2f}"
+
+
+def _excludes_zero(comparison: Comparison) -> bool:
+    low, high = comparison.difference.interval
+    return low > 0 or high < 0
