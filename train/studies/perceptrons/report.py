@@ -10,8 +10,8 @@ from train import files, records
 from train.report import figures, tables
 from train.report.equivalence import ALPHA, Contrast, contrasts, omnibus
 from train.report.statistics import Estimate, estimate
+from train.studies.perceptrons import controls, study
 from train.studies.perceptrons import figures as perceptrons_figures
-from train.studies.perceptrons import study
 from train.studies.perceptrons.record import Record, decode, encode, make
 from train.studies.perceptrons.study import Outcome
 from train.studies.perceptrons.task import Task
@@ -57,6 +57,13 @@ def compare(record: Record) -> tuple[Contrast, ...]:
     return contrasts(study.comparisons(), {arm: record.error(arm) for arm in record.arms}, MARGIN)
 
 
+def compare_blocks(record: Record) -> Contrast:
+    """The primary contrast over the means of blocks of seeds, which share no momenta and so are independent."""
+    primary = study.comparisons()[0]
+    means = {arm: record.error(arm).reshape(-1, controls.BLOCK).mean(axis=1) for arm in primary}
+    return contrasts([primary], means, MARGIN)[0]
+
+
 def arms(record: Record) -> tables.Table:
     """Test error and momentum of each arm."""
     p_value = omnibus([record.error(arm) for arm in record.arms])
@@ -79,6 +86,7 @@ def arms(record: Record) -> tables.Table:
 
 def differences(record: Record, compared: Sequence[Contrast]) -> tables.Table:
     """LCAM minus its controls and SGD: difference, equivalence, and how much could have been seen."""
+    blocks = compare_blocks(record)
     return tables.Table(
         title=f"Perceptrons: final test error, {record.settings['seeds']} pairs (percentage points)",
         columns=(
@@ -101,7 +109,9 @@ def differences(record: Record, compared: Sequence[Contrast]) -> tables.Table:
         note="Paired by seed; negative: LCAM is better. p different: paired t-test. p equivalent: two one-sided paired "
         f"t-tests with a margin of ±{MARGIN} points. Both are corrected by Holm for the {len(compared)} tests of their "
         f"column, and the verdict is theirs at {ALPHA:g}. Uncorrected: intervals, the smallest margin that would pass "
-        "the test of equivalence, and the smallest true difference found with 80 % power.",
+        "the test of equivalence, and the smallest true difference found with 80 % power. The first row over means of "
+        f"blocks of {controls.BLOCK} seeds, uncorrected: {_interval(blocks.difference, '+.3f')}, p different "
+        f"{_probability(blocks.p_different)}, p equivalent {_probability(blocks.p_equivalent)}.",
     )
 
 

@@ -1,7 +1,9 @@
 import json
+import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from rich.console import Console
 
 from tests.train.studies.perceptrons import synthetic_study
@@ -11,7 +13,7 @@ from train.errors import ConfigError
 from train.studies.command import Perceptrons
 from train.studies.perceptrons import report as perceptrons_report
 from train.studies.perceptrons import study
-from train.studies.perceptrons.record import decode, encode
+from train.studies.perceptrons.record import Record, decode, encode
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,16 @@ def test_tables_show_what_the_record_has(record):
     for row, (arm, against) in zip(table.rows, study.comparisons(), strict=True):
         assert row[0] == f"{arm} minus {against}"
         assert float(row[1]) == pytest.approx(np.mean(record.error(arm) - record.error(against)), abs=5.1e-4)
+
+
+def test_blocks_of_five_are_averaged_before_they_are_compared():
+    seeds = 15
+    wrong = {"lcam-0.9-0.95": np.arange(seeds), "yoked-0.9-0.95": np.repeat([0, 1, 5], 5)}
+    made = Record(settings={"test_images": 100}, arms={arm: {"wrong": values} for arm, values in wrong.items()})
+    found = perceptrons_report.compare_blocks(made)
+    assert (found.name, found.against) == ("lcam-0.9-0.95", "yoked-0.9-0.95")
+    assert found.difference.values == (2, 6, 7)
+    assert found.p_different == pytest.approx(2 * scipy.stats.t.sf(5 / math.sqrt(7 / 3), 2))
 
 
 def test_runs_that_were_not_finite_are_told(record):
