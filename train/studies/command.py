@@ -177,9 +177,7 @@ class Perceptrons:
 
         for name, number, low in (("seeds", self.seeds, controls.BLOCK), ("first_seed", self.first_seed, 0)):
             if not low <= number <= 100_000 or number % controls.BLOCK:
-                raise ConfigError(
-                    f"{name} is {number}, allowed: a multiple of {controls.BLOCK} from {low} to 100000."
-                )
+                raise ConfigError(f"{name} is {number}, allowed: a multiple of {controls.BLOCK} from {low} to 100000.")
         self.out.mkdir(parents=True, exist_ok=True)  # what cannot be is to fail before the minutes of work
         task, digits = Task(), load_digits()
         found = []
