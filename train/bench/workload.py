@@ -8,7 +8,7 @@ import numpy as np
 
 from train.bench.timing import compile_timed
 from train.data.dataset import Dataset
-from train.engine.batches import Images
+from train.engine.batches import flat
 from train.engine.devices import make_mesh, replicated
 from train.engine.programs import compiled, slice_program
 from train.engine.state import TrainState, init_state, make_setup
@@ -146,7 +146,7 @@ class Training:
         self.dataset = _made_up(case, steps * case.batch_size)
         self.setup = make_setup(self.experiment, self.dataset)
         self.mesh = make_mesh(1)
-        images = Images(self.dataset.train_images, self.dataset.train_labels)
+        images = flat(self.dataset.train_images, self.dataset.train_labels)
         self.data = jax.device_put(images, replicated(self.mesh))
 
     def state(self, seeds: int = 1) -> TrainState:

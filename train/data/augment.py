@@ -53,11 +53,6 @@ def apply_views(views: Views, images: jax.Array, padding: int) -> jax.Array:
     return images
 
 
-def crop_and_flip(key: jax.Array, images: jax.Array, padding: int, flip: bool) -> jax.Array:
-    """Crop at a random place and mirror half of the images; see `draw_views` and `apply_views`."""
-    return apply_views(draw_views(key, len(images), padding, flip), images, padding)
-
-
 def normalize(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
     """Bring uint8 pixels [..., C] to float32 (pixel / 255 - mean) / std, channel by channel."""
     scale = 1 / (255 * jnp.asarray(std, jnp.float32))

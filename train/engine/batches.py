@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from train.data.augment import crop_and_flip
+from train.data.augment import Views, apply_views, draw_views
 from train.data.dataset import Dataset, Source
 from train.engine.devices import AXIS, padded_size, replicate, rows_here, split_batch
 from train.engine.state import Setup, TrainState, key_for
@@ -28,7 +28,7 @@ _READ_AHEAD = 32
 class Images(NamedTuple):
     """Images and their labels, on the device or in memory."""
 
-    images: jax.Array | np.ndarray  # [..., N, H, W, C], uint8
+    images: jax.Array | np.ndarray  # uint8, [..., N, H * W * C]; programs take [..., N, H, W, C] too
     labels: jax.Array | np.ndarray  # [..., N], int32
 
 
@@ -45,23 +45,28 @@ def epoch_order(setup: Setup, seed: jax.Array, epoch: jax.Array) -> jax.Array:
     return jax.random.permutation(jax.random.fold_in(key_for(seed, "order"), epoch), setup.train_size)
 
 
-def next_rows(setup: Setup, mesh: Mesh, state: TrainState, data: Images, order: jax.Array, size: int) -> Images:
-    """Gather the rows of the next step from a whole data set.
+def flat(images: np.ndarray, labels: np.ndarray) -> Images:
+    """Make each image a row, [N, H * W * C]: a TPU would pad a last axis of three channels fourfold."""
+    return Images(images.reshape(len(images), -1), labels)
+
+
+def next_rows(setup: Setup, state: TrainState, order: jax.Array, steps: int, batch: int, padded: int) -> jax.Array:
+    """List the images of the next steps.
 
     Args:
       setup: The run.
-      mesh: Its devices.
-      state: Before the step.
-      data: The training set.
-      order: The permutation of this epoch.
-      size: Images in the batch.
+      state: Before the first of the steps.
+      order: The permutation of this epoch, [N], int32.
+      steps: How many steps.
+      batch: Images per step.
+      padded: The same with padding, from `train.engine.devices.padded_size`.
 
     Returns:
-      [padded, ...], split over the devices.
+      Indices into the training set, int32 [steps, padded]; padding is the first image.
     """
     first = state.step % setup.steps_per_epoch * setup.experiment.batch_size
-    index = jax.lax.dynamic_slice(order, (first,), (size,))
-    return take(mesh, data, jnp.pad(index, (0, padded_size(size, mesh) - size)))
+    rows = jax.lax.dynamic_slice(order, (first,), (steps * batch,)).reshape(steps, batch)
+    return jnp.pad(rows, ((0, 0), (0, padded - batch)))
 
 
 def take(mesh: Mesh, data: Images, index: jax.Array) -> Images:
@@ -70,22 +75,27 @@ def take(mesh: Mesh, data: Images, index: jax.Array) -> Images:
     return Images(data.images[index], data.labels[index])
 
 
-def augment(setup: Setup, state: TrainState, rows: Images, size: int) -> AugmentedBatch:
-    """Crop and flip the rows of the next step, and mask those of padding.
+def draw_step_views(setup: Setup, seed: jax.Array, step: jax.Array, padded: int) -> Views:
+    """Draw the crops and mirrorings of one step's images; its seed and step alone decide."""
+    key = jax.random.fold_in(key_for(seed, "augment"), step)
+    return draw_views(key, padded, setup.experiment.crop_padding, setup.experiment.flip)
+
+
+def augment(setup: Setup, rows: Images, views: Views, batch: int) -> AugmentedBatch:
+    """Crop and mirror the rows of one step, and mask those of padding.
 
     Args:
       setup: The run.
-      state: Before the step; its seed and step decide what is drawn.
-      rows: [padded, ...], of which the first `size` are real.
-      size: Images in the batch.
+      rows: [padded, ...], of which the first `batch` are real.
+      views: From `draw_step_views`.
+      batch: Images in the batch.
     """
-    key = jax.random.fold_in(key_for(state.seed, "augment"), state.step)
-    images, labels = (jnp.asarray(values) for values in rows)
-    padded = len(labels)
+    padded = len(rows.labels)
+    images = jnp.asarray(rows.images).reshape(padded, *setup.image_shape)
     return AugmentedBatch(
-        images=crop_and_flip(key, images, setup.experiment.crop_padding, setup.experiment.flip),
-        labels=labels,
-        mask=None if padded == size else jnp.arange(padded) < size,
+        images=apply_views(views, images, setup.experiment.crop_padding),
+        labels=jnp.asarray(rows.labels),
+        mask=None if padded == batch else jnp.arange(padded) < batch,
     )
 
 
@@ -122,8 +132,8 @@ class DeviceLoader:
         self._train, self._test = replicate(
             mesh,
             (
-                Images(dataset.train_images, dataset.train_labels),
-                Images(dataset.test_images, dataset.test_labels),
+                flat(dataset.train_images, dataset.train_labels),
+                flat(dataset.test_images, dataset.test_labels),
             ),
         )
 
@@ -170,7 +180,7 @@ class StreamingLoader:
                 jax.make_array_from_process_local_data(
                     sharding, np.stack(arrays), (steps, padded, *arrays[0].shape[1:])
                 )
-                for arrays in zip(*parts, strict=True)
+                for arrays in zip(*(flat(*part) for part in parts), strict=True)
             )
         )
 
@@ -178,7 +188,7 @@ class StreamingLoader:
         """See `Loader.test`."""
         for start in range(0, self.test_size, _TEST_CHUNK):
             rows = np.arange(start, min(start + _TEST_CHUNK, self.test_size))
-            yield replicate(self._mesh, Images(*self._source.test.read(rows)))
+            yield replicate(self._mesh, flat(*self._source.test.read(rows)))
 
 
 def make_loader(dataset: Dataset | Source, setup: Setup, mesh: Mesh, seed: int) -> Loader:

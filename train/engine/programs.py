@@ -13,12 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh
 
 from models import BATCH_NORM_MOMENTUM
-from train.data.augment import normalize
-from train.engine.batches import AugmentedBatch, Images, augment, epoch_order, next_rows, take
-from train.engine.devices import replicated
+from train.data.augment import Views, normalize
+from train.engine.batches import AugmentedBatch, Images, augment, draw_step_views, epoch_order, next_rows, take
+from train.engine.devices import Mesh, padded_size, replicated
 from train.engine.state import Setup, TrainState
 from train.engine.step import batch_loss, train_step
 from train.recipe.modes import MODES
@@ -35,16 +34,17 @@ class Evaluation(NamedTuple):
 def slice_program(
     setup: Setup, mesh: Mesh, steps: int, batch: int, *, stage: int = 0, streamed: bool = False
 ) -> Callable:
-    """Make the function (state, data) -> (state, StepMetrics) that takes the next `steps` steps of `batch` images.
+    """Make the function (state, data, order) -> (state, StepMetrics) that takes the next steps of `batch` images.
 
-    `data` is the whole training set; or, streamed, the images of each step, [steps, padded, ...] with `padded` from
+    `data` is the whole training set, and `order` the permutation of the epoch, from `epoch_order`; without one it is
+    computed again. Streamed, `data` are the images of each step, [steps, padded, ...] with `padded` from
     `train.engine.devices.padded_size`. `stage` is that of `train.recipe.modes`.
     """
     return _over_batches(setup, mesh, steps, batch, streamed, functools.partial(train_step, setup, stage))
 
 
 def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, streamed: bool = False) -> Callable:
-    """Make the function (state, data) -> batch statistics of the parameters to evaluate.
+    """Make the function (state, data, order) -> batch statistics of the parameters to evaluate.
 
     For optimizers that take gradients at other parameters (`OptimizerEntry.recomputes_batch_stats`). These are
     running statistics over the `steps` batches from the state's step on, with no trace of those in the state.
@@ -55,9 +55,9 @@ def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, str
         batch_stats = batch_loss(setup, 0, state, own, params)[1][0]
         return state._replace(batch_stats=batch_stats, step=state.step + 1), None
 
-    def run(state: TrainState, data: Images) -> nnx.State:
+    def run(state: TrainState, data: Images, order: jax.Array | None = None) -> nnx.State:
         blank = state._replace(batch_stats=jax.tree.map(jnp.zeros_like, state.batch_stats))
-        ended, _ = _over_batches(setup, mesh, steps, batch, streamed, step)(blank, data)
+        ended, _ = _over_batches(setup, mesh, steps, batch, streamed, step)(blank, data, order)
         # A running mean that began at zero lacks the weight of what came before.
         return jax.tree.map(lambda x: x / (1 - BATCH_NORM_MOMENTUM**steps), ended.batch_stats)
 
@@ -66,15 +66,20 @@ def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, str
 
 def _over_batches(setup: Setup, mesh: Mesh, steps: int, batch: int, streamed: bool, step: Callable) -> Callable:
     """Make the scan of a step (state, AugmentedBatch) -> (state, output) over the state's next batches."""
+    padded = padded_size(batch, mesh)
 
-    def run(state: TrainState, data: Images) -> tuple[TrainState, Any]:
-        order = epoch_order(setup, state.seed, state.step // setup.steps_per_epoch)
+    def run(state: TrainState, data: Images, order: jax.Array | None = None) -> tuple[TrainState, Any]:
+        if order is None:
+            order = epoch_order(setup, state.seed, state.step // setup.steps_per_epoch)
+        rows = data if streamed else next_rows(setup, state, order, steps, batch, padded)
+        # Drawn for all steps at once: in the loop it would be a hundred kernels of a few numbers each.
+        views = jax.vmap(lambda at: draw_step_views(setup, state.seed, at, padded))(state.step + jnp.arange(steps))
 
-        def on_batch(state: TrainState, own: Images) -> tuple[TrainState, Any]:
-            rows = own if streamed else next_rows(setup, mesh, state, data, order, batch)
-            return step(state, augment(setup, state, rows, batch))
+        def on_batch(state: TrainState, own: tuple[Any, Views]) -> tuple[TrainState, Any]:
+            images = own[0] if streamed else take(mesh, data, own[0])
+            return step(state, augment(setup, images, own[1], batch))
 
-        return jax.lax.scan(on_batch, state, data if streamed else None, length=steps)
+        return jax.lax.scan(on_batch, state, (rows, views), length=steps)
 
     return run
 
@@ -93,7 +98,8 @@ def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) 
             counted = index < size
             # The rows after the end repeat the last image and are not counted.
             images, labels = take(mesh, data, jnp.minimum(index, size - 1))
-            inputs = normalize(jnp.asarray(images), setup.experiment.mean, setup.experiment.std)
+            inputs = jnp.asarray(images).reshape(batch, *setup.image_shape)
+            inputs = normalize(inputs, setup.experiment.mean, setup.experiment.std)
             logits = MODES[setup.experiment.training].predict(model, inputs, stage)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return Evaluation(
@@ -108,11 +114,13 @@ def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) 
 
 
 def compiled(program: Callable, mesh: Mesh, seeds: int, *, donate: bool) -> Callable:
-    """Jit a program over (state, data) for a state with a leading axis of seeds, replicated over the mesh."""
-    if seeds == 1:
-        # A single network is spared the vmap, whose convolutions take both sides batched.
-        def over_seeds(state: TrainState, data: Images) -> object:
-            return jax.tree.map(lambda x: x[None], program(jax.tree.map(lambda x: x[0], state), data))
-    else:
-        over_seeds = jax.vmap(program, in_axes=(0, None))
+    """Jit a program over (state, data, ...), replicated over the mesh; all but the data get a leading axis of seeds."""
+
+    def over_seeds(state: TrainState, data: Images, *by_seed: Any) -> Any:
+        if seeds == 1:
+            # A single network is spared the vmap, whose convolutions take both sides batched.
+            state, by_seed = jax.tree.map(lambda x: x[0], (state, by_seed))
+            return jax.tree.map(lambda x: x[None], program(state, data, *by_seed))
+        return jax.vmap(program, in_axes=(0, None, *(0 for _ in by_seed)))(state, data, *by_seed)
+
     return jax.jit(over_seeds, donate_argnums=(0,) if donate else (), out_shardings=replicated(mesh))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train.engine.batches import Images, Loader
+from train.engine.batches import Loader, epoch_order
 from train.engine.devices import Mesh, padded_size
 from train.engine.programs import Evaluation, calibration_program, compiled, evaluation_program, slice_program
 from train.engine.progress import RunProgress
@@ -58,7 +58,7 @@ class Trainer:
         stages = range(MODES[setup.experiment.training].num_stages)
 
         @functools.cache
-        def program(stage: int, steps: int, batch: int) -> Callable[[TrainState, Images], Any]:
+        def program(stage: int, steps: int, batch: int) -> Callable[..., Any]:
             sliced = slice_program(setup, mesh, steps, batch, stage=stage, streamed=loader.streamed)
             return compile_program(sliced, donate=True)
 
@@ -70,6 +70,11 @@ class Trainer:
         self._calibration = (min(_CALIBRATION_STEPS, setup.full_batches), setup.experiment.batch_size)
         self._calibrate = compile_program(
             calibration_program(setup, mesh, *self._calibration, streamed=loader.streamed), donate=False
+        )
+        # The order of an epoch and its number; streamed images come in order already.
+        self._order: tuple[int, jax.Array | None] = (-1, None)
+        self._compute_order = compile_program(
+            lambda state, _: epoch_order(setup, state.seed, state.step // setup.steps_per_epoch), donate=False
         )
         self._state_is_finite = compile_program(lambda state, _: all_finite(state), donate=False)
 
@@ -131,11 +136,18 @@ class Trainer:
         self._check(finite, lambda i: f"{what} after {self._at(self._step - 1)} are not finite")
 
     def _take(self, key: tuple[int, int]) -> None:
-        data = self._loader.training(self._step, *key)
+        data, order = self._loader.training(self._step, *key), self._order_of(self.state, self._step)
         with jax.transfer_guard("disallow"):
-            self.state, metrics = self._program(self._stage, *key)(self.state, data)
+            self.state, metrics = self._program(self._stage, *key)(self.state, data, order)
         self._unread.append(metrics)
         self._step += key[0]
+
+    def _order_of(self, state: TrainState, step: int) -> jax.Array | None:
+        """The order of the epoch that a state before a step is in, computed once per epoch; [seeds, N]."""
+        epoch = step // self.setup.steps_per_epoch
+        if self._order[0] != epoch and not self._loader.streamed:
+            self._order = epoch, self._compute_order(state, None)
+        return self._order[1]
 
     def _read(self, progress: RunProgress, keep: int) -> None:
         while len(self._unread) > keep:
@@ -180,7 +192,7 @@ class Trainer:
         first = self._step - self.setup.steps_per_epoch
         data = self._loader.training(first, *self._calibration)
         at_start = self.state._replace(step=jnp.full_like(self.state.step, first))
-        return self.state._replace(batch_stats=self._calibrate(at_start, data))
+        return self.state._replace(batch_stats=self._calibrate(at_start, data, self._order_of(at_start, first)))
 
     def _rate(self, step: int) -> float:
         return float(learning_rate(self.setup.experiment, self.setup.steps_per_epoch)(np.int32(step)))

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from train.data import augment
-from train.data.augment import apply_views, crop_and_flip, draw_views, normalize
+from train.data.augment import apply_views, draw_views, normalize
 
 IMAGES = np.random.default_rng(0).integers(1, 256, (64, 6, 5, 3), np.uint8)
+
+
+def crop_and_flip(key, images, padding, flip):
+    return apply_views(draw_views(key, len(images), padding, flip), images, padding)
 
 
 def all_views(image, padding, flip):

@@ -60,9 +60,9 @@ def test_a_batch_is_padded_and_split_over_the_devices():
     mesh = make_mesh(8)
     stream, setup = streamed(mesh)
     last = stream.training(setup.full_batches, 1, setup.last_batch)
-    assert last.images.shape == (1, 8, 8, 8, 1)
-    assert {shard.data.shape for shard in last.images.addressable_shards} == {(1, 1, 8, 8, 1)}
-    np.testing.assert_array_equal(np.asarray(last.images)[0, 6:], DATA.train_images[[0, 0]])
+    assert last.images.shape == (1, 8, 64)
+    assert {shard.data.shape for shard in last.images.addressable_shards} == {(1, 1, 64)}
+    np.testing.assert_array_equal(np.asarray(last.images)[0, 6:], DATA.train_images[[0, 0]].reshape(2, 64))
 
 
 def test_the_test_set_comes_whole_and_in_order(monkeypatch):

@@ -211,12 +211,23 @@ def _products(module: Module, body: Computation, instruction: Instruction) -> It
 def _convolution(body: Computation, instruction: Instruction) -> Product:
     labels = instruction.attribute("dim_labels") or ""
     left, right = (body[name].shapes[0] for name in instruction.operands[:2])
-    kernel = labels.partition("_")[2].partition("->")[0]
-    per_output = math.prod(size for size, label in zip(right.dims, kernel, strict=True) if label != "o")
-    holes = re.search(r"lhs_dilate=([\dx]+)", instruction.attributes)
-    dilation = math.prod(map(int, holes[1].split("x"))) if holes else 1
-    flops = 2 * instruction.shapes[0].elements * per_output // dilation
+    images, _, rest = labels.partition("_")
+    kernel, _, output = rest.partition("->")
+    result = instruction.shapes[0]
+    holes = _window(instruction, "lhs_dilate")
+    flops = 2 * right.dims[kernel.index("i")]
+    flops *= math.prod(result.dims[output.index(label)] for label in "bf")
+    for axis, hole in enumerate(holes or [1] * (len(images) - 2)):
+        size, window = (shape.dims[labels.index(str(axis))] for shape, labels in ((left, images), (right, kernel)))
+        # Each entry of the result meets the window, but for the holes; an image of one pixel, whose padding is as wide
+        # as the window, meets each of its entries once.
+        flops *= min(result.dims[output.index(str(axis))] * window // hole, size * window)
     return Product(dtype=left.dtype, layout=labels, flops=flops)
+
+
+def _window(instruction: Instruction, name: str) -> list[int]:
+    found = re.search(rf"[{{ ]{name}=([\dx]+)", instruction.attributes)
+    return [int(size) for size in found[1].split("x")] if found else []
 
 
 def _dot(body: Computation, instruction: Instruction) -> Product:

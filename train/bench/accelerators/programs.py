@@ -1,6 +1,7 @@
 """The programs of a run, lowered and compiled for devices that are not here."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -67,7 +68,8 @@ class Programs:
     def slice(self) -> Compiled:
         """The donated scan of a run's next steps."""
         program = slice_program(self.setup, self.mesh, STEPS, self.setup.experiment.batch_size)
-        return self._compile(program, _TRAIN, donate=True)
+        order = jax.ShapeDtypeStruct((self.seeds, _TRAIN), np.int32)
+        return self._compile(program, _TRAIN, order, donate=True)
 
     def evaluation(self) -> Compiled:
         """The evaluation of the test set."""
@@ -88,11 +90,12 @@ class Programs:
         """Numbers in the weights of all seeds."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.state().params))
 
-    def _compile(self, program: Callable, images: int, *, donate: bool) -> Compiled:
-        data = jax.eval_shape(lambda: Images(jnp.zeros((images, *_IMAGE), np.uint8), jnp.zeros((images,), np.int32)))
+    def _compile(self, program: Callable, images: int, *by_seed: Any, donate: bool) -> Compiled:
+        pixels = math.prod(_IMAGE)
+        data = jax.eval_shape(lambda: Images(jnp.zeros((images, pixels), np.uint8), jnp.zeros((images,), np.int32)))
         sharding = replicated(self.mesh)
         arguments = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), (self.state(), data)
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), (self.state(), data, *by_seed)
         )
         jitted: Any = compiled(program, self.mesh, self.seeds, donate=donate)
         lowered = jitted.trace(*arguments).lower(lowering_platforms=(self._target.platform,))

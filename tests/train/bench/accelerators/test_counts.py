@@ -105,15 +105,52 @@ def test_what_lies_on_the_chip_moves_nothing_and_copies_to_it_run_beside():
     assert found["wide"].flops == 2 * 128 * 64 * 320 * 9 * 160
 
 
-def test_the_holes_of_a_dilated_gradient_are_no_products():
-    module = hlo.parse(TPU)
-    body = {
-        **module.computations["body"],
-        "spread": hlo.parse(
+def product(dims, result, labels, window):
+    left, right = (f"f32[{','.join(map(str, size))}]" for size in dims)
+    (kernel,) = kernels(
+        hlo.parse(
             "ENTRY %e (x: f32[]) -> f32[] {\n"
-            "  %spread = bf16[128,8,8,160]{0,3,2,1} fusion(%q, %w), kind=kOutput, calls=%fused_spread\n}"
-        ).computations["e"]["spread"],
-    }
-    module = hlo.Module(module.header, {**module.computations, "body": body}, module.entry)
-    (spread,) = [kernel for kernel in kernels(module, "body") if kernel.name == "spread"]
-    assert spread.flops == 2 * 128 * 4 * 4 * 320 * 9 * 160  # as the forward convolution
+            f"  %l = {left} parameter(0)\n  %r = {right} parameter(1)\n"
+            f"  ROOT %c = f32[{','.join(map(str, result))}] convolution(%l, %r), {window} dim_labels={labels}\n}}"
+        ),
+        "e",
+    )
+    return kernel.flops
+
+
+@pytest.mark.parametrize(
+    ("dims", "result", "labels", "window"),
+    [
+        # Forward with strides, its two gradients, and a gradient in which kernel and images have changed places.
+        (
+            ((8, 32, 32, 16), (3, 3, 16, 24)),
+            (8, 16, 16, 24),
+            "b01f_01io->b01f",
+            "window={size=3x3 stride=2x2 pad=1_1x1_1},",
+        ),
+        (
+            ((8, 16, 16, 24), (3, 3, 16, 24)),
+            (8, 32, 32, 16),
+            "b01f_01oi->b01f",
+            "window={size=3x3 pad=1_2x1_2 lhs_dilate=2x2},",
+        ),
+        (
+            ((8, 32, 32, 16), (8, 16, 16, 24)),
+            (3, 3, 16, 24),
+            "f01b_i01o->01bf",
+            "window={size=16x16 pad=1_0x1_0 rhs_dilate=2x2},",
+        ),
+    ],
+)
+def test_a_convolution_and_its_gradients_have_the_same_products(dims, result, labels, window):
+    assert product(dims, result, labels, window) == 2 * 8 * 16 * 16 * 24 * 9 * 16
+
+
+def test_padding_as_wide_as_the_window_is_no_product():
+    window = "window={size=32x32 pad=31_31x31_31 rhs_reversal=1x1},"
+    found = product(((1, 1, 16, 24), (8, 32, 32, 24)), (8, 32, 32, 16), "01bf_o01i->f01b", window)
+    assert found == 2 * 8 * 32 * 32 * 24 * 16
+
+
+def test_a_matrix_product_as_a_convolution():
+    assert product(((128, 640), (640, 10)), (128, 10), "bf_io->bf", "") == 2 * 128 * 640 * 10
