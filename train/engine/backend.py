@@ -23,6 +23,17 @@ def configure() -> None:
 
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(cache / "lcam-optax"))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (cache := _cache()) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _cache() -> Path | None:
+    """A folder for compiled programs, None if there is no place for one."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        # The XDG specification has relative paths ignored. A user that the system does not know has no home.
+        cache = (given if given.is_absolute() else Path.home() / ".cache") / "lcam-optax"
+        cache.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return None
+    return cache if os.access(cache, os.W_OK | os.X_OK) else None

@@ -33,7 +33,8 @@ class RunProgress:
             ),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            # Variables such as FORCE_COLOR and TTY_COMPATIBLE make Rich take a file for a terminal.
+            disable=not (console.is_interactive and console.file.isatty()),
         )
         blank: dict[str, Any] = {"loss": float("nan"), "momentum": float("nan"), "below": 0.0, "speed": 0.0}
         self._task = self._bar.add_task(title, total=total_steps, completed=done_steps, **blank)

@@ -140,7 +140,13 @@ def compiled(program: Callable, mesh: Mesh, seeds: int, *, donate: bool) -> Call
             return jax.tree.map(lambda x: x[None], program(jax.tree.map(lambda x: x[0], state), data))
     else:
         over_seeds = jax.vmap(program, in_axes=(0, None))
-    return jax.jit(over_seeds, donate_argnums=(0,) if donate else (), out_shardings=meshes.replicated(mesh))
+
+    def on_mesh(state: TrainState, data: Images) -> object:
+        # The convolutions have to know whether the batch is split.
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return over_seeds(state, data)
+
+    return jax.jit(on_mesh, donate_argnums=(0,) if donate else (), out_shardings=meshes.replicated(mesh))
 
 
 def all_finite(tree: Any) -> jax.Array:
