@@ -1,5 +1,6 @@
 """A whole run: what it records, when it is repeated, how it stops."""
 
+import concurrent.futures
 import dataclasses
 import io
 import shutil
@@ -161,3 +162,10 @@ def test_config_is_complete_but_for_the_seeds():
     experiment = tiny_run.experiment()
     names = {field.name for field in dataclasses.fields(experiment)}
     assert set(config_of(experiment)) == names - {"seeds", "vmap_seeds"}
+
+
+def test_a_run_in_another_thread_equals_one_in_the_main_thread(tmp_path):
+    (here,) = run(tmp_path / "main", epochs=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        (there,) = threads.submit(run, tmp_path / "thread", epochs=1).result()
+    np.testing.assert_array_equal(there.steps.loss, here.steps.loss)
