@@ -104,7 +104,9 @@ def _weight_gradient(lhs: jax.Array, rhs: jax.Array, grad: jax.Array, static: An
     The loop also keeps XLA from computing the images anew, from whatever made them, inside each transposed copy.
     """
     number = len(lhs) // _PIECE
-    if number < 2:
+    # On several devices each piece would end in a sum over the devices. XLA's CPU runtime lets such loops overlap, so
+    # that each process may come to the sums in another order (jaxlib 0.10.2 and 0.12.0): one sum, outside of any loop.
+    if number < 2 or jax.sharding.get_abstract_mesh().size > 1:
         return _weight_gradient_of_piece(lhs, grad, rhs, static)
     whole = number * _PIECE
     # A piece takes every `number`-th image: of a batch that is split over devices each has its share in every piece.

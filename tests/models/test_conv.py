@@ -60,6 +60,23 @@ def test_vmap_over_kernels_equals_separate_ones():
             np.testing.assert_allclose(left[i], right, rtol=1e-4, atol=1e-4)
 
 
+def test_a_batch_that_is_split_over_devices_needs_one_sum_and_no_loop():
+    x, w, *rest = problem((6, 6), 3, 2, (2, 4), batch=64)
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def on_mesh(x, w):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return gradients(conv_general_dilated, x, w, *rest)
+
+    split = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
+    whole = jax.device_put(w, jax.NamedSharding(mesh, jax.P()))
+    program = jax.jit(on_mesh).lower(split, whole).compile()
+    assert program.as_text().count(" all-reduce(") == 1
+    assert "while" not in program.as_text()
+    for left, right in zip(program(split, whole), gradients(lax.conv_general_dilated, x, w, *rest), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-3)
+
+
 def lowered(conv, platform):
     x, w, *rest = problem((8, 8), 3, 1, (2, 4))
     return (

@@ -21,7 +21,18 @@ def configure() -> None:
     if metadata.version("jaxlib").startswith(_TRIED) and "ynn_fusion_type" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_FASTER_CONVOLUTIONS}".strip()
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (cache := _cache()) is not None:
         # As a variable, because importing JAX takes longer than what `--help` does without it.
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache / "lcam-optax")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+
+
+def _cache() -> Path | None:
+    """A folder for compiled programs, None if there is no place for one."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        # The XDG specification has relative paths ignored. A user that the system does not know has no home.
+        cache = (given if given.is_absolute() else Path.home() / ".cache") / "lcam-optax"
+        cache.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return None
+    return cache if os.access(cache, os.W_OK | os.X_OK) else None

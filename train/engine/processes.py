@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,13 @@ _HEARTBEAT_SECONDS = 30
 _MEETING_SECONDS = 300
 # At the end the others wait while the first writes the records and the report.
 _PARTING_SECONDS = 3600
+# After an error the others are given this long to end with the same error.
+_LEAVING_SECONDS = 10
+# What Gloo, NCCL and JAX's coordination service say, after a status in capitals, where a process is gone or silent.
+_LOST = re.compile(
+    r"[A-Z_]+: .*(?i:connection (reset|closed|refused)|closed by peer|broken pipe|timeout|timed out|remote process"
+    r"|heartbeat|another task|socket closed)"
+)
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
@@ -131,18 +140,52 @@ class Agreement:
         return stop, bool(due)
 
 
+def joined() -> bool:
+    """Whether this process has met others."""
+    return jax.distributed.is_initialized()
+
+
+def leave(status: int) -> None:
+    """End this process after a failure, soon; does nothing if it is alone.
+
+    Python's own exit waits for the others for as long as `_PARTING_SECONDS`. They may be in a step that they cannot
+    finish without this process, and learn of the failure when it is gone.
+    """
+    if not joined():
+        return
+    sys.stdout.flush()
+    # Where all of them fail alike, they part at once.
+    parting = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+    parting.start()
+    parting.join(_LEAVING_SECONDS)
+    os._exit(status)
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether an error says that another process is gone; JAX raises such errors as several types."""
+    return bool(_LOST.match(_first_line(error)))
+
+
 def leave_after_loss(error: BaseException) -> None:
-    """End this process, as another one was lost: those that are left cannot finish a common step, nor say goodbye."""
-    reason = str(error).splitlines()[0][:200]
+    """End this process after an error in a common step: nobody can finish the step, nor say goodbye."""
+    reason = _first_line(error)
+    what = (
+        f"lost the connection to another process ({reason}). Look for the cause in the output of the others."
+        if is_loss(error)
+        else f"failed in a common step ({reason}). The others stop as well."
+    )
     print(
-        f"error: process {jax.process_index()} of {jax.process_count()}: a common step failed, most likely as another "
-        f"process was lost ({reason}). Start all of them again, without --fresh: they resume from the "
-        "last checkpoint.",
+        f"error: process {jax.process_index()} of {jax.process_count()} {what} Start all of them again, without "
+        "--fresh: they resume from the last checkpoint.",
         file=sys.stderr,
         flush=True,
     )
     sys.stdout.flush()
     os._exit(2)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:200]
 
 
 def _whole(name: str, given: int | None) -> int | None:

@@ -123,4 +123,9 @@ def compiled(program: Callable, mesh: Mesh, seeds: int, *, donate: bool) -> Call
             return jax.tree.map(lambda x: x[None], program(state, data, *by_seed))
         return jax.vmap(program, in_axes=(0, None, *(0 for _ in by_seed)))(state, data, *by_seed)
 
-    return jax.jit(over_seeds, donate_argnums=(0,) if donate else (), out_shardings=replicated(mesh))
+    def on_mesh(state: TrainState, data: Images, *by_seed: Any) -> Any:
+        # The convolutions have to know whether the batch is split.
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return over_seeds(state, data, *by_seed)
+
+    return jax.jit(on_mesh, donate_argnums=(0,) if donate else (), out_shardings=replicated(mesh))

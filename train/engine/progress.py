@@ -51,7 +51,8 @@ class RunProgress:
             _Numbers(table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            # Variables such as FORCE_COLOR and TTY_COMPATIBLE make Rich take a file for a terminal.
+            disable=not (console.is_interactive and console.file.isatty()),
         )
         shown, _ = self._title_and_room()
         self._task = self._bar.add_task(shown, total=total_steps, numbers="")

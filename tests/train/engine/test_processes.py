@@ -1,5 +1,6 @@
 """Several processes: the same run as one, written once; a lost one ends the others, and all of them resume."""
 
+import functools
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -39,9 +41,9 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start_pair(root, *words):
-    place = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process"]
-    return [start(root, *words, *place, str(index)) for index in range(2)]
+def start_job(root, words=(), processes=2, devices=2):
+    place = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", str(processes), "--process"]
+    return [start(root, *words, *place, str(index), devices=devices) for index in range(processes)]
 
 
 def start_slurm_job(root):
@@ -69,11 +71,16 @@ def the_record(root):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The run of one process that has as many devices."""
-    root = tmp_path_factory.mktemp("alone")
-    ((text, code),) = finish([start(root, devices=4)])
-    assert code == 0, text
-    return the_record(root)
+    """Gives the record of one process on its own, by its number of devices."""
+
+    @functools.cache
+    def run(devices):
+        root = tmp_path_factory.mktemp("alone")
+        ((text, code),) = finish([start(root, devices=devices)])
+        assert code == 0, text
+        return the_record(root)
+
+    return run
 
 
 def assert_same(record, alone):
@@ -83,21 +90,28 @@ def assert_same(record, alone):
     np.testing.assert_allclose(record.steps.loss, alone.steps.loss, rtol=1e-3)
 
 
-def start_streaming_pair(root):
-    return start_pair(root, "--stream")
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_several_processes_give_the_run_of_one_and_write_it_once(tmp_path, alone, processes, devices):
+    (first, *others) = finish(start_job(tmp_path, processes=processes, devices=devices))
+    assert {code for _, code in (first, *others)} == {0}, (first, *others)
+    record = the_record(tmp_path)
+    assert_same(record, alone(processes * devices))
+    assert (record.device["process_count"], record.device["count"]) == (processes, processes * devices)
+    assert first[0].count("epoch 2/2") == 1  # the first speaks
+    assert all("epoch" not in text for text, _ in others)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("begin", [start_pair, start_streaming_pair, start_slurm_job])
-def test_two_processes_give_the_run_of_one_and_write_it_once(tmp_path, alone, begin):
+@pytest.mark.parametrize("begin", [functools.partial(start_job, words=["--stream"]), start_slurm_job])
+def test_other_ways_to_start_give_the_same_run(tmp_path, alone, begin):
     (first, first_code), (second, second_code) = finish(begin(tmp_path))
     assert (first_code, second_code) == (0, 0), first + second
     record = the_record(tmp_path)
-    assert_same(record, alone)
-    assert (record.device["process_count"], record.device["count"]) == (2, 4)
-    assert first.count("epoch 2/2") == 1  # the first speaks
-    assert "epoch" not in second
+    assert_same(record, alone(4))
     # What is complete stays so, with processes or without.
     before = (record.folder / records.RESULT).stat().st_mtime_ns
     ((text, code),) = finish([start(tmp_path)])
@@ -117,7 +131,7 @@ def wait_for_checkpoint(root, running):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_lost_process_ends_the_other_and_both_resume(tmp_path, lost):
-    running = start_pair(tmp_path, "--epochs", "200")
+    running = start_job(tmp_path, ["--epochs", "200"])
     wait_for_checkpoint(tmp_path, running)
     running[lost].send_signal(signal.SIGKILL)
     began = time.monotonic()
@@ -126,7 +140,8 @@ def test_a_lost_process_ends_the_other_and_both_resume(tmp_path, lost):
     text, code = texts[1 - lost]
     assert code != 0
     assert re.search(r"another (process|task)", text), text
-    running = start_pair(tmp_path, "--epochs", "200")
+    assert "Traceback" not in text
+    running = start_job(tmp_path, ["--epochs", "200"])
     try:
         for line in running[0].stdout:
             if "resumed at step" in line:
@@ -139,6 +154,57 @@ def test_a_lost_process_ends_the_other_and_both_resume(tmp_path, lost):
     (first, first_code), (second, second_code) = finish(running)
     assert (first_code, second_code) == (128 + signal.SIGTERM,) * 2, first + second
     assert "The same command resumes" in first
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_process_that_fails_alone_says_why_and_keeps_nobody_waiting(tmp_path, failing):
+    words = [["--devices", "1"] if index == failing else [] for index in range(2)]
+    place = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process"]
+    began = time.monotonic()
+    texts = finish([start(tmp_path, *own, *place, str(index)) for index, own in enumerate(words)])
+    assert time.monotonic() - began < 180
+    assert texts[failing][1] == 2
+    assert "devices is 1, allowed with several processes" in texts[failing][0]
+    assert texts[1 - failing][1] != 0
+    assert re.search(r"another (process|task)", texts[1 - failing][0]), texts[1 - failing][0]
+
+
+def leave(monkeypatch, capsys, error):
+    """What `leave_after_loss` says in the second of two processes."""
+    left = []
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(os, "_exit", left.append)
+    processes.leave_after_loss(error)
+    assert left == [2]
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "UNKNOWN: Gloo all-reduce failed: [pair.cc:538] Read error [127.0.0.1]:15510: Connection reset by peer",
+        "UNKNOWN: Gloo all-reduce failed: [pair.cc:547] Connection closed by peer [127.0.0.1]:17316",
+        "UNKNOWN: Gloo all-gather failed: [buffer.cc:72] Read timeout [::1]:38624",
+        "INTERNAL: NCCL operation ncclAllReduce failed: remote process exited or there was a network error.",
+        "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats)",
+    ],
+)
+def test_a_lost_connection_is_called_one(monkeypatch, capsys, reason):
+    said = leave(monkeypatch, capsys, RuntimeError(f"{reason}\n    more lines"))
+    assert said == (
+        f"error: process 1 of 2 lost the connection to another process ({reason}). Look for the cause in the output of "
+        "the others. Start all of them again, without --fresh: they resume from the last checkpoint.\n"
+    )
+
+
+@pytest.mark.parametrize("reason", ["INTERNAL: CUDNN_STATUS_EXECUTION_FAILED", "INVALID_ARGUMENT: shapes differ", ""])
+def test_no_other_process_is_blamed_for_an_error_of_this_one(monkeypatch, capsys, reason):
+    said = leave(monkeypatch, capsys, RuntimeError(reason))
+    assert said.startswith(f"error: process 1 of 2 failed in a common step ({reason}). The others stop as well. Start")
+    assert "another" not in said
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A whole run: what it records, when it is repeated, how it stops."""
 
+import concurrent.futures
 import dataclasses
 import io
 import shutil
@@ -196,3 +197,10 @@ def test_a_resumed_control_goes_on_with_its_momenta(tmp_path, monkeypatch):
     expected, got = (records.read(paths[0]).steps for paths in (whole, resumed))
     np.testing.assert_allclose(got.momentum, np.repeat(np.float32([0.9, 0.95]), 4))
     np.testing.assert_array_equal(got.loss, expected.loss)
+
+
+def test_a_run_in_another_thread_equals_one_in_the_main_thread(tmp_path):
+    (here,) = run(tmp_path / "main", epochs=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        (there,) = threads.submit(run, tmp_path / "thread", epochs=1).result()
+    np.testing.assert_array_equal(there.steps.loss, here.steps.loss)
