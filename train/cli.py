@@ -37,7 +37,7 @@ _DATA_DIR = option("TFDS_DATA_DIR, or ~/tensorflow_datasets", "FOLDER")
 class Run:
     """Train an arm or all arms of a group, and compare them.
 
-    A run that was stopped goes on where it was saved. A finished run is not repeated.
+    A stopped run goes on where it was saved. A finished run is not repeated.
 
     Attributes:
       name: The arm, such as `fig3/sgd-0.9`, or the group, such as `fig3`. `python -m train list` shows all.
@@ -215,7 +215,7 @@ def documents() -> list[Path]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """Import a local archive or folder of images, for training without a network connection.
+    """Import a local archive or folder of images, for training without a network.
 
     Attributes:
       source: `cifar-10-binary.tar.gz`, `cifar-100-binary.tar.gz`, the folder that one of them unpacks to, or a folder

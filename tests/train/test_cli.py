@@ -1,5 +1,6 @@
 """The command line, as a person types it."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -155,3 +156,11 @@ def test_module_runs_as_a_program():
     assert done.returncode == 2
     assert done.stderr.startswith("error: No arm or group is called 'nothing'")
     assert "Traceback" not in done.stderr
+
+
+def test_help_fits_80_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in (["--help"], *([name, "--help"] for name in cli._COMMANDS)):
+        with contextlib.suppress(SystemExit):
+            cli.main(words)
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

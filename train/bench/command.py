@@ -23,17 +23,18 @@ _OWN = arguments.option("the benchmark's")
 class Bench:
     """Measure the time and the memory that LCAM, JAX and PyTorch take on this machine.
 
-    The programs of a benchmark take turns, so that other work on the machine slows all of them alike. By default step,
-    epoch, memory and the first steps of startup take the authors' network, WRN-28-10, on a GPU. On a CPU step and epoch
-    take WRN-16-1 and WRN-16-4, the others WRN-16-1. Everywhere optimizer and the large compile of startup take
-    WRN-28-10, seeds WRN-10-1 and scaling WRN-16-1. An epoch has 390 batches on a GPU and 5 on a CPU.
+    The programs of a benchmark take turns, so that other work slows all of them.
 
     compiled runs nothing: it asks the compilers of accelerators that need not be here for counts and bounds of a step
     of WRN-28-10 in bfloat16. It needs those compilers, in an environment of its own: `pip install -e
     ".[train,compile-cuda,compile-tpu]"`.
 
     Attributes:
-      names: The benchmarks to run, one after the other.
+      names: The benchmarks to run, one after the other: optimizer, step, epoch, seeds, memory, startup, scaling. On a
+        GPU step, epoch, memory and the first steps of startup take the authors' network, WRN-28-10, and an epoch has
+        390 batches. On a CPU step and epoch take WRN-16-1 and WRN-16-4, the others WRN-16-1, and an epoch has 5
+        batches. Everywhere optimizer and the large compile of startup take WRN-28-10, seeds WRN-10-1 and scaling
+        WRN-16-1.
       json: Write all numbers to this file.
       repeats: Let each program take this many turns.
       depth: Layers of the Wide ResNet: 10, 16, 22, 28, ... (6n + 4).
@@ -48,7 +49,10 @@ class Bench:
       devices: How many of them together, for the benchmark `compiled`.
     """
 
-    names: tyro.conf.Positional[tuple[Name, ...]]
+    names: Annotated[
+        tyro.conf.Positional[tuple[Name, ...]],
+        tyro.conf.arg(metavar="BENCHMARK ...", help_behavior_hint="(one or more)"),
+    ]
     json: Annotated[Path | None, arguments.option("no file", "FILE")] = None
     repeats: Annotated[int | None, _OWN] = None
     depth: Annotated[int | None, _OWN] = None

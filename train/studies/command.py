@@ -24,11 +24,11 @@ _Out = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
 class Mechanism:
     """Draw the paths of LCAM and SGD on small noisy surfaces.
 
-    Two ravines and a saddle in two dimensions. The picture shows one path per optimizer, the tables means over many.
+    The surfaces are two ravines and a saddle in two dimensions.
 
     Attributes:
       out: Write the picture and the tables to this folder.
-      seeds: Average over this many paths with different noise.
+      seeds: Average over this many paths with different noise. The picture shows the first.
     """
 
     out: _Out = Path("runs/mechanism")
@@ -53,8 +53,9 @@ class Mechanism:
 class Directions:
     """Measure the size and the direction of updates, and the noise of gradients.
 
-    Trains SGD at two momenta and LCAM with both orders of them, and separates steps after a loss below the mean from
-    steps after a loss above it. Uses one device, one seed after the other.
+    Separates the steps after a loss below the mean from those after one above it.
+
+    Trains SGD at two momenta and LCAM with both orders of them, on one device.
 
     Attributes:
       out: Write the tables and figures to this folder.
@@ -119,7 +120,7 @@ class Directions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Games:
-    """Compare optimizers made for games with SGD and Adam, on small games and a small GAN.
+    """Compare optimizers made for games with SGD and Adam on games and a small GAN.
 
     Attributes:
       out: Write the tables and figures to this folder.
