@@ -1,7 +1,7 @@
-import io
 import math
 import subprocess
 import sys
+from io import BytesIO
 
 import matplotlib
 import numpy as np
@@ -166,7 +166,7 @@ def test_pngs_have_a_palette_and_look_the_same(run, tmp_path):
     png, _ = figures.save(figure, tmp_path / "curves")
     kept = Image.open(png)
     assert (kept.mode, kept.size) == ("P", (864, 912))
-    whole = io.BytesIO()
+    whole = BytesIO()
     figure.savefig(whole, format="png", dpi=120)
     assert png.stat().st_size < len(whole.getvalue()) / 2
     difference = np.abs(np.int16(kept.convert("RGB")) - np.int16(Image.open(whole).convert("RGB")))
