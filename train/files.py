@@ -84,20 +84,7 @@ def dumps_entries(value: Any, entries: Collection[str]) -> str:
     Raises:
       TypeError: for values that JSON has no form for.
     """
-    return _entries(_plain(value), entries, "\n", False) + "\n"
-
-
-def _entries(value: Any, names: Collection[str], newline: str, lines: bool) -> str:
-    """The JSON of a plain value; `lines` says whether each of its items is an entry."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    if not (lines or any(isinstance(item, dict | list) for _, item in items)):
-        return json.dumps(value, allow_nan=False)
-    parts = []
-    for key, item in items:
-        text = json.dumps(item, allow_nan=False) if lines else _entries(item, names, newline + " ", key in names)
-        parts.append(f"{newline} " + (f"{json.dumps(key)}: {text}" if isinstance(value, dict) else text))
-    start, end = "{}" if isinstance(value, dict) else "[]"
-    return f"{start}{','.join(parts)}{newline}{end}"
+    return _laid_out(_plain(value), entries, "\n", in_lines=False) + "\n"
 
 
 def dumps_line(value: Any) -> str:
@@ -153,6 +140,27 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what a kill during `write_atomically` left in a folder that nobody else writes to."""
     for path in folder.glob(f".*{_TEMPORARY}"):
         path.unlink(missing_ok=True)
+
+
+def _laid_out(value: Any, entries: Collection[str], newline: str, *, in_lines: bool) -> str:
+    """The JSON of a plain value; `newline` is followed by its indentation, `in_lines` gives each item one line."""
+    if isinstance(value, dict):
+        items = [(f"{json.dumps(key)}: ", key, item) for key, item in value.items()]
+    else:
+        items = [("", None, item) for item in value] if isinstance(value, list) else []
+    if not items or not (in_lines or any(isinstance(item, dict | list) for _, _, item in items)):
+        return json.dumps(value, allow_nan=False)
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    lines = [
+        label
+        + (
+            json.dumps(item, allow_nan=False)
+            if in_lines
+            else _laid_out(item, entries, f"{newline} ", in_lines=key in entries)
+        )
+        for label, key, item in items
+    ]
+    return start + ",".join(f"{newline} {line}" for line in lines) + newline + end
 
 
 def _plain(value: Any) -> Any:

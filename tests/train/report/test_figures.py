@@ -2,10 +2,12 @@ import dataclasses
 import math
 import subprocess
 import sys
+from io import BytesIO
 
 import matplotlib
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.train.synthetic import record, steps
 from train import records
@@ -157,6 +159,19 @@ def test_figures_are_the_same_byte_for_byte(run, tmp_path):
     )
     assert len(first) == 6
     assert first == second
+
+
+def test_pngs_have_a_palette_and_look_the_same(run, tmp_path):
+    figure = _draw_all(run)["curves"]
+    png, _ = figures.save(figure, tmp_path / "curves")
+    kept = Image.open(png)
+    assert (kept.mode, kept.size) == ("P", (864, 912))
+    whole = BytesIO()
+    figure.savefig(whole, format="png", dpi=120)
+    assert png.stat().st_size < len(whole.getvalue()) / 2
+    difference = np.abs(np.int16(kept.convert("RGB")) - np.int16(Image.open(whole).convert("RGB")))
+    assert difference.max() <= 32
+    assert difference.mean() < 1
 
 
 def test_svgs_hold_no_date(run, tmp_path):
