@@ -90,7 +90,7 @@ def _refuse_contradictions(name: str, arms: list[Experiment], given: dict[str, A
 _USED_IF: dict[str, tuple[Callable[[Experiment], bool], str]] = {
     "ema_decay": (lambda arm: arm.phase == "ema", "--phase ema"),
     "window_size": (lambda arm: arm.phase == "window", "--phase window"),
-    "random_probability": (lambda arm: arm.phase == "random" and not arm.follows, "--phase random without --follows"),
+    "random_probability": (lambda arm: arm.phase == "random", "--phase random"),
     "delay": (lambda arm: arm.phase != "none", "a --phase other than none"),
     "activation_scale": (lambda arm: arm.activation != "relu", "--activation l-laaf or n-laaf"),
     "slope_recovery": (lambda arm: arm.activation != "relu", "--activation l-laaf or n-laaf"),
