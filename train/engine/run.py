@@ -95,10 +95,7 @@ def run_experiment(
         *processes.of_first(lambda: resume.make_plan(experiment, seeds, root, together=together, fresh=fresh))
     )
     if plan.missing:
-        dataset = (data.open_source if stream else data.load)(experiment.dataset, data_dir)
-        dataset = reduced(dataset, resolution=experiment.resolution, train_size=experiment.train_size)
-        if experiment.holdout:
-            dataset = tuning.hold_out(dataset)
+        dataset = _load_data(experiment, data_dir, stream)
         if not fresh:
             found = dataset.fingerprint
             processes.of_first(lambda: resume.refuse_records_of_other_data(experiment, seeds, root, found))
@@ -125,6 +122,13 @@ def run_experiment(
     if processes.is_first() and (plan.missing or records.find_trials(root, experiment.name) is None):
         tuning.write_trials(experiment, root, command)
     return [records.run_dir(root, experiment.name, seed) / records.RESULT for seed in seeds]
+
+
+def _load_data(experiment: Experiment, data_dir: Path | None, stream: bool) -> Dataset | Source:
+    """Load or open a data set, and reduce or divide it as the experiment says."""
+    dataset = (data.open_source if stream else data.load)(experiment.dataset, data_dir)
+    dataset = reduced(dataset, resolution=experiment.resolution, train_size=experiment.train_size)
+    return tuning.hold_out(dataset) if experiment.holdout else dataset
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
