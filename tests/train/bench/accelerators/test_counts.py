@@ -105,6 +105,14 @@ def test_what_lies_on_the_chip_moves_nothing_and_copies_to_it_run_beside():
     assert found["wide"].flops == 2 * 128 * 64 * 320 * 9 * 160
 
 
+def test_a_part_of_a_weight_on_its_way_to_the_chip_is_no_activation():
+    begun = "(f32[1,3,640,640]{3,2,1,0:T(8,128)S(1)}, f32[1,3,640,640]{3,2,1,0:T(8,128)}, u32[]{:S(2)})"
+    program = f"ENTRY %e (x: f32[]) -> f32[] {{\n  ROOT %part = {begun} copy-start(%x)\n}}"
+    found = counts.count(hlo.parse(program), V5E, ARRAYS, 30)
+    assert found["kernels"] == 1
+    assert found["wrong_dtypes"] == []
+
+
 def product(dims, result, labels, window):
     left, right = (f"f32[{','.join(map(str, size))}]" for size in dims)
     (kernel,) = kernels(
