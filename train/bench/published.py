@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from train.bench import result
+from train.bench.accelerators.show import markdown_rows
 from train.report.publish import Rows, Tables
 
 _FILES = ("cpu.json", "cpu-startup.json", "cpu-scaling.json")
@@ -38,8 +39,13 @@ def _costs(results: Path) -> Rows:
     return rows
 
 
+def _compiled(results: Path) -> Rows:
+    """What the compilers of accelerators say of a step."""
+    return [cells for path in sorted((results / "bench").glob("compiled-*.json")) for cells in markdown_rows(path)]
+
+
 def _read(results: Path) -> list[result.Result]:
     return [found for name in _FILES for found in result.read(results / "bench" / name)]
 
 
-TABLES: Tables = {"benchmarks": _benchmarks, "costs": _costs}
+TABLES: Tables = {"benchmarks": _benchmarks, "costs": _costs, "compiled": _compiled}
