@@ -201,10 +201,11 @@ def published_tables() -> "Tables":
     from train.bench import published as bench
     from train.report import published as report
     from train.studies.games import published as games
+    from train.studies.perceptrons import published as perceptrons
     from train.studies.surfaces import published as surfaces
     from train.studies.updates import published as updates
 
-    rooms = (report, bench, surfaces, updates, games)
+    rooms = (report, bench, surfaces, updates, games, perceptrons)
     return {name: make for room in rooms for name, make in room.TABLES.items()}
 
 
