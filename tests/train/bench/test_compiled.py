@@ -44,7 +44,7 @@ def written(tmp_path_factory):
         patch.setattr(compiled, "prepare", lambda: None)
         patch.setattr(jax.config, "update", lambda name, value: None)
         patch.setattr(programs, "_IMAGE", (8, 8, 3))
-        patch.setattr(programs, "_TRAIN", 64)
+        patch.setattr(programs, "_TRAIN", 120)  # one slice of 30 batches
         patch.setattr(programs, "_TEST", 600)
         found = compiled.run(compiled.Options(depth=10, width=1, batch_size=4, dtype="float32"))
     result.write(path, [found], "bench compiled")

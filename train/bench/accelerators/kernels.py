@@ -1,11 +1,10 @@
 """What each kernel of a scheduled program computes and moves."""
 
 import dataclasses
-import math
 import re
-from collections.abc import Iterator
 
 from train.bench.accelerators.hlo import Computation, Instruction, Module, Shape
+from train.bench.accelerators.products import Product, called, library_target, products
 
 # Opcodes that cost nothing: names, views, and the ends of what was begun before.
 _FREE = {
@@ -22,21 +21,6 @@ _MOVES = {"copy", "transpose", "parameter", "bitcast", "reshape", "tuple", "get-
 _HOST_OPCODES = {"infeed", "outfeed", "send", "recv"}
 _HOST_SPACE = 5
 _STARTS = ("copy-start", "slice-start", "async-start")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Product:
-    """A convolution or a matrix product.
-
-    Attributes:
-      dtype: Of its factors.
-      layout: How its dimensions are labelled, such as b01f_01io->b01f.
-      flops: A multiplication and an addition are two; those with the zeros of a border count, as on the chip.
-    """
-
-    dtype: str
-    layout: str
-    flops: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,17 +73,10 @@ def kernels(module: Module, computation: str) -> list[Kernel]:
     return found
 
 
-def called(instruction: Instruction) -> list[str]:
-    """The computations that an instruction calls."""
-    keys = r"(?:calls|to_apply|true_computation|false_computation|called_computations|branch_computations)"
-    found = re.findall(rf"{keys}=(\{{[^}}]*\}}|%?[\w.\-]+)", instruction.attributes)
-    return [name for text in found for name in re.findall(r"[\w.\-]+", text)]
-
-
 def _is_kernel(instruction: Instruction) -> bool:
     if instruction.opcode in _FREE or instruction.opcode == "while":
         return False
-    return not (instruction.opcode == "custom-call" and _target(instruction) in _BUFFERS)
+    return not (instruction.opcode == "custom-call" and library_target(instruction) in _BUFFERS)
 
 
 def _kernel(module: Module, body: Computation, instruction: Instruction) -> Kernel:
@@ -119,7 +96,7 @@ def _kernel(module: Module, body: Computation, instruction: Instruction) -> Kern
         operands=tuple(operands),
         results=results,
         bytes=_read(module, body, instruction) + _written(module, instruction, results),
-        products=tuple(_products(module, body, instruction)),
+        products=tuple(products(module, body, instruction)),
         cycles=int(cycles[1]) if cycles else None,
         beside=begun and collective is None,
         moves_only=_moves_only(module, instruction, operands, results),
@@ -194,71 +171,6 @@ def _written(module: Module, instruction: Instruction, results: tuple[Shape, ...
     return total
 
 
-def _products(module: Module, body: Computation, instruction: Instruction) -> Iterator[Product]:
-    if instruction.opcode == "convolution":
-        yield _convolution(body, instruction)
-    elif instruction.opcode == "dot":
-        yield _dot(body, instruction)
-    elif instruction.opcode == "custom-call":
-        yield from _library_call(body, instruction)
-    elif instruction.opcode == "fusion":
-        for name in called(instruction):
-            inside = module.computations[name]
-            for inner in inside.values():
-                yield from _products(module, inside, inner)
-
-
-def _convolution(body: Computation, instruction: Instruction) -> Product:
-    labels = instruction.attribute("dim_labels") or ""
-    left, right = (body[name].shapes[0] for name in instruction.operands[:2])
-    images, _, rest = labels.partition("_")
-    kernel, _, output = rest.partition("->")
-    result = instruction.shapes[0]
-    holes = _window(instruction, "lhs_dilate")
-    flops = 2 * right.dims[kernel.index("i")]
-    flops *= math.prod(result.dims[output.index(label)] for label in "bf")
-    for axis, hole in enumerate(holes or [1] * (len(images) - 2)):
-        size, window = (shape.dims[labels.index(str(axis))] for shape, labels in ((left, images), (right, kernel)))
-        # Each entry of the result meets the window, but for the holes; an image of one pixel, whose padding is as wide
-        # as the window, meets each of its entries once.
-        flops *= min(result.dims[output.index(str(axis))] * window // hole, size * window)
-    return Product(dtype=left.dtype, layout=labels, flops=flops)
-
-
-def _window(instruction: Instruction, name: str) -> list[int]:
-    found = re.search(rf"[{{ ]{name}=([\dx]+)", instruction.attributes)
-    return [int(size) for size in found[1].split("x")] if found else []
-
-
-def _dot(body: Computation, instruction: Instruction) -> Product:
-    left = body[instruction.operands[0]].shapes[0]
-    contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", instruction.attributes)
-    depth = math.prod(left.dims[int(i)] for i in contracted[1].split(",") if i) if contracted else 1
-    return Product(dtype=left.dtype, layout="dot", flops=2 * instruction.shapes[0].elements * depth)
-
-
-def _library_call(body: Computation, instruction: Instruction) -> Iterator[Product]:
-    """A convolution by cuDNN or a product by cuBLAS."""
-    target = _target(instruction)
-    factors = [body[name].shapes[0] for name in instruction.operands[:2] if name in body]
-    if target.startswith("__cudnn$conv") and len(factors) == 2:
-        labels = instruction.attribute("dim_labels") or ""
-        result = instruction.shapes[0]
-        image_labels = labels.partition("->")[2]
-        # Of the input, the kernel and the output one is the result; each product is one element of the output's
-        # with one of the kernel's of the same feature.
-        output, weights = {
-            "__cudnn$convBackwardInput": (factors[0], factors[1]),
-            "__cudnn$convBackwardFilter": (factors[1], result),
-        }.get(target, (result, factors[1]))
-        features = output.dims[image_labels.index("f")]
-        yield Product(dtype=factors[0].dtype, layout=labels, flops=2 * output.elements * weights.elements // features)
-    elif "cublas" in target and len(factors) == 2:
-        # Rows times depth times columns, squared, are all three matrices' elements multiplied.
-        volume = math.isqrt(factors[0].elements * factors[1].elements * instruction.shapes[0].elements)
-        yield Product(dtype=factors[0].dtype, layout="dot", flops=2 * volume)
-
-
 def _moves_only(module: Module, instruction: Instruction, operands: list[Shape], results: tuple[Shape, ...]) -> bool:
     """Whether an instruction copies or transposes within the device's memory, and nothing else."""
     if any(shape.space != 0 for shape in (*operands, *results)):
@@ -270,10 +182,6 @@ def _moves_only(module: Module, instruction: Instruction, operands: list[Shape],
 
 
 def _to_host(instruction: Instruction, operands: list[Shape], results: tuple[Shape, ...]) -> bool:
-    if instruction.opcode.removesuffix("-start") in _HOST_OPCODES or "callback" in _target(instruction):
+    if instruction.opcode.removesuffix("-start") in _HOST_OPCODES or "callback" in library_target(instruction):
         return True
     return any(shape.space == _HOST_SPACE for shape in (*operands, *results))
-
-
-def _target(instruction: Instruction) -> str:
-    return (instruction.attribute("custom_call_target") or "").strip('"')

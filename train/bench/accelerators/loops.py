@@ -4,7 +4,8 @@ import dataclasses
 import re
 
 from train.bench.accelerators.hlo import Computation, Instruction, Module
-from train.bench.accelerators.kernels import Kernel, called, kernels
+from train.bench.accelerators.kernels import Kernel, kernels
+from train.bench.accelerators.products import called
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
