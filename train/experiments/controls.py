@@ -33,7 +33,7 @@ class Control(NamedTuple):
     """What a control is.
 
     Attributes:
-      summary: How it trains, in a few words; `{follows}` stands for the donor's arm.
+      summary: Its momenta in a few words; `{follows}` stands for the donor's arm, `{below}` and `{above}` for momenta.
       momenta: Makes the momenta from the control, its seed and the donor's momenta. Without a donor those are zeros.
       donor_seed: Returns the donor's seed for the control's own; None if the control needs no donor.
     """
@@ -81,11 +81,11 @@ def _rising(control: Experiment, seed: int, donor: Momenta) -> Momenta:
 
 
 CONTROLS = {
-    "yoked": Control("the steps of {follows}, another seed", _yoked, next_in_block),
-    "schedule": Control("the epoch means of {follows}", _schedule, _same_seed),
-    "random": Control("at random, as often as {follows}", _random, _same_seed),
-    "constant": Control("the mean of {follows}", _constant, _same_seed),
-    "rising": Control("rising over the epochs", _rising, None),
+    "yoked": Control("the momenta of {follows} with another seed", _yoked, next_in_block),
+    "schedule": Control("the mean momentum of each epoch of {follows}", _schedule, _same_seed),
+    "random": Control("{below} or {above} at random, as often as {follows}", _random, _same_seed),
+    "constant": Control("the mean momentum of {follows}", _constant, _same_seed),
+    "rising": Control("from {below} to {above} over the epochs", _rising, None),
 }
 """By `Experiment.control`."""
 

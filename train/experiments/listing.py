@@ -52,7 +52,7 @@ def how_trained(arm: Experiment) -> str:
     below, above = f"{arm.momentum_below:g}", f"{arm.momentum_above:g}"
     match arm.phase:
         case "none" if arm.control != "none":
-            how = f"SGD {below} and {above}, " + CONTROLS[arm.control].summary.format(follows=arm.follows)
+            how = CONTROLS[arm.control].summary.format(follows=arm.follows, below=below, above=above)
         case "none":
             how = f"{'SGD' if arm.optimizer == 'sgd' else arm.optimizer} {_constant_momentum(arm)}"
         case "random":

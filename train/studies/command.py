@@ -157,12 +157,12 @@ class Perceptrons:
     """Train hundreds of small networks with LCAM, SGD and controls: does it matter which steps the loss picks?
 
     Attributes:
-      out: Folder to write to.
-      seeds: How many seeds, for each of 14 arms; a multiple of 5. 200 take about a minute.
-      first_seed: The first of them, a multiple of 5; the others follow it.
+      out: Write the tables and figures to this folder.
+      seeds: Train each of the 14 arms with this many seeds, a multiple of 5. 200 take about a minute.
+      first_seed: Start with this seed, a multiple of 5.
     """
 
-    out: Path = Path("runs/perceptrons")
+    out: _Out = Path("runs/perceptrons")
     seeds: int = 200
     first_seed: int = 0
 
@@ -179,7 +179,8 @@ class Perceptrons:
         for name, number, low in (("seeds", self.seeds, controls.BLOCK), ("first_seed", self.first_seed, 0)):
             if not low <= number <= 100_000 or number % controls.BLOCK:
                 raise ConfigError(f"{name} is {number}, allowed: a multiple of {controls.BLOCK} from {low} to 100000.")
-        self.out.mkdir(parents=True, exist_ok=True)  # what cannot be is to fail before the minutes of work
+        require_writable(self.out, "--out")
+        self.out.mkdir(parents=True, exist_ok=True)
         task, digits = Task(), load_digits()
         found = []
         for part in study.parts(self.first_seed, self.seeds):

@@ -22,7 +22,7 @@ def shown(arms, width=200):
     [
         ("fig3/lcam-0.95-0.9", "LCAM 0.95 below, 0.9 above"),
         ("controls/random-0.95-0.9", "0.95 or 0.9 at random, as often as lcam-0.95-0.9"),
-        ("controls/constant-0.9-0.95", "SGD at the mean momentum of lcam-0.9-0.95"),
+        ("controls/constant-0.9-0.95", "the mean momentum of lcam-0.9-0.95"),
         ("controls/ema-0.9-0.95", "LCAM 0.9 below, 0.95 above, ema"),
         ("controls/nodelay-0.9-0.95", "LCAM 0.9 below, 0.95 above, no delay"),
         ("controls/nesterov-0.9", "SGD 0.9, nesterov"),
