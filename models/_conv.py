@@ -105,7 +105,7 @@ def _weight_gradient(lhs: jax.Array, rhs: jax.Array, grad: jax.Array, static: An
     """
     number = len(lhs) // _PIECE
     # On several devices each piece would end in a sum over the devices. XLA's CPU runtime lets such loops overlap, so
-    # that each process may come to the sums in another order (jaxlib 0.10.2 and 0.12.0): one sum, outside of any loop.
+    # that each process may come to the sums in another order (jaxlib 0.10.2): one sum, outside of any loop.
     if number < 2 or jax.sharding.get_abstract_mesh().size > 1:
         return _weight_gradient_of_piece(lhs, grad, rhs, static)
     whole = number * _PIECE
