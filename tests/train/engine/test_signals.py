@@ -103,7 +103,7 @@ def test_a_signal_is_acknowledged_while_the_main_thread_is_in_c_code():
 
 @pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGINT])  # `nohup python ...`; `python ... &` in a script
 def test_a_signal_that_was_ignored_before_stays_ignored(signum):
-    with start(PROGRAM, preexec_fn=lambda: signal.signal(signum, signal.SIG_IGN)) as process:
+    with start(f"import signal; signal.signal({signum:d}, signal.SIG_IGN)\n{PROGRAM}") as process:
         process.send_signal(signum)
         process.send_signal(signal.SIGTERM)
         assert process.stdout.readline() == f"goes on after {signal.SIGTERM:d}\n"
