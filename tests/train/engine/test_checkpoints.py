@@ -97,7 +97,8 @@ def fill_the_disk():
 
 def in_a_process(root, calls, action):
     """Train in another process, which saves at every slice and does something when it shows the n-th."""
-    code = f"from tests.train.engine import test_checkpoints as here; here.train({str(root)!r}, {calls}, here.{action.__name__})"
+    call = f"here.train({str(root)!r}, {calls}, here.{action.__name__})"
+    code = f"from tests.train.engine import test_checkpoints as here; {call}"
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
