@@ -311,6 +311,14 @@ def test_seeds_that_nobody_asked_for_are_not_trained(tmp_path, uninterrupted):
     assert [record.seed for record in records.read_all(root)] == [SEEDS[0]]
 
 
+def test_what_a_crash_left_of_a_save_is_removed(tmp_path):
+    folder = checkpoints.checkpoint_dir(tmp_path, "group/arm", [0])
+    (folder / "7.orbax-checkpoint-tmp" / "arrays").mkdir(parents=True)
+    (folder / "7.orbax-checkpoint-tmp" / "arrays" / "half").write_bytes(bytes(100))
+    Checkpoints(folder).close()
+    assert not list(folder.iterdir())
+
+
 def test_begun_seed_sets_are_found(tmp_path):
     for seeds in ([0, 2], [1]):
         (checkpoints.checkpoint_dir(tmp_path, "group/arm", seeds) / "4").mkdir(parents=True)
