@@ -24,6 +24,7 @@ from train.errors import CheckpointError
 from train.records.metrics import STEP_DTYPES, EpochMetrics, StepMetrics
 
 _KEPT = 2
+_UNFINISHED = ".orbax-checkpoint-tmp"
 _SYSTEM_CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
@@ -62,14 +63,13 @@ class Checkpoints:
         self.folder = folder
         with _as_checkpoint_error(folder):
             self._claim = _claim(folder) if jax.process_index() == 0 else None
+            if jax.process_index() == 0:
+                # Nobody else writes here: what is unfinished was left by a crash.
+                for path in folder.glob(f"*{_UNFINISHED}*"):
+                    shutil.rmtree(path)
             self._manager = ocp.CheckpointManager(
                 folder.absolute(),
-                options=ocp.CheckpointManagerOptions(
-                    # Nobody else writes here: what is unfinished was left by a crash.
-                    max_to_keep=_KEPT,
-                    create=True,
-                    cleanup_tmp_directories=True,
-                ),
+                options=ocp.CheckpointManagerOptions(max_to_keep=_KEPT, create=True),
                 item_names=("arrays", "history"),
             )
 
