@@ -154,7 +154,7 @@ class Games:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Perceptrons:
-    """Train hundreds of small networks with LCAM, SGD and controls: does it matter which steps the loss picks?
+    """Find out with many small networks whether it matters which steps LCAM picks.
 
     Attributes:
       out: Write the tables and figures to this folder.

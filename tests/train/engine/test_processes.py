@@ -91,7 +91,7 @@ def assert_same(record, alone):
     flipped = np.flatnonzero(record.steps.below != alone.steps.below)
     same = len(mean) if not flipped.size else flipped[0] + 1
     if flipped.size:
-        np.testing.assert_allclose(alone.steps.loss[same - 1], mean[same - 1], rtol=1e-3)
+        np.testing.assert_allclose(alone.steps.loss[same - 1], mean[same - 1], rtol=5e-3)
     assert same > len(epochs[0])
     np.testing.assert_array_equal(record.steps.momentum[:same], alone.steps.momentum[:same])
     np.testing.assert_allclose(record.steps.loss[:same], alone.steps.loss[:same], rtol=1e-3)
