@@ -27,9 +27,9 @@ class Bench:
 
     Attributes:
       names: The benchmarks to run, one after the other: optimizer, step, epoch, seeds, memory, startup, scaling,
-        compiled. On a GPU step, epoch, memory and the first steps of startup take the authors' network, WRN-28-10, and an epoch has
-        390 batches. On a CPU step and epoch take WRN-16-1 and WRN-16-4, the others WRN-16-1, and an epoch has 5
-        batches. Everywhere optimizer and the large compile of startup take WRN-28-10, seeds WRN-10-1 and scaling
+        compiled. On a GPU step, epoch, memory and the first steps of startup take the authors' network, WRN-28-10, and
+        an epoch has 390 batches. On a CPU step and epoch take WRN-16-1 and WRN-16-4, the others WRN-16-1, and an epoch
+        has 5 batches. Everywhere optimizer and the large compile of startup take WRN-28-10, seeds WRN-10-1 and scaling
         WRN-16-1. The benchmark compiled runs nothing: it asks the compilers of accelerators that need not be here for
         counts and bounds of a step of WRN-28-10. It needs the extras compile-cuda and compile-tpu, in an environment of
         their own.

@@ -162,7 +162,8 @@ class Perceptrons:
       first_seed: Start with this seed, a multiple of 5.
     """
 
-    out: _Out = Path("runs/perceptrons")
+    # A short word, so that the usage fits 80 columns.
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/perceptrons")
     seeds: int = 200
     first_seed: int = 0
 
