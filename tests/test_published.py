@@ -57,7 +57,8 @@ def test_every_committed_run_has_its_steps():
 def test_no_record_tells_of_somebody_s_folders():
     documents = [path.read_text() for path in cli.RESULTS.glob("**/*.json")]
     documents += [line for path in cli.RESULTS.glob("**/*.jsonl") for line in path.read_text().splitlines()]
-    assert documents
-    for document in documents:
-        command = json.loads(document)["command"]
+    # The lines of the perceptrons' arms come after a header, which has the command.
+    commands = [json.loads(document).get("command") for document in documents]
+    assert sum(command is not None for command in commands) > 100
+    for command in filter(None, commands):
         assert not any(word.startswith(("/", "~")) for word in command.split()), command
