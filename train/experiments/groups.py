@@ -6,8 +6,9 @@ from typing import Any
 
 from train.errors import ConfigError
 from train.experiments.arena import arena
+from train.experiments.decision import contest, decision
 from train.experiments.experiment import Experiment
-from train.experiments.variants import lcam, sgd
+from train.experiments.variants import control, lcam, sgd
 
 
 def _four_arms(base: Experiment) -> list[Experiment]:
@@ -25,15 +26,12 @@ def _controls(base: Experiment) -> list[Experiment]:
     followers, variants = [], []
     for below, above in both_ways:
         pair, own = f"{below:g}-{above:g}", lcam(base, below, above)
-        followers += [
-            variant(own, f"{kind}-{pair}", phase="none", control=kind, follows=f"lcam-{pair}")
-            for kind in ("yoked", "schedule", "random", "constant")
-        ]
+        followers += [control(base, kind, below, above) for kind in ("yoked", "schedule", "random", "constant")]
         variants += [variant(own, f"nodelay-{pair}", delay=False), variant(own, f"ema-{pair}", phase="ema")]
     return [
         *_four_arms(base),
         *followers,
-        variant(lcam_arm, "rising-0.9-0.95", phase="none", control="rising"),
+        control(base, "rising", 0.9, 0.95),
         *variants,
         variant(sgd_arm, "nesterov-0.9", nesterov=True),
         variant(sgd_arm, "cosine-sgd-0.9", schedule="cosine"),
@@ -98,6 +96,20 @@ def _build() -> dict[str, Experiment]:
     on_gpu = Experiment(
         name="arena", dataset="cifar10", depth=28, width=2, epochs=30, vmap_seeds=True, nonfinite="skip"
     )
+    # Small enough on two CPU cores for the many seeds that docs/preregistration.md asks for.
+    decision_digits = dataclasses.replace(quickstart, name="decision-digits")
+    decision_cifar10 = Experiment(
+        name="decision-cifar10",
+        dataset="cifar10",
+        resolution=16,
+        train_size=10000,
+        depth=10,
+        width=1,
+        dtype="float32",
+        epochs=15,
+        crop_padding=2,
+        vmap_seeds=True,
+    )
     arms = [
         *_four_arms(fig3),
         *_four_arms(fig4),
@@ -110,6 +122,10 @@ def _build() -> dict[str, Experiment]:
         lcam(quickstart, 0.95, 0.9),
         lcam(quickstart, 0.9, 0.95),
         *_methods(methods),
+        *decision(decision_digits),
+        sgd(decision_digits, 0.95),
+        *decision(decision_cifar10),
+        *contest(dataclasses.replace(decision_cifar10, name="contest-cifar10")),
         *arena(on_gpu),
         *arena(on_cpu),
     ]

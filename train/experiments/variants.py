@@ -1,6 +1,7 @@
-"""The two kinds of arms that every group has."""
+"""The kinds of arms that groups are made of."""
 
 import dataclasses
+from typing import Any
 
 from train.experiments.experiment import Experiment
 
@@ -15,3 +16,10 @@ def lcam(base: Experiment, below: float, above: float) -> Experiment:
     """The LCAM arm of a base: `below` after losses below the mean, `above` after the others."""
     name = f"{base.name}/lcam-{below:g}-{above:g}"
     return dataclasses.replace(base, name=name, phase="epoch_mean", momentum_below=below, momentum_above=above)
+
+
+def control(base: Experiment, kind: str, below: float, above: float) -> Experiment:
+    """The arm of a base that is a control of LCAM with two momenta."""
+    changes: dict[str, Any] = {"follows": f"lcam-{below:g}-{above:g}"} if kind != "rising" else {}
+    name = f"{base.name}/{kind}-{below:g}-{above:g}"
+    return dataclasses.replace(lcam(base, below, above), name=name, phase="none", control=kind, **changes)

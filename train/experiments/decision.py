@@ -1,0 +1,30 @@
+"""The arms of `docs/preregistration.md`: LCAM, what does the same without the loss, and SGD."""
+
+import dataclasses
+from typing import Any
+
+from train.experiments.experiment import Experiment
+from train.experiments.variants import control, lcam, sgd
+
+
+def decision(base: Experiment) -> list[Experiment]:
+    """LCAM, yoked, schedule and rising in the order 0.9/0.95, and SGD 0.9; the arm that others follow comes first."""
+    kinds = ("yoked", "schedule", "rising")
+    return [lcam(base, 0.9, 0.95), *(control(base, kind, 0.9, 0.95) for kind in kinds), sgd(base, 0.9)]
+
+
+def contest(base: Experiment) -> list[Experiment]:
+    """LCAM and a rising momentum against SGD, each at the best of the same learning rates and weight decays."""
+    tuned = dataclasses.replace(base, learning_rates=(0.05, 0.1, 0.2, 0.4), weight_decays=(5e-4, 1e-3))
+
+    def variant(arm: Experiment, name: str, **changes: Any) -> Experiment:
+        return dataclasses.replace(arm, name=f"{base.name}/{name}", **changes)
+
+    return [
+        lcam(tuned, 0.9, 0.95),
+        control(tuned, "rising", 0.9, 0.95),
+        sgd(tuned, 0.9),
+        sgd(tuned, 0.95),
+        variant(sgd(tuned, 0.9), "nesterov-0.9", nesterov=True),
+        variant(sgd(tuned, 0.9), "cosine-sgd-0.9", schedule="cosine"),
+    ]
