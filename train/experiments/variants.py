@@ -20,6 +20,7 @@ def lcam(base: Experiment, below: float, above: float) -> Experiment:
 
 def control(base: Experiment, kind: str, below: float, above: float) -> Experiment:
     """The arm of a base that is a control of LCAM with two momenta."""
-    changes: dict[str, Any] = {"follows": f"lcam-{below:g}-{above:g}"} if kind != "rising" else {}
-    name = f"{base.name}/{kind}-{below:g}-{above:g}"
-    return dataclasses.replace(lcam(base, below, above), name=name, phase="none", control=kind, **changes)
+    changes: dict[str, Any] = {"name": f"{base.name}/{kind}-{below:g}-{above:g}", "phase": "none", "control": kind}
+    if kind != "rising":
+        changes["follows"] = f"lcam-{below:g}-{above:g}"
+    return dataclasses.replace(lcam(base, below, above), **changes)
