@@ -107,22 +107,6 @@ def decide(group: Group, margin: float | None = None) -> Decision | None:
 
 def decision_table(decision: Decision) -> Table:
     """The contrasts with their tests, a row each."""
-    margin = decision.contrasts[0].margin
-    note = (
-        "Paired by seed; negative: LCAM is better. p different: paired t-test. p equivalent: two one-sided paired "
-        f"t-tests with a margin of ±{margin:g} points. Both by Holm for the {len(decision.contrasts)} contrasts; the "
-        f"verdict is theirs at {ALPHA:g}. All arms are equal: p {_probability(decision.p_omnibus)} (Friedman)."
-    )
-    if decision.p_omnibus >= ALPHA:
-        note += " So no single difference counts as found."
-    note += (
-        " Uncorrected: intervals, the smallest margin that would pass, and the smallest true difference found with "
-        "80 % power. Pooled (secondary): the interval from the residuals of all arms, where the correlation of two "
-        f"arms over seeds is below {_CORRELATED:g}."
-    )
-    for name, count in decision.not_finite.items():
-        if count:
-            note += f" {name}: {count} runs were not finite and count as 100 %."
     rows, ours = [], dict.fromkeys(contrast.name for contrast in decision.contrasts)
     for contrast, pairing in zip(decision.contrasts, decision.pairings, strict=True):
         rows.append(
@@ -139,15 +123,36 @@ def decision_table(decision: Decision) -> Table:
                 "" if pairing.pooled is None else _interval(pairing.pooled),
             )
         )
+    compared = f"{', '.join(ours)} and arms without the loss, {len(decision.seeds)} pairs"
     return Table(
-        title=f"{decision.group}: {', '.join(ours)} and arms without the loss, {len(decision.seeds)} pairs (percentage points)",
+        title=f"{decision.group}: {compared} (percentage points)",
         columns=(
             *("LCAM", "Difference", "95 % interval", "p different", "p equivalent", "Smallest margin"),
             *("Detectable", "Verdict", "Correlation", "Pooled"),
         ),
         rows=rows,
-        note=note,
+        note=_note(decision),
     )
+
+
+def _note(decision: Decision) -> str:
+    margin = decision.contrasts[0].margin
+    note = (
+        "Paired by seed; negative: LCAM is better. p different: paired t-test. p equivalent: two one-sided paired "
+        f"t-tests with a margin of ±{margin:g} points. Both by Holm for the {len(decision.contrasts)} contrasts; the "
+        f"verdict is theirs at {ALPHA:g}. All arms are equal: p {_probability(decision.p_omnibus)} (Friedman)."
+    )
+    if decision.p_omnibus >= ALPHA:
+        note += " So no single difference counts as found."
+    note += (
+        " Uncorrected: intervals, the smallest margin that would pass, and the smallest true difference found with "
+        "80 % power. Pooled (secondary): the interval from the residuals of all arms, where the correlation of two "
+        f"arms over seeds is below {_CORRELATED:g}."
+    )
+    for name, count in decision.not_finite.items():
+        if count:
+            note += f" {name}: {count} runs were not finite and count as 100 %."
+    return note
 
 
 def _pairs(names: list[str]) -> list[tuple[str, str]]:
