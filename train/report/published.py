@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from train import records
-from train.report import tables
+from train.report import decision, tables
 from train.report.publish import Rows, Tables
 from train.report.statistics import BASELINE, Comparison, Group, analyse
 
@@ -29,6 +29,16 @@ def _controlled(results: Path) -> Rows:
         (f"{group.short(each.name)} minus {group.short(each.against)}", str(len(each.seeds)), *_difference(each))
         for each in group.controlled
     ]
+
+
+def _decision(folder: str) -> Callable[[Path], Rows]:
+    """LCAM against the arms of the preregistration."""
+
+    def rows(results: Path) -> Rows:
+        found = decision.decide(analyse(records.read_all(results / folder)))
+        return [] if found is None else decision.decision_table(found).rows
+
+    return rows
 
 
 def compared(runs: Iterable[records.Record], settings: Iterable[str] = ()) -> Rows:
@@ -77,6 +87,8 @@ TABLES: Tables = {
     "reached": lambda results: tables.epochs(_replication(results)).rows,
     "best": lambda results: tables.best_errors(_replication(results)).rows,
     "half": _half,
+    "decision-digits": _decision("decision-digits"),
+    "decision-digits-arms": _group("decision-digits"),
     "arena": _group("arena-digits", "learning_rate", "weight_decay"),
     "methods": _group("methods"),
 }
