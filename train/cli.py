@@ -193,6 +193,7 @@ class Report:
       runs: The folder of records, or of one group's, such as `runs/fig3`.
       out: Write the report to this folder.
       baseline: Compare the other arms of a group with this one; its name without the group's.
+      margin: Count LCAM as equivalent to another arm if they differ by less than this, in percentage points.
       pack: Instead, pack the runs of this folder: per group one file of records and one of steps.
       publish: Instead, rewrite the tables of the README and docs from the committed records.
     """
@@ -200,11 +201,18 @@ class Report:
     runs: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
     out: Annotated[Path | None, option("`report` in the folder of records", "FOLDER")] = None
     baseline: Annotated[str, tyro.conf.arg(metavar="ARM")] = "sgd-0.9"
+    margin: Annotated[float | None, option("the margin of docs/preregistration.md", "POINTS")] = None
     pack: Annotated[Path | None, option("nothing is packed", "FOLDER")] = None
     publish: bool = False
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out."""
+        """Carry the command out.
+
+        Raises:
+          ConfigError: If the margin is not a positive number.
+        """
+        if self.margin is not None and not 0 < self.margin < float("inf"):
+            raise ConfigError(f"margin is {self.margin}, allowed: a positive number of percentage points.")
         if self.pack is not None:
             for group in records.pack(self.pack):
                 console.print(Text(f"{group.path}: {group.runs} runs, {group.added} of them new"), soft_wrap=True)
@@ -219,7 +227,7 @@ class Report:
             require_writable(self.out or self.runs / "report", "--out")
         from train.report.report import report
 
-        report(self.runs, self.out, baseline=self.baseline).show(console)
+        report(self.runs, self.out, baseline=self.baseline, margin=self.margin).show(console)
 
 
 def published_tables() -> "Tables":

@@ -55,12 +55,22 @@ class Contrast:
     @property
     def verdict(self) -> str:
         """What the two corrected tests say, in one or two words."""
-        different, equivalent = self.p_different < ALPHA, self.p_equivalent < ALPHA
-        if equivalent:
-            return "equivalent, not equal" if different else "equivalent"
-        if different:
-            return "better" if self.difference.mean < 0 else "worse"
-        return "undecided"
+        return conclude(self.p_different < ALPHA, self.p_equivalent < ALPHA, self.difference.mean)
+
+
+def conclude(different: bool, equivalent: bool, mean: float) -> str:
+    """Say in one or two words what was shown, by the table "What counts as what" of docs/preregistration.md.
+
+    Args:
+      different: Whether a difference was shown.
+      equivalent: Whether equivalence was shown.
+      mean: The difference of the errors; negative if the first arm is better.
+    """
+    if equivalent:
+        return "equivalent, not equal" if different else "equivalent"
+    if different:
+        return "better" if mean < 0 else "worse"
+    return "undecided"
 
 
 def contrasts(

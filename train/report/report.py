@@ -15,6 +15,7 @@ from train import files
 from train.errors import RecordError
 from train.records import Record, read_all
 from train.report import figures, tables
+from train.report.decision import Decision, decide, decision_table
 from train.report.statistics import BASELINE, Group, analyse
 from train.report.verdict import verdict
 
@@ -26,12 +27,14 @@ class Report:
     Attributes:
       groups: the statistics of each group.
       left_out: why runs or figures are missing, and whose steps were skipped, a sentence each.
-      paths: the files written: `report.md`, `report.json`, then the figures.
+      paths: the files written: `report.md`, `report.json`, `decision.json` if there are decisions, then the figures.
+      decisions: those of the groups that have a margin and an LCAM with controls.
     """
 
     groups: tuple[Group, ...]
     left_out: tuple[str, ...]
     paths: tuple[Path, ...]
+    decisions: tuple[Decision, ...] = ()
 
     def show(self, console: Console) -> None:
         """Prints the main tables, what was left out, the paths, and last the verdict."""
@@ -41,6 +44,8 @@ class Report:
                 console.print(tables.differences(group))
             if group.controlled:
                 console.print(tables.controlled(group))
+        for decision in self.decisions:
+            console.print(decision_table(decision), crop=False)
         for reason in self.left_out:
             console.print(Text(f"LEFT OUT: {reason}", style="bold red"))
         for path in self.paths:
@@ -51,13 +56,14 @@ class Report:
             console.print("", Text(verdict(group), style="bold"), sep="\n")
 
 
-def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE) -> Report:
+def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, margin: float | None = None) -> Report:
     """Writes `report.md`, `report.json` and the figures of all finished runs under a folder.
 
     Args:
       root: folder of all runs, or of one group's.
       out: where to write; by default `report` in the folder of runs.
       baseline: the arm of each group that the others are held against.
+      margin: of equivalence, in percentage points; by default a group's preregistered margin, if it has one.
 
     Returns:
       The statistics and the files. Runs that are damaged, unfinished, or of other settings than the
@@ -80,12 +86,15 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE) -> 
     groups = tuple(
         analyse(list(records), baseline) for _, records in itertools.groupby(finished, key=lambda record: record.group)
     )
+    decided = {group.name: found for group in groups if (found := decide(group, margin)) is not None}
     sections, paths = ["# Report\n"], []
     for group in groups:
         drawn, missing = _draw(group, out)
         left_out += [*missing, *_skipped(group)]
         paths += drawn
         sections += _section(group, drawn)
+        if group.name in decided:
+            sections.append(decision_table(decided[group.name]).markdown())
     if left_out:
         sections[1:1] = ["**Left out:**\n", *(f"- {reason}" for reason in left_out), ""]
     numbers = {"groups": [_numbers(group) for group in groups], "left_out": left_out}
@@ -93,9 +102,13 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE) -> 
         out / "report.md": "\n".join(sections),
         out / "report.json": files.dumps(numbers),
     }
+    if decided:
+        documents[out / "decision.json"] = files.dumps([found.numbers() for found in decided.values()])
     for path, text in documents.items():
         files.write_atomically(path, text.encode())
-    return Report(groups=groups, left_out=tuple(left_out), paths=(*documents, *paths))
+    return Report(
+        groups=groups, left_out=tuple(left_out), paths=(*documents, *paths), decisions=tuple(decided.values())
+    )
 
 
 def _comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:

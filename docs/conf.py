@@ -1,0 +1,41 @@
+"""Settings of the documentation: `sphinx-build -W docs build/docs` builds it, and fetches nothing."""
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+# `models` and `train` are run from the checkout, and `mathml` is beside this file.
+sys.path[:0] = [str(DOCS.parent), str(DOCS / "_ext")]
+
+import lcam_optax  # noqa: E402
+
+project = "lcam-optax"
+author = "The lcam-optax authors"
+version = release = lcam_optax.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+html_theme = "furo"
+html_title = "lcam-optax"
+html_copy_source = False
+# Sphinx's own renderer takes MathJax from a network; this one needs no script.
+html_math_renderer = "mathml"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # The docstrings give shapes and units, and the signature would repeat long unions.
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+# Single backquotes stand around code in docstrings.
+default_role = "literal"
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+nb_execution_mode = "force"
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+# No page has a widget, and their scripts would come from a network.
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}

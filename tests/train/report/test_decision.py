@@ -1,0 +1,126 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.weightstats import ttost_paired
+
+from tests.train.synthetic import record, steps
+from train import records
+from train.report.decision import MARGINS, decide, decision_table
+from train.report.report import report
+from train.report.statistics import analyse
+
+LCAM, YOKED, SGD = "lcam-0.9-0.95", "yoked-0.9-0.95", "sgd-0.9"
+SPREAD = np.array([0.1, -0.1, 0.05, -0.05, 0.0, 0.02])
+BASE = np.array([5.0, 6.0, 7.0, 5.5, 6.5, 4.0])
+
+
+def runs(group="decision-digits", **shifts):
+    """LCAM, and arms that lie a shift above it; the seeds of arms differ a little."""
+    arms = {LCAM: BASE, YOKED: BASE + SPREAD, SGD: BASE - SPREAD[::-1]}
+    for arm, shift in shifts.items():
+        name = {"yoked": YOKED, "sgd": SGD}[arm]
+        arms[name] = arms[name] + shift
+    return [record(arm, seed, [50.0, e], group=group) for arm, es in arms.items() for seed, e in enumerate(es)]
+
+
+def decided(**shifts):
+    return decide(analyse(runs(**shifts)))
+
+
+def verdicts(decision):
+    return {contrast.against: decision.verdict(contrast) for contrast in decision.contrasts}
+
+
+def test_the_numbers_are_those_of_the_libraries():
+    decision = decided(yoked=0.1, sgd=3.0)
+    yoked = next(contrast for contrast in decision.contrasts if contrast.against == YOKED)
+    theirs = BASE + SPREAD + 0.1
+    # SGD's difference is the surer one and its equivalence the worse: Holm leaves one of the two p-values as it is.
+    assert yoked.p_different == pytest.approx(scipy.stats.ttest_rel(BASE, theirs).pvalue)
+    assert yoked.p_equivalent == pytest.approx(2 * ttost_paired(BASE, theirs, -0.2, 0.2)[0])
+    friedman = scipy.stats.friedmanchisquare(BASE, theirs, BASE - SPREAD[::-1] + 3)
+    assert decision.p_omnibus == pytest.approx(friedman.pvalue)
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [(0.0, "equivalent"), (0.1, "equivalent, not equal"), (0.5, "better"), (-0.5, "worse"), (0.2, "better")],
+)
+def test_verdicts(shift, verdict):
+    assert verdicts(decided(yoked=shift, sgd=3.0))[YOKED] == verdict
+
+
+def test_few_and_noisy_runs_are_undecided():
+    finals = {LCAM: [5, 9], YOKED: [7, 4], SGD: [9, 5]}
+    noisy = [record(arm, seed, [error]) for arm, errors in finals.items() for seed, error in enumerate(errors)]
+    assert set(verdicts(decide(analyse(noisy), 0.2)).values()) == {"undecided"}
+
+
+@pytest.mark.parametrize(("p_omnibus", "verdict"), [(0.05, "undecided"), (0.049, "better")])
+def test_without_an_omnibus_difference_none_is_found(p_omnibus, verdict):
+    decision = dataclasses.replace(decided(yoked=0.5, sgd=3.0), p_omnibus=p_omnibus)
+    assert verdicts(decision)[YOKED] == verdict
+    assert ("no single difference" in decision_table(decision).note) == (verdict == "undecided")
+
+
+def test_the_gate_leaves_equivalence():
+    decision = dataclasses.replace(decided(yoked=0.1, sgd=3.0), p_omnibus=0.5)
+    assert verdicts(decision)[YOKED] == "equivalent"
+
+
+@pytest.mark.parametrize("broken", ["test_loss", "test_error", "train_loss"])
+def test_a_run_that_is_not_finite_counts_as_wholly_wrong(broken):
+    made = runs(yoked=0.5)
+    run = next(run for run in made if run.name.endswith(YOKED))
+    run.history[-1] = dataclasses.replace(run.history[-1], **{broken: math.nan})
+    decision = decide(analyse(made))
+    assert decision.contrasts[0].difference.values[0] == BASE[0] - 100
+    assert decision.not_finite == {LCAM: 0, YOKED: 1, SGD: 0}
+    assert f"{YOKED}: 1 runs were not finite" in decision_table(decision).note
+
+
+def test_only_seeds_that_all_arms_have_are_compared():
+    decision = decide(analyse([run for run in runs() if (run.name.split("/")[1], run.seed) != (SGD, 3)]))
+    assert decision.seeds == (0, 1, 2, 4, 5)
+    assert {len(contrast.difference.values) for contrast in decision.contrasts} == {5}
+
+
+def test_pooled_residuals_are_those_of_a_two_way_model():
+    finals = {LCAM: [5, 6, 7, 8.0], YOKED: [8, 7, 6.5, 5], SGD: [5, 5.5, 7, 9]}
+    made = [record(arm, seed, [error]) for arm, errors in finals.items() for seed, error in enumerate(errors)]
+    decision = decide(analyse(made), 0.2)
+    found = {c.against: p for c, p in zip(decision.contrasts, decision.pairings, strict=True)}
+    assert found[SGD].correlation == pytest.approx(scipy.stats.pearsonr(finals[LCAM], finals[SGD])[0])
+    assert found[SGD].pooled is None
+    # Columns: the intercept, two arms against yoked, and three seeds against the first.
+    arms, seeds = np.repeat([1, 0, 2], 4), np.tile(np.arange(4), 3)
+    dummies = [np.ones(12), arms == 1, arms == 2, *(seeds == seed for seed in (1, 2, 3))]
+    model = OLS(np.concatenate(list(finals.values())), np.stack(dummies, axis=1).astype(float)).fit()
+    np.testing.assert_allclose(found[YOKED].pooled, model.conf_int()[1])
+
+
+def test_groups_without_a_margin_or_a_control_are_not_decided():
+    assert decide(analyse(runs(group="demo"))) is None
+    assert decide(analyse([run for run in runs() if "lcam" not in run.name])) is None
+    assert decide(analyse(runs(group="demo")), 0.3).contrasts[0].margin == 0.3
+
+
+@pytest.mark.parametrize("group", MARGINS)
+def test_the_margins_are_the_preregistered_ones(group):
+    assert decide(analyse(runs(group=group))).contrasts[0].margin == 0.2
+
+
+def test_the_report_has_the_decision_in_every_form(tmp_path):
+    for run in runs(yoked=0.5, sgd=3.0):
+        records.write(tmp_path, run, steps(2))
+    made = report(tmp_path)
+    assert made.paths[2].name == "decision.json"
+    (written,) = json.loads(made.paths[2].read_text())
+    assert written["group"] == "decision-digits"
+    assert [row["verdict"] for row in written["contrasts"]] == ["better", "better"]
+    assert f"| minus {YOKED} |" in made.paths[0].read_text()

@@ -1,0 +1,204 @@
+"""Whether LCAM differs from the arms that do not look at the loss, or is equivalent to them.
+
+The tests and the verdicts are those of docs/preregistration.md. All errors are in percent, all differences and margins
+in percentage points.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from train.records import Record
+from train.report.equivalence import ALPHA, Contrast, conclude, contrasts, omnibus
+from train.report.statistics import LEVEL, Arm, Group
+from train.report.tables import NONE, Table
+
+# The margins of equivalence that docs/preregistration.md fixes, by group.
+MARGINS: Mapping[str, float] = {"decision-digits": 0.2, "decision-cifar10": 0.2}
+# Where the errors of two arms correlate less than this over seeds, pairing gains little.
+_CORRELATED = 0.1
+_NOT_FINITE = 100.0
+_KINDS = ("yoked", "schedule", "random", "constant", "rising")  # the primary contrast first
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """What pairing by seed gains for one contrast.
+
+    Attributes:
+      correlation: Of the errors of the two arms over seeds; nan where an arm does not vary.
+      pooled: Secondary: the 95 % interval of the difference from the residuals of all arms, after seed and arm means
+        are taken out. None where the correlation is at least 0.1 or unknown.
+    """
+
+    correlation: float
+    pooled: tuple[float, float] | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decision:
+    """LCAM against its controls and SGD.
+
+    Attributes:
+      group: The name of the group.
+      seeds: Those that all arms have.
+      p_omnibus: Of Friedman's test that all arms are equal; nan where it cannot be made.
+      contrasts: LCAM minus each other arm, by short names.
+      pairings: One per contrast.
+      not_finite: The number of runs, by the arm's short name, that were not finite and count as 100 %.
+    """
+
+    group: str
+    seeds: tuple[int, ...]
+    p_omnibus: float
+    contrasts: tuple[Contrast, ...]
+    pairings: tuple[Pairing, ...]
+    not_finite: Mapping[str, int]
+
+    def verdict(self, contrast: Contrast) -> str:
+        """The verdict on one contrast; no difference counts as found if the omnibus test finds none."""
+        different = contrast.p_different < ALPHA and not self.p_omnibus >= ALPHA
+        return conclude(different, contrast.p_equivalent < ALPHA, contrast.difference.mean)
+
+    def numbers(self) -> dict[str, Any]:
+        """The decision as values for JSON."""
+        rows = [
+            dataclasses.asdict(contrast) | dataclasses.asdict(pairing) | {"verdict": self.verdict(contrast)}
+            for contrast, pairing in zip(self.contrasts, self.pairings, strict=True)
+        ]
+        fields = {"group": self.group, "seeds": self.seeds, "p_omnibus": self.p_omnibus, "not_finite": self.not_finite}
+        return fields | {"contrasts": rows}
+
+
+def decide(group: Group, margin: float | None = None) -> Decision | None:
+    """Compare the LCAM arms of a group with their controls and with SGD.
+
+    An arm `lcam-A-B` is compared with the controls `yoked-A-B`, `schedule-A-B` and so on, and with each `sgd-*`.
+
+    Args:
+      group: The group, analysed.
+      margin: The margin of equivalence; by default the preregistered margin of the group.
+
+    Returns:
+      None if the group has no margin, or no LCAM with a control.
+    """
+    margin = MARGINS.get(group.name) if margin is None else margin
+    arms = {group.short(arm.name): arm for arm in group.arms}
+    pairs = _pairs(list(arms))
+    if margin is None or not pairs:
+        return None
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    seeds = sorted(set.intersection(*({record.seed for record in arms[name].records} for name in names)))
+    errors = {name: _errors(arms[name], seeds) for name in names}
+    table = np.array(list(errors.values()))
+    return Decision(
+        group=group.name,
+        seeds=tuple(seeds),
+        p_omnibus=omnibus(list(table)),
+        contrasts=contrasts(pairs, errors, margin),
+        pairings=tuple(_pairing(errors[name], errors[against], table) for name, against in pairs),
+        not_finite={name: sum(not _finite(record) for record in arms[name].records) for name in names},
+    )
+
+
+def decision_table(decision: Decision) -> Table:
+    """The contrasts with their tests, a row each."""
+    rows, ours = [], dict.fromkeys(contrast.name for contrast in decision.contrasts)
+    for contrast, pairing in zip(decision.contrasts, decision.pairings, strict=True):
+        rows.append(
+            (
+                f"minus {contrast.against}" if len(ours) == 1 else f"{contrast.name} minus {contrast.against}",
+                _number(contrast.difference.mean, "+.2f"),
+                _interval(contrast.difference.interval),
+                _probability(contrast.p_different),
+                _probability(contrast.p_equivalent),
+                _number(contrast.smallest_margin),
+                _number(contrast.detectable),
+                decision.verdict(contrast),
+                _number(pairing.correlation, "+.2f"),
+                "" if pairing.pooled is None else _interval(pairing.pooled),
+            )
+        )
+    compared = f"{', '.join(ours)} and arms without the loss, {len(decision.seeds)} pairs"
+    return Table(
+        title=f"{decision.group}: {compared} (percentage points)",
+        columns=(
+            *("LCAM", "Difference", "95 % interval", "p different", "p equivalent", "Smallest margin"),
+            *("Detectable", "Verdict", "Correlation", "Pooled"),
+        ),
+        rows=rows,
+        note=_note(decision),
+    )
+
+
+def _note(decision: Decision) -> str:
+    margin = decision.contrasts[0].margin
+    note = (
+        "Paired by seed; negative: LCAM is better. p different: paired t-test. p equivalent: two one-sided paired "
+        f"t-tests with a margin of ±{margin:g} points. Both by Holm for the {len(decision.contrasts)} contrasts; the "
+        f"verdict is theirs at {ALPHA:g}. All arms are equal: p {_probability(decision.p_omnibus)} (Friedman)."
+    )
+    if decision.p_omnibus >= ALPHA:
+        note += " So no single difference counts as found."
+    note += (
+        " Uncorrected: intervals, the smallest margin that would pass, and the smallest true difference found with "
+        "80 % power. Pooled (secondary): the interval from the residuals of all arms, where the correlation of two "
+        f"arms over seeds is below {_CORRELATED:g}."
+    )
+    for name, count in decision.not_finite.items():
+        if count:
+            note += f" {name}: {count} runs were not finite and count as 100 %."
+    return note
+
+
+def _pairs(names: list[str]) -> list[tuple[str, str]]:
+    pairs = []
+    for name in names:
+        momenta = name.removeprefix("lcam-")
+        others = [other for kind in _KINDS if (other := f"{kind}-{momenta}") in names] if momenta != name else []
+        if others:
+            pairs += [(name, other) for other in (*others, *(sgd for sgd in names if sgd.startswith("sgd-")))]
+    return pairs
+
+
+def _errors(arm: Arm, seeds: list[int]) -> np.ndarray:
+    found = {record.seed: record for record in arm.records}
+    return np.array([found[seed].final_test_error if _finite(found[seed]) else _NOT_FINITE for seed in seeds])
+
+
+def _finite(record: Record) -> bool:
+    last = record.history[-1]
+    losses = [row.train_loss for row in record.history]
+    return all(map(math.isfinite, (*losses, last.test_loss, last.test_error)))
+
+
+def _pairing(ours: np.ndarray, theirs: np.ndarray, table: np.ndarray) -> Pairing:
+    varies = len(ours) > 1 and np.ptp(ours) > 0 and np.ptp(theirs) > 0
+    correlation = float(np.corrcoef(ours, theirs)[0, 1]) if varies else math.nan
+    if not correlation < _CORRELATED:
+        return Pairing(correlation=correlation, pooled=None)
+    arms, seeds = table.shape
+    residuals = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    freedom = (arms - 1) * (seeds - 1)
+    scale = math.sqrt(2 * float(np.sum(residuals**2)) / freedom / seeds)
+    low, high = scipy.stats.t.interval(LEVEL, freedom, loc=float(np.mean(ours - theirs)), scale=scale)
+    return Pairing(correlation=correlation, pooled=(float(low), float(high)))
+
+
+def _number(value: float, form: str = ".2f") -> str:
+    return format(value, form) if math.isfinite(value) else NONE
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{low:+.2f} to {high:+.2f}" if math.isfinite(low) else NONE
+
+
+def _probability(p_value: float) -> str:
+    if not math.isfinite(p_value):
+        return NONE
+    return f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
