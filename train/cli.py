@@ -4,6 +4,7 @@ import dataclasses
 import json
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +26,8 @@ from train.studies.command import Directions, Games, Mechanism, Perceptrons
 if TYPE_CHECKING:  # imported where it is used, as `--help` can do without
     from train.report.publish import Tables
 
+# EX_TEMPFAIL of sysexits.h: try again. A script's loop can tell it from success and from an error.
+_TIME_UP = 75
 _CHECKOUT = Path(__file__).parent.parent
 RESULTS = _CHECKOUT / "train" / "results"
 """The committed records."""
@@ -48,6 +51,8 @@ class Run:
       fresh: Delete the records and checkpoints of these runs, and train again.
       checkpoint_epochs: Save after at most this many epochs.
       checkpoint_minutes: Save after at most this many minutes.
+      minutes: Stop after this time, and go block by block of five seeds through all arms until then. What has begun is
+        saved, what is finished is reported, and the exit status is 75 if something is left.
       stream: Read the images from disk during training, for data that does not fit on the device.
       devices: How many GPUs, TPU cores or other devices to train on.
       coordinator: Train in several processes that meet at the first one: its address, or `auto` on a cluster.
@@ -64,6 +69,7 @@ class Run:
     fresh: bool = False
     checkpoint_epochs: int = 10
     checkpoint_minutes: float = 5.0
+    minutes: Annotated[float | None, option("no limit")] = None
     stream: bool = False
     devices: Annotated[int | None, option("all")] = None
     coordinator: Annotated[str | None, option("one process alone", "HOST:PORT")] = None
@@ -73,6 +79,8 @@ class Run:
 
     def __call__(self, console: Console) -> None:
         """Carry the command out."""
+        if self.minutes is not None and not self.minutes > 0:
+            raise ConfigError(f"minutes is {self.minutes}, allowed: a number above 0.")
         arms = chosen_arms(self.name, self.overrides, model=self.model, seeds=self.seeds, stream=self.stream)
         for arm in arms:
             require_writable(self.runs / arm.name, "--runs")
@@ -81,27 +89,45 @@ class Run:
         # These bring JAX, which takes seconds.
         from train.engine import processes
         from train.engine.run import SavePolicy, run_experiment
-        from train.experiments import tuning
+        from train.engine.signals import TimeUp
+        from train.experiments import blocks, tuning
 
+        deadline = None if self.minutes is None else time.monotonic() + 60 * self.minutes
         policy = SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         processes.join(self.coordinator, self.processes, self.process)
         runs = [run for arm in arms for run in (*tuning.trials(arm), arm)]
+        if deadline is not None:
+            runs = blocks.in_blocks(arms)
+        time_up = None
         for i, run in enumerate(runs):
-            run_experiment(
-                run,
-                seeds=run.seeds,
-                root=self.runs,
-                data_dir=self.data_dir,
-                command=command_line(),
-                # The first removes what there is of all, so that a stop in between leaves nothing that looks finished.
-                fresh=self.fresh and i == 0,
-                fresh_too=runs[1:],
-                policy=policy,
-                devices=self.devices,
-                stream=self.stream,
-            )
-        if processes.is_first():
+            try:
+                run_experiment(
+                    run,
+                    seeds=run.seeds,
+                    root=self.runs,
+                    data_dir=self.data_dir,
+                    command=command_line(),
+                    # The first removes what there is of all, so that a stop in between leaves nothing that looks
+                    # finished.
+                    fresh=self.fresh and i == 0,
+                    fresh_too=runs[1:],
+                    policy=policy,
+                    devices=self.devices,
+                    stream=self.stream,
+                    deadline=deadline,
+                )
+            except TimeUp as end:
+                time_up = end
+                break
+        single = [dataclasses.replace(arm, seeds=(seed,)) for arm in arms for seed in arm.seeds]
+        finished = sum(_is_finished(run, self.runs) for run in single)
+        if processes.is_first() and (time_up is None or finished):
             self._report(arms, console)
+        if time_up is not None:
+            raise TimeUp(
+                f"{time_up} {finished} of {len(single)} runs are finished. This command goes on:\n"
+                f"{command_line(without_fresh=True)}"
+            )
 
     def _announce(self, arms: list[Experiment], console: Console) -> None:
         """Say which arms are finished and which will be trained."""
@@ -265,11 +291,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: The words after the program's name; None is the process's own.
 
     Returns:
-      The exit status: 0; 2 after an error that was told on standard error; 128 + signal after a run that was asked to
-      stop and saved. Values that cannot be read end in SystemExit(2).
+      The exit status: 0; 2 after an error that was told on standard error; 75 after a run whose `--minutes` were up
+      before all was finished; 128 + signal after a run that was asked to stop and saved. Values that cannot be read
+      end in SystemExit(2).
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    from train.engine.signals import Stopped
+    from train.engine.signals import Stopped, TimeUp
 
     try:
         with carrying_out(words):
@@ -283,6 +310,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Stopped as stop:
         print(stop, file=sys.stderr)
         return 128 + stop.signum
+    except TimeUp as end:
+        print(end, file=sys.stderr)
+        return _TIME_UP
     except KeyboardInterrupt:  # while nothing was being trained
         print("Interrupted.", file=sys.stderr)
         return 128 + signal.SIGINT

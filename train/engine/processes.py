@@ -124,7 +124,7 @@ class Agreement:
         """Say what this process wishes, and hear what some process wished: now if alone, else one call ago.
 
         Args:
-          stop: The number of the signal that asked for it, 0 for none.
+          stop: Why to stop, the number of a signal or a larger one; 0 to go on. The largest is heard.
           save: Whether it is time for a checkpoint; the first process's watch counts.
         """
         if jax.process_count() == 1:

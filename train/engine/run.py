@@ -19,12 +19,15 @@ from train.engine.batches import make_loader
 from train.engine.checkpoints import Checkpoints, Snapshot, checkpoint_dir
 from train.engine.devices import Mesh, make_mesh, replicated
 from train.engine.progress import RunProgress
-from train.engine.signals import Stopped, StopSignals
+from train.engine.signals import Stopped, StopSignals, TimeUp
 from train.engine.state import Setup, init_stacked_state, make_setup
 from train.engine.trainer import Trainer
 from train.errors import ConfigError
 from train.experiments import Experiment, config_of, controls, from_config, tuning
 from train.records.events import EventLog
+
+# Stands in an `Agreement` where otherwise a signal's number does; larger than all of those.
+_TIME_UP = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,7 @@ def run_experiment(
     policy: SavePolicy | None = None,
     devices: int | None = None,
     stream: bool = False,
+    deadline: float | None = None,
     console: Console | None = None,
 ) -> list[Path]:
     """Train an experiment with each seed that has no finished record yet, from its checkpoint where there is one.
@@ -74,6 +78,8 @@ def run_experiment(
       devices: How many devices to use; None is all.
       stream: Whether to read the images from disk as they are needed, for data that a device cannot hold; seeds then
         run one after the other.
+      deadline: When to save and stop, on the clock of `time.monotonic`, in seconds; the first process's counts. A
+        slice that has begun is finished. None is never.
       console: Where to show progress; None is standard error.
 
     Returns:
@@ -85,6 +91,7 @@ def run_experiment(
       CheckpointError: If a checkpoint cannot be written.
       RunError: If a loss or the state is not finite.
       Stopped: After SIGTERM or SIGINT, when all is saved.
+      TimeUp: After the deadline, when all is saved.
     """
     console = console or Console(stderr=True)
     console.quiet = console.quiet or not processes.is_first()
@@ -95,6 +102,7 @@ def run_experiment(
         *processes.of_first(lambda: resume.make_plan(experiment, seeds, root, together=together, fresh=fresh))
     )
     if plan.missing:
+        _refuse_to_begin_after(deadline)
         dataset = _load_data(experiment, data_dir, stream)
         if not fresh:
             found = dataset.fingerprint
@@ -111,9 +119,11 @@ def run_experiment(
             missing=plan.missing,
             command=command,
             policy=policy or SavePolicy(),
+            deadline=deadline,
             console=console,
         )
         for seed_set in plan.seed_sets:
+            _refuse_to_begin_after(deadline)
             momenta = _momenta_by_first(job, seed_set)
             # Delete old runs only after all checks have passed.
             processes.of_first(functools.partial(resume.discard, stale, root))
@@ -143,12 +153,23 @@ class _Job:
     missing: list[int]  # seeds whose records are to be written
     command: str
     policy: SavePolicy
+    deadline: float | None
     console: Console
 
     @property
     def settings(self) -> dict[str, Any]:
         """What its checkpoints depend on."""
         return resume.saved_settings(self.experiment, self.dataset)
+
+
+def _refuse_to_begin_after(deadline: float | None) -> None:
+    """End all processes before the next run, if the first process has no time left.
+
+    Raises:
+      TimeUp: If so.
+    """
+    if deadline is not None and processes.of_first(lambda: time.monotonic() >= deadline):
+        raise TimeUp("The time is up. No run is under way.")
 
 
 def _resolved_by_first(experiment: Experiment, root: Path) -> Experiment:
@@ -238,6 +259,7 @@ def _train(
 
     Raises:
       Stopped: If a signal asked for it, when the checkpoint is on disk.
+      TimeUp: If the deadline has passed, when the checkpoint is on disk.
     """
     policy, agreement = job.policy, processes.Agreement(job.mesh)
     saved_at, saved_epochs = time.monotonic(), len(trainer.history)
@@ -255,15 +277,18 @@ def _train(
             for log, row in zip(events, rows, strict=False):
                 log.epoch(row)
         logged_epochs = len(trainer.history)
-        stop, due = agreement.reach(signals.received or 0, time.monotonic() - saved_at >= 60 * policy.minutes)
+        late = job.deadline is not None and processes.is_first() and time.monotonic() >= job.deadline
+        # A finished run is not stopped by the clock: its records are about to be written.
+        late = late and not trainer.finished
+        wish = signals.received or (_TIME_UP if late else 0)
+        stop, due = agreement.reach(wish, time.monotonic() - saved_at >= 60 * policy.minutes)
         if stop:
             save()
             checkpoints.wait()
-            raise Stopped(
-                stop,
-                f"Stopped at step {trainer.steps_done} of {trainer.setup.total_steps}, saved in {checkpoints.folder}. "
-                "The same command resumes (without --fresh).",
-            )
+            where = f"at step {trainer.steps_done} of {trainer.setup.total_steps}, saved in {checkpoints.folder}."
+            if stop == _TIME_UP:
+                raise TimeUp(f"The time is up: {job.experiment.name} stopped {where}")
+            raise Stopped(stop, f"Stopped {where} The same command resumes (without --fresh).")
         if due or len(trainer.history) - saved_epochs >= policy.epochs or trainer.finished:
             save()
     checkpoints.wait()

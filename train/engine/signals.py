@@ -27,6 +27,10 @@ class Stopped(Exception):  # noqa: N818 - no error: what was asked for was done
         self.signum = signum
 
 
+class TimeUp(Exception):  # noqa: N818 - no error either
+    """The time budget of the run is used up, and the run has saved; the message says what is left."""
+
+
 class StopSignals(contextlib.AbstractContextManager):
     """While entered, notes the first signal and acknowledges it at once on standard error.
 

@@ -47,9 +47,14 @@ def _same_seed(seed: int) -> int:
     return seed
 
 
+def block_of(seed: int) -> int:
+    """Return the number of a seed's block of five: 0 for the seeds 0 to 4, 1 for 5 to 9."""
+    return seed // _BLOCK
+
+
 def next_in_block(seed: int) -> int:
     """Return the next seed in the block of five, of the last one the first: 0, 1, 2, 3, 4 become 1, 2, 3, 4, 0."""
-    return seed // _BLOCK * _BLOCK + (seed + 1) % _BLOCK
+    return block_of(seed) * _BLOCK + (seed + 1) % _BLOCK
 
 
 def _yoked(control: Experiment, seed: int, donor: Momenta) -> Momenta:
