@@ -34,7 +34,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 nb_execution_mode = "force"
-nb_execution_timeout = 120
+nb_execution_timeout = 600  # Per cell: some 10 s of CPU time, and more on a loaded machine.
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 # No page has a widget, and their scripts would come from a network.
