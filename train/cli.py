@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from train import records
 from train.bench.command import Bench
 from train.errors import ConfigError, RecordError, UserError
 from train.experiments import MAIN_SETTINGS, Experiment, listing, usage
-from train.experiments.arguments import option
+from train.experiments.arguments import option, without_switch
 from train.experiments.overrides import Overrides, chosen_arms
 from train.files import require_writable
 from train.records.provenance import carrying_out, command_line
@@ -27,7 +28,7 @@ if TYPE_CHECKING:  # imported where it is used, as `--help` can do without
     from train.report.publish import Tables
 
 # EX_TEMPFAIL of sysexits.h: try again. A script's loop can tell it from success and from an error.
-_TIME_UP = 75
+_TIME_UP_STATUS = 75
 _CHECKOUT = Path(__file__).parent.parent
 RESULTS = _CHECKOUT / "train" / "results"
 """The committed records."""
@@ -95,9 +96,8 @@ class Run:
         deadline = None if self.minutes is None else time.monotonic() + 60 * self.minutes
         policy = SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         processes.join(self.coordinator, self.processes, self.process)
-        runs = [run for arm in arms for run in (*tuning.trials(arm), arm)]
-        if deadline is not None:
-            runs = blocks.in_blocks(arms)
+        in_order = [run for arm in arms for run in (*tuning.trials(arm), arm)]
+        runs = in_order if deadline is None else blocks.in_blocks(arms)
         time_up = None
         for i, run in enumerate(runs):
             try:
@@ -126,7 +126,7 @@ class Run:
         if time_up is not None:
             raise TimeUp(
                 f"{time_up} {finished} of {len(single)} runs are finished. This command goes on:\n"
-                f"{command_line(without_fresh=True)}"
+                f"{shlex.join(without_switch(shlex.split(command_line()), '--fresh'))}"
             )
 
     def _announce(self, arms: list[Experiment], console: Console) -> None:
@@ -312,7 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + stop.signum
     except TimeUp as end:
         print(end, file=sys.stderr)
-        return _TIME_UP
+        return _TIME_UP_STATUS
     except KeyboardInterrupt:  # while nothing was being trained
         print("Interrupted.", file=sys.stderr)
         return 128 + signal.SIGINT

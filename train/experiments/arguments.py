@@ -148,6 +148,16 @@ def _without_switch_values(command: type, words: Sequence[str], name: str) -> li
     return out + left
 
 
+def without_switch(words: Sequence[str], switch: str) -> list[str]:
+    """Leave a switch out in all its forms, such as `--fresh`, `--fresh true` and `--fresh=true`."""
+    kept: list[str] = []
+    for before, word in zip(("", *words), words, strict=False):
+        is_value = before == switch and word.lower() in (*_YES, *_NO)
+        if word != switch and not word.startswith(f"{switch}=") and not is_value:
+            kept.append(word)
+    return kept
+
+
 def _positive(word: str, switches: set[str]) -> tuple[str, bool]:
     """The flag that a word means, and whether the word is its `--no-` form."""
     flag = word.replace("_", "-")

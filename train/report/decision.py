@@ -15,7 +15,7 @@ import scipy.stats
 from train.records import Record
 from train.report.equivalence import ALPHA, Contrast, conclude, contrasts, omnibus
 from train.report.statistics import LEVEL, Arm, Group
-from train.report.tables import NONE, Table
+from train.report.tables import Table, interval, number, probability
 
 # The margins of equivalence that docs/preregistration.md fixes, by group.
 MARGINS: Mapping[str, float] = {"decision-digits": 0.2, "decision-cifar10": 0.2}
@@ -112,15 +112,15 @@ def decision_table(decision: Decision) -> Table:
         rows.append(
             (
                 f"minus {contrast.against}" if len(ours) == 1 else f"{contrast.name} minus {contrast.against}",
-                _number(contrast.difference.mean, "+.2f"),
-                _interval(contrast.difference.interval),
-                _probability(contrast.p_different),
-                _probability(contrast.p_equivalent),
-                _number(contrast.smallest_margin),
-                _number(contrast.detectable),
+                number(contrast.difference.mean, "+.2f"),
+                interval(contrast.difference.interval, "+.2f"),
+                probability(contrast.p_different),
+                probability(contrast.p_equivalent),
+                number(contrast.smallest_margin),
+                number(contrast.detectable),
                 decision.verdict(contrast),
-                _number(pairing.correlation, "+.2f"),
-                "" if pairing.pooled is None else _interval(pairing.pooled),
+                number(pairing.correlation, "+.2f"),
+                "" if pairing.pooled is None else interval(pairing.pooled, "+.2f"),
             )
         )
     compared = f"{', '.join(ours)} and arms without the loss, {len(decision.seeds)} pairs"
@@ -139,8 +139,9 @@ def _note(decision: Decision) -> str:
     margin = decision.contrasts[0].margin
     note = (
         "Paired by seed; negative: LCAM is better. p different: paired t-test. p equivalent: two one-sided paired "
-        f"t-tests with a margin of ±{margin:g} points. Both by Holm for the {len(decision.contrasts)} contrasts; the "
-        f"verdict is theirs at {ALPHA:g}. All arms are equal: p {_probability(decision.p_omnibus)} (Friedman)."
+        f"t-tests with a margin of ±{margin:g} points. Both are corrected by Holm for the {len(decision.contrasts)} "
+        f"contrasts, and give the verdict at the level {ALPHA:g}. Friedman's test that all arms are equal: "
+        f"p {probability(decision.p_omnibus)}."
     )
     if decision.p_omnibus >= ALPHA:
         note += " So no single difference counts as found."
@@ -187,18 +188,3 @@ def _pairing(ours: np.ndarray, theirs: np.ndarray, table: np.ndarray) -> Pairing
     scale = math.sqrt(2 * float(np.sum(residuals**2)) / freedom / seeds)
     low, high = scipy.stats.t.interval(LEVEL, freedom, loc=float(np.mean(ours - theirs)), scale=scale)
     return Pairing(correlation=correlation, pooled=(float(low), float(high)))
-
-
-def _number(value: float, form: str = ".2f") -> str:
-    return format(value, form) if math.isfinite(value) else NONE
-
-
-def _interval(interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"{low:+.2f} to {high:+.2f}" if math.isfinite(low) else NONE
-
-
-def _probability(p_value: float) -> str:
-    if not math.isfinite(p_value):
-        return NONE
-    return f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"

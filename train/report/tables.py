@@ -96,9 +96,9 @@ def _errors(group: Group, title: str, estimates: Sequence[Estimate], note: str) 
             (
                 group.short(arm.name),
                 str(len(estimate.values)),
-                _number(estimate.mean),
-                _number(estimate.deviation),
-                _interval(_possible(estimate)),
+                number(estimate.mean),
+                number(estimate.deviation),
+                interval(_possible(estimate).interval),
             )
             for arm, estimate in zip(group.arms, estimates, strict=True)
         ],
@@ -156,10 +156,10 @@ def _comparisons(title: str, rows: Sequence[tuple[str, Comparison]], note: str) 
             (
                 name,
                 str(len(comparison.seeds)),
-                _number(comparison.difference.mean, "+.2f"),
-                _interval(comparison.difference, "+.2f"),
-                _probability(comparison.p_value),
-                _probability(comparison.p_holm),
+                number(comparison.difference.mean, "+.2f"),
+                interval(comparison.difference.interval, "+.2f"),
+                probability(comparison.p_value),
+                probability(comparison.p_holm),
             )
             for name, comparison in rows
         ],
@@ -172,7 +172,7 @@ def epochs(group: Group) -> Table:
     baseline = group.arms[0]
     return Table(
         title=f"{group.name}: epochs to the final {_what_error(group)} of {group.short(baseline.name)} "
-        f"({_number(baseline.final.mean)} %)",
+        f"({number(baseline.final.mean)} %)",
         columns=("Arm", "Runs that got there", "Median epochs", "Epochs of each run"),
         rows=[
             (
@@ -211,7 +211,7 @@ def settings(group: Group) -> Table:
             (
                 group.short(arm.name),
                 *(str(config[key]) for key in differing),
-                _number(sum(seconds) / len(arm.records) / 60),
+                number(sum(seconds) / len(arm.records) / 60),
             )
         )
     return Table(
@@ -222,23 +222,25 @@ def settings(group: Group) -> Table:
     )
 
 
-def _number(value: float, form: str = ".2f") -> str:
+def number(value: float, form: str = ".2f") -> str:
+    """A number, or `NONE` if it is not finite."""
     return format(value, form) if math.isfinite(value) else NONE
+
+
+def interval(bounds: tuple[float, float], form: str = ".2f") -> str:
+    """Both ends of an interval, or `NONE` if there is none."""
+    low, high = bounds
+    return f"{low:{form}} to {high:{form}}" if math.isfinite(low) else NONE
+
+
+def probability(p_value: float) -> str:
+    """A p-value to three places, or `NONE` if nothing was tested."""
+    if not math.isfinite(p_value):
+        return NONE
+    return f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
 
 
 def _possible(error: Estimate) -> Estimate:
     """An error rate with its interval cut at 0 and 100 %, beyond which Student's t may reach."""
     low, high = np.clip(error.interval, 0, 100)
     return dataclasses.replace(error, interval=(float(low), float(high)))
-
-
-def _interval(estimate: Estimate, form: str = ".2f") -> str:
-    low, high = estimate.interval
-    return f"{low:{form}} to {high:{form}}" if math.isfinite(low) else NONE
-
-
-def _probability(p_value: float) -> str:
-    """A p-value to three places."""
-    if not math.isfinite(p_value):
-        return NONE
-    return f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"

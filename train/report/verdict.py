@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from train.report.statistics import LEVEL, Comparison, Group
+from train.report.tables import interval
 
 # More arms than these are counted, not listed.
 _MOST_LISTED = 4
@@ -46,14 +47,17 @@ def _difference(group: Group, comparison: Comparison, baseline: str) -> str:
     return (
         f"{group.short(comparison.name)} is {'better' if better else 'worse'} than {baseline} with "
         f"{_seeds([comparison])}: its error is {abs(points):.2f} percentage points {'lower' if better else 'higher'} "
-        f"(95 % interval of the difference: {_interval(comparison)})."
+        f"(95 % interval of the difference: {interval(comparison.difference.interval, '+.2f')})."
     )
 
 
 def _no_difference(group: Group, alike: Sequence[Comparison], baseline: str) -> str:
     if len(alike) > _MOST_LISTED:
         return f"No difference from {baseline} can be seen in {len(alike)} arms with {_seeds(alike)}."
-    listed = "; ".join(f"{group.short(each.name)} {each.difference.mean:+.2f} ({_interval(each)})" for each in alike)
+    listed = "; ".join(
+        f"{group.short(each.name)} {each.difference.mean:+.2f} ({interval(each.difference.interval, '+.2f')})"
+        for each in alike
+    )
     sentence = (
         f"No difference from {baseline} can be seen with {_seeds(alike)}. Differences of the error in percentage "
         f"points, with 95 % intervals: {listed}."
@@ -67,11 +71,6 @@ def _no_difference(group: Group, alike: Sequence[Comparison], baseline: str) -> 
 def _seeds(comparisons: Sequence[Comparison]) -> str:
     numbers = sorted({len(comparison.seeds) for comparison in comparisons})
     return f"{' or '.join(map(str, numbers))} seeds"
-
-
-def _interval(comparison: Comparison) -> str:
-    low, high = comparison.difference.interval
-    return f"{low:+.2f} to {high:+.2f}"
 
 
 def _excludes_zero(comparison: Comparison) -> bool:

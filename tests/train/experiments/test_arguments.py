@@ -150,3 +150,8 @@ def test_help_shows_how_to_type_each_option(capsys):
         assert shown in out
     assert "the arm's" in out
     assert "None" not in out
+
+
+@pytest.mark.parametrize("fresh", [["--fresh"], ["--fresh", "true"], ["--fresh=true"], []])
+def test_a_switch_is_left_out_however_it_was_written(fresh):
+    assert arguments.without_switch(["run", *fresh, "fig3"], "--fresh") == ["run", "fig3"]

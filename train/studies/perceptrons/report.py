@@ -9,7 +9,7 @@ import numpy as np
 from train import files, records
 from train.report import figures, tables
 from train.report.equivalence import ALPHA, Contrast, contrasts, omnibus
-from train.report.statistics import Estimate, estimate
+from train.report.statistics import estimate
 from train.studies.perceptrons import controls, study
 from train.studies.perceptrons import figures as perceptrons_figures
 from train.studies.perceptrons.record import Record, decode, encode, make
@@ -67,7 +67,7 @@ def compare_blocks(record: Record) -> Contrast:
 def arms(record: Record) -> tables.Table:
     """Test error and momentum of each arm."""
     p_value = omnibus([record.error(arm) for arm in record.arms])
-    tested = "no test" if math.isnan(p_value) else f"p {_probability(p_value)}"
+    tested = "no test" if math.isnan(p_value) else f"p {tables.probability(p_value)}"
     note = (
         f"After the last of {record.settings['task']['epochs']} epochs, over {record.settings['seeds']} seeds from "
         f"{record.settings['first_seed']} on. Interval: of the mean, by Student's t over seeds. All arms are equal: "
@@ -97,11 +97,11 @@ def differences(record: Record, compared: Sequence[Contrast]) -> tables.Table:
             (
                 f"{contrast.name} minus {contrast.against}",
                 f"{contrast.difference.mean:+.3f}",
-                _interval(contrast.difference, "+.3f"),
-                _probability(contrast.p_different),
-                _probability(contrast.p_equivalent),
-                _number(contrast.smallest_margin),
-                _number(contrast.detectable),
+                tables.interval(contrast.difference.interval, "+.3f"),
+                tables.probability(contrast.p_different),
+                tables.probability(contrast.p_equivalent),
+                tables.number(contrast.smallest_margin, ".3f"),
+                tables.number(contrast.detectable, ".3f"),
                 contrast.verdict,
             )
             for contrast in compared
@@ -110,8 +110,8 @@ def differences(record: Record, compared: Sequence[Contrast]) -> tables.Table:
         f"t-tests with a margin of ±{MARGIN} points. Both are corrected by Holm for the {len(compared)} tests of their "
         f"column, and the verdict is theirs at {ALPHA:g}. Uncorrected: intervals, the smallest margin that would pass "
         "the test of equivalence, and the smallest true difference found with 80 % power. The first row over means of "
-        f"blocks of {controls.BLOCK} seeds, uncorrected: {_interval(blocks.difference, '+.3f')}, p different "
-        f"{_probability(blocks.p_different)}, p equivalent {_probability(blocks.p_equivalent)}.",
+        f"blocks of {controls.BLOCK} seeds, uncorrected: {tables.interval(blocks.difference.interval, '+.3f')}, p "
+        f"different {tables.probability(blocks.p_different)}, p equivalent {tables.probability(blocks.p_equivalent)}.",
     )
 
 
@@ -119,23 +119,8 @@ def _arm_row(arm: str, record: Record) -> tuple[str, ...]:
     error = estimate(record.error(arm).tolist())
     return (
         arm,
-        _number(error.mean),
-        _number(error.deviation),
-        _interval(error, ".3f"),
+        tables.number(error.mean, ".3f"),
+        tables.number(error.deviation, ".3f"),
+        tables.interval(error.interval, ".3f"),
         f"{np.mean(record.arms[arm]['momentum']):.4f}",
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else tables.NONE
-
-
-def _interval(found: Estimate, form: str) -> str:
-    low, high = found.interval
-    return f"{low:{form}} to {high:{form}}" if math.isfinite(low) else tables.NONE
-
-
-def _probability(p_value: float) -> str:
-    if math.isnan(p_value):
-        return tables.NONE
-    return f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
