@@ -125,7 +125,7 @@ WORDS = [
     words("run", SGD, "--epochs", "2.5", told=(f"--epochs: '2.5' {WHOLE}", "Passes over the training set")),
     words("run", SGD, "--epochs", "1e9", told=(f"--epochs: '1e9' {WHOLE}",)),
     words("run", SGD, "--learning-rate", "0,1", told=("--learning-rate: '0,1' is not a number, such as 0.1.",)),
-    words("run", SGD, "--flip", "maybe", told=("'maybe' is one word too many",)),
+    words("run", SGD, "--flip", "maybe", told=("--flip is 'maybe'. Type --flip or --no-flip",)),
     words("run", SGD, "--flip=maybe", told=("--flip is 'maybe'. Type --flip or --no-flip.",)),
     words("run", SGD, "--flip", "--no-flip", told=("--flip is given twice",)),
     words("run", SGD, "--schedule", "linear", told=("invalid choice 'linear'", "'smooth', 'cosine'")),

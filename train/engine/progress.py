@@ -110,7 +110,7 @@ class RunProgress:
             f"lr {mean['learning_rate']:.2g}",
             f"below {mean['below_fraction']:.0%}",
         ]
-        width = self._console.width if self._console.is_terminal else _EPOCH_LINE
+        width = self._console.width if self._console.file.isatty() else _EPOCH_LINE
         self._console.print(_fitting(numbers, min(width, _EPOCH_LINE)), highlight=False, soft_wrap=True)
 
 

@@ -58,7 +58,7 @@ def parse(command: type, words: Sequence[str], *, name: str) -> Any:
         return_unknown_args=True,
     )
     if unknown:
-        raise ConfigError(_answer(unknown[0], command, name))
+        raise ConfigError(_answer(unknown[0], words, command, name))
     return _on_this_machine(parsed)
 
 
@@ -127,8 +127,7 @@ def _list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 def _without_switch_values(command: type, words: Sequence[str], name: str) -> list[str]:
     """Replace `--flip true` and `--flip=false` by `--flip` and `--no-flip`, and refuse an option that comes twice."""
-    switches = {flag for flag, field in _options(command) if bool in (field.type, *_members(field.type))}
-    flags = {flag for flag, _ in _options(command)}
+    switches, flags = _switches(command), {flag for flag, _ in _options(command)}
     left, out, seen = list(words), [], set()
     while left and left[0] != "--":
         word = left.pop(0)
@@ -165,10 +164,14 @@ def _positive(word: str, switches: set[str]) -> tuple[str, bool]:
     return (positive, True) if flag.startswith("--no-") and positive in switches else (flag, False)
 
 
-def _answer(word: str, command: type, name: str) -> str:
-    """What to say about a word that a command has no use for."""
+def _answer(word: str, words: Sequence[str], command: type, name: str) -> str:
+    """What to say about a word of a command line that the command has no use for."""
     see = f"`python -m train {name} --help` shows all options."
     if not word.startswith("-"):
+        before = words[words.index(word) - 1].replace("_", "-") if word in words[1:] else ""
+        flag, _ = _positive(before, _switches(command))
+        if flag in _switches(command):
+            return f"{name}: {flag} is {shortened(word)}. Type {flag} or --no-{flag[2:]}."
         return f"{name}: {shortened(word)} is one word too many. {see}"
     typed = word.partition("=")[0].replace("_", "-")
     near = did_you_mean(typed, [flag for flag, _ in _options(command)])
@@ -207,6 +210,11 @@ def _options(command: type) -> Iterator[tuple[str, dataclasses.Field]]:
             yield from _options(nested[0])
         elif not _is_positional(field):
             yield _flag(field.name), field
+
+
+def _switches(command: type) -> set[str]:
+    """The flags that are either on or off."""
+    return {flag for flag, field in _options(command) if bool in (field.type, *_members(field.type))}
 
 
 def _flag(name: str) -> str:

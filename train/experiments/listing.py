@@ -37,7 +37,7 @@ def matching(pattern: str) -> list[Experiment]:
 
 def show(arms: Iterable[Experiment], console: Console) -> None:
     """Print arms by group."""
-    if not console.is_terminal:
+    if not console.file.isatty():
         console.width = 120  # A file or a pipe has no width, and its reader has room.
     groups: dict[str, list[Experiment]] = {}
     for arm in arms:

@@ -104,6 +104,7 @@ def test_home_is_expanded(monkeypatch):
         ("--nothing-like-it", r"'--nothing-like-it'\. `python -m train run --help`"),
         ("fig3 fig4", "'fig4' is one word too many"),
         ("--flip=maybe", "--flip is 'maybe'. Type --flip or --no-flip"),
+        ("fig3 --flip maybe", "--flip is 'maybe'. Type --flip or --no-flip"),
         ("--flip --no-flip", "--flip is given twice"),
         ("--seeds 0 --seeds 1", "--seeds is given twice"),
         ("--drop-last --no-drop_last", "--drop-last is given twice"),

@@ -9,9 +9,16 @@ from train.errors import ConfigError
 from train.experiments import EXPERIMENTS, listing
 
 
-def shown(arms, width=200):
+class Terminal(io.StringIO):
+    """A terminal that keeps what was printed."""
+
+    def isatty(self):
+        return True
+
+
+def shown(arms, width=200, file=None):
     """The lines of a list, by group."""
-    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    console = Console(file=file or Terminal(), width=width, force_terminal=True, color_system=None)
     listing.show(arms, console)
     blocks = console.file.getvalue().split("\n\n")
     return {block.split()[0]: [line.rstrip() for line in block.splitlines()] for block in blocks}
@@ -71,3 +78,9 @@ def test_a_pattern_is_a_group_or_part_of_a_name(pattern, number):
 def test_a_pattern_without_an_arm_is_answered_by_near_ones():
     with pytest.raises(ConfigError, match=r"'quikstart'.*Did you mean quickstart.*The groups are fig3, fig4"):
         listing.matching("quikstart")
+
+
+def test_a_file_has_room_though_it_is_told_to_be_coloured():
+    narrow = shown(EXPERIMENTS.values(), width=80)
+    in_file = shown(EXPERIMENTS.values(), width=80, file=io.StringIO())
+    assert sum(map(len, in_file.values())) < sum(map(len, narrow.values()))

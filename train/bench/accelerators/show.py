@@ -18,7 +18,7 @@ WHAT_THEY_ARE = (
 
 def print_target(console: Console, target: Target, options: dict[str, Any], found: dict[str, Any]) -> None:
     """Print the figures of one target and its largest kernels."""
-    if not console.is_terminal:
+    if not console.file.isatty():
         console.width = 140  # a file or a pipe has none, and whoever reads it has room
     network = f"WRN-{options['depth']}-{options['width']}, batch {options['batch_size']}, {options['dtype']}"
     many = f"{options['devices']} device(s), {options['seeds']} seed(s)"
