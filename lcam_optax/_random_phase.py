@@ -1,4 +1,4 @@
-"""The phase drawn at random: the control for LCAM."""
+"""A phase that is drawn at random, whatever the loss is."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The limits that a control, an optimizer, an activation or a training mode puts on the other settings."""
+"""What a control, an optimizer, an activation or a training mode allows in the other settings, and which it uses."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -72,3 +72,23 @@ _MODE_LIMITS: dict[str, list[Limit]] = {
         Limit("phase", lambda phase: phase != "random", "any but random, as training is partitioned"),
     ],
 }
+
+USED_IF: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "ema_decay": (lambda arm: arm.phase == "ema", "--phase ema"),
+    "window_size": (lambda arm: arm.phase == "window", "--phase window"),
+    "random_probability": (lambda arm: arm.phase == "random", "--phase random"),
+    "delay": (lambda arm: arm.phase != "none", "a --phase other than none"),
+    "activation_scale": (lambda arm: arm.activation != "relu", "--activation l-laaf or n-laaf"),
+    "slope_recovery": (lambda arm: arm.activation != "relu", "--activation l-laaf or n-laaf"),
+    "tuning_seeds": (lambda arm: bool(arm.learning_rates), "--learning-rates and --weight-decays"),
+    "learning_rate": (lambda arm: arm.optimizer != "yamadam", "an --optimizer other than yamadam"),
+    "schedule": (
+        lambda arm: arm.optimizer not in ("schedule-free", "polyak", "yamadam", "mutual-information"),
+        "an --optimizer other than schedule-free, polyak, yamadam and mutual-information",
+    ),
+    "momentum_below": (
+        lambda arm: arm.optimizer not in ("polyak", "yamadam", "delayed-feedback", "past-extrapolation"),
+        "an --optimizer other than polyak, yamadam, delayed-feedback and past-extrapolation",
+    ),
+}
+"""The settings that only some arms use: a condition on the `Experiment`, and the same in words."""

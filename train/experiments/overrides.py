@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import docstring_parser
@@ -11,6 +11,7 @@ from train.errors import ConfigError
 from train.experiments.arguments import option
 from train.experiments.experiment import Experiment
 from train.experiments.groups import find, scaled
+from train.experiments.limits import USED_IF
 
 _METAVARS = {"dataset": "NAME", "follows": "ARM"}
 
@@ -86,30 +87,9 @@ def _refuse_contradictions(name: str, arms: list[Experiment], given: dict[str, A
         )
 
 
-# The fields that only some arms use: a condition on the arm, and the same in words.
-_USED_IF: dict[str, tuple[Callable[[Experiment], bool], str]] = {
-    "ema_decay": (lambda arm: arm.phase == "ema", "--phase ema"),
-    "window_size": (lambda arm: arm.phase == "window", "--phase window"),
-    "random_probability": (lambda arm: arm.phase == "random", "--phase random"),
-    "delay": (lambda arm: arm.phase != "none", "a --phase other than none"),
-    "activation_scale": (lambda arm: arm.activation != "relu", "--activation l-laaf or n-laaf"),
-    "slope_recovery": (lambda arm: arm.activation != "relu", "--activation l-laaf or n-laaf"),
-    "tuning_seeds": (lambda arm: bool(arm.learning_rates), "--learning-rates and --weight-decays"),
-    "learning_rate": (lambda arm: arm.optimizer != "yamadam", "an --optimizer other than yamadam"),
-    "schedule": (
-        lambda arm: arm.optimizer not in ("schedule-free", "polyak", "yamadam", "mutual-information"),
-        "an --optimizer other than schedule-free, polyak, yamadam and mutual-information",
-    ),
-    "momentum_below": (
-        lambda arm: arm.optimizer not in ("polyak", "yamadam", "delayed-feedback", "past-extrapolation"),
-        "an --optimizer other than polyak, yamadam, delayed-feedback and past-extrapolation",
-    ),
-}
-
-
 def _refuse_unused(name: str, arms: list[Experiment], given: dict[str, Any]) -> None:
     """Refuse a setting that changes nothing about any of the arms."""
-    for field, (is_used, condition) in _USED_IF.items():
+    for field, (is_used, condition) in USED_IF.items():
         if field in given and not any(is_used(arm) for arm in arms):
             flag = "--" + field.replace("_", "-")
             raise ConfigError(
