@@ -21,9 +21,12 @@ from hypothesis import strategies as st
 from tests.train import synthetic, tiny_data
 from train import cli, data, experiments, records
 from train.bench import command, result
+from train.bench.command import Bench
 from train.data import archives, array_cache, cifar_records
 from train.errors import DataError, RecordError
+from train.experiments.overrides import Overrides
 from train.report import report
+from train.studies.command import Directions, Games, Mechanism, Perceptrons
 from train.studies.games import report as games_report
 from train.studies.perceptrons import report as perceptrons_report
 from train.studies.perceptrons import study as perceptrons_study
@@ -149,16 +152,16 @@ def lines(starts: st.SearchStrategy, *commands: type) -> st.SearchStrategy[list[
     )
 
 
-RUNS = lines(st.one_of(st.just(["run"]), st.tuples(st.just("run"), near(ARMS))), cli.Run, cli.Overrides)
+RUNS = lines(st.one_of(st.just(["run"]), st.tuples(st.just("run"), near(ARMS))), cli.Run, Overrides)
 READERS = lines(st.tuples(near(["list", "report", "data"])), cli.List, cli.Report, cli.Data)
 BENCHES = lines(
-    st.lists(st.sampled_from(BENCHMARKS), min_size=1, max_size=2).map(lambda names: ["bench", *names]), cli.Bench
+    st.lists(st.sampled_from(BENCHMARKS), min_size=1, max_size=2).map(lambda names: ["bench", *names]), Bench
 )
 STUDIES = st.one_of(
-    lines(st.just(["mechanism"]), cli.Mechanism),
-    lines(st.just(["directions"]), cli.Directions),
-    lines(st.just(["games"]), cli.Games),
-    lines(st.just(["perceptrons"]), cli.Perceptrons),
+    lines(st.just(["mechanism"]), Mechanism),
+    lines(st.just(["directions"]), Directions),
+    lines(st.just(["games"]), Games),
+    lines(st.just(["perceptrons"]), Perceptrons),
 )
 
 

@@ -15,7 +15,9 @@ import pytest
 
 from tests.train import tiny_run
 from train import cli, data, experiments, records
+from train.cli import run
 from train.experiments import MAIN_SETTINGS
+from train.experiments.overrides import Overrides
 
 
 def test_list_json_holds_every_arm(capsys):
@@ -41,12 +43,12 @@ def test_help_says_that_settings_default_to_those_of_the_arm(capsys):
         cli.main(["run", "--help"])
     out = " ".join(capsys.readouterr().out.replace("│", " ").split())
     overrides = out[out.index("--dataset") :]
-    assert overrides.count("(default: the arm's)") == len(dataclasses.fields(cli.Overrides))
+    assert overrides.count("(default: the arm's)") == len(dataclasses.fields(Overrides))
     assert "(default: None)" not in overrides
 
 
 def test_help_of_every_command_speaks_of_values_and_not_of_types(capsys):
-    for name in cli._COMMANDS:
+    for name in cli.COMMANDS:
         with pytest.raises(SystemExit) as stop:
             cli.main([name, "--help"])
         assert stop.value.code == 0
@@ -58,7 +60,7 @@ def test_help_without_a_command_shows_the_quickstart_and_every_command(capsys):
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out
     assert "Without a command" in out
-    assert all(f"\n  {name} " in out for name in cli._COMMANDS)
+    assert all(f"\n  {name} " in out for name in cli.COMMANDS)
 
 
 def trained(folder, *words):
@@ -115,10 +117,10 @@ def test_fresh_removes_what_there_is_of_a_whole_group_before_its_first_arm(tmp_p
 
 def test_an_arm_of_its_own_is_compared_with_the_group_s_sgd_once_that_was_run(tmp_path):
     arms = experiments.find("fig3/lcam-0.9-0.95")
-    assert cli._baseline(arms, tmp_path) == "lcam-0.9-0.95"
+    assert run._baseline(arms, tmp_path) == "lcam-0.9-0.95"
     (tmp_path / "fig3" / "sgd-0.9" / "seed-3").mkdir(parents=True)
     (tmp_path / "fig3" / "sgd-0.9" / "seed-3" / records.RESULT).touch()
-    assert cli._baseline(arms, tmp_path) == "sgd-0.9"
+    assert run._baseline(arms, tmp_path) == "sgd-0.9"
 
 
 def test_an_interrupt_while_nothing_is_trained_has_no_traceback(monkeypatch, capsys):
@@ -160,7 +162,7 @@ def test_module_runs_as_a_program():
 
 def test_help_fits_80_columns(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
-    for words in (["--help"], *([name, "--help"] for name in cli._COMMANDS)):
+    for words in (["--help"], *([name, "--help"] for name in cli.COMMANDS)):
         with contextlib.suppress(SystemExit):
             cli.main(words)
         assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

@@ -1,0 +1,84 @@
+"""`python -m train report`: tables and figures from records, and the tables that the documents publish."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.console import Console
+from rich.text import Text
+
+from train import records
+from train.errors import ConfigError
+from train.experiments.arguments import option
+from train.files import require_writable
+
+if TYPE_CHECKING:  # imported where it is used, as `--help` can do without
+    from train.report.publish import Tables
+
+_CHECKOUT = Path(__file__).parents[2]
+RESULTS = _CHECKOUT / "train" / "results"
+"""The committed records."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Make tables and figures from the records of finished runs.
+
+    Attributes:
+      runs: The folder of records, or of one group's, such as `runs/fig3`.
+      out: Write the report to this folder.
+      baseline: Compare the other arms of a group with this one; its name without the group's.
+      margin: Count LCAM as equivalent to another arm if they differ by less than this, in percentage points.
+      pack: Instead, pack the runs of this folder: per group one file of records and one of steps.
+      publish: Instead, rewrite the tables of the README and docs from the committed records.
+    """
+
+    runs: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
+    out: Annotated[Path | None, option("`report` in the folder of records", "FOLDER")] = None
+    baseline: Annotated[str, tyro.conf.arg(metavar="ARM")] = "sgd-0.9"
+    margin: Annotated[float | None, option("the margin of docs/preregistration.md", "POINTS")] = None
+    pack: Annotated[Path | None, option("nothing is packed", "FOLDER")] = None
+    publish: bool = False
+
+    def __call__(self, console: Console) -> None:
+        """Carry the command out.
+
+        Raises:
+          ConfigError: If the margin is not a positive number.
+        """
+        if self.margin is not None and not 0 < self.margin < float("inf"):
+            raise ConfigError(f"margin is {self.margin}, allowed: a positive number of percentage points.")
+        if self.pack is not None:
+            for group in records.pack(self.pack):
+                console.print(Text(f"{group.path}: {group.runs} runs, {group.added} of them new"), soft_wrap=True)
+        if self.publish:
+            from train.report.publish import publish
+
+            changed = publish(published_tables(), documents(), RESULTS)
+            console.print(Text("\n".join(map(str, changed)) or "All tables are up to date."), soft_wrap=True)
+        if self.pack is not None or self.publish:
+            return
+        if self.out is not None or self.runs.is_dir():
+            require_writable(self.out or self.runs / "report", "--out")
+        from train.report.report import report
+
+        report(self.runs, self.out, baseline=self.baseline, margin=self.margin).show(console)
+
+
+def published_tables() -> "Tables":
+    """The tables of all rooms that the README and docs publish, by the name in their markers."""
+    from train.bench import published as bench
+    from train.report import published as report
+    from train.studies.games import published as games
+    from train.studies.perceptrons import published as perceptrons
+    from train.studies.surfaces import published as surfaces
+    from train.studies.updates import published as updates
+
+    rooms = (report, bench, surfaces, updates, games, perceptrons)
+    return {name: make for room in rooms for name, make in room.TABLES.items()}
+
+
+def documents() -> list[Path]:
+    """The Markdown files that publish tables."""
+    return [_CHECKOUT / "README.md", *sorted(_CHECKOUT.glob("docs/**/*.md"))]

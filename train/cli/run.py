@@ -1,0 +1,149 @@
+"""`python -m train run`: train arms and compare them."""
+
+import dataclasses
+import shlex
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.text import Text
+
+from train import records
+from train.cli.options import DATA_DIR
+from train.errors import ConfigError, RecordError
+from train.experiments import Experiment
+from train.experiments.arguments import option, without_switch
+from train.experiments.overrides import Overrides, chosen_arms
+from train.files import require_writable
+from train.records.provenance import command_line
+
+_NAMED = tyro.conf.arg(name="experiment")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """Train an arm or all arms of a group, and compare them.
+
+    A stopped run goes on where it was saved. A finished run is not repeated.
+
+    Attributes:
+      name: The arm, such as `fig3/sgd-0.9`, or the group, such as `fig3`. `python -m train list` shows all.
+      seeds: Train each arm once with each of these whole numbers.
+      model: Depth and width of the Wide ResNet in one word: 28-10, 28-2, 16-4, 16-1, ...
+      runs: Keep records and checkpoints in this folder.
+      data_dir: The folder of prepared data sets. What is not there is downloaded.
+      fresh: Delete the records and checkpoints of these runs, and train again.
+      checkpoint_epochs: Save after at most this many epochs.
+      checkpoint_minutes: Save after at most this many minutes.
+      minutes: Stop after this time, and go block by block of five seeds through all arms until then. What has begun is
+        saved, what is finished is reported, and the exit status is 75 if something is left.
+      stream: Read the images from disk during training, for data that does not fit on the device.
+      devices: How many GPUs, TPU cores or other devices to train on.
+      coordinator: Train in several processes that meet at the first one: its address, or `auto` on a cluster.
+      processes: How many processes there are.
+      process: The number of this process, from 0.
+      overrides: Change these settings in all arms that are named.
+    """
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[ARM or GROUP]")] = "quickstart"
+    seeds: Annotated[tuple[int, ...] | None, option("the arm's")] = None
+    model: Annotated[str | None, option("the arm's", "DEPTH-WIDTH")] = None
+    runs: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
+    data_dir: Annotated[Path | None, DATA_DIR] = None
+    fresh: bool = False
+    checkpoint_epochs: int = 10
+    checkpoint_minutes: float = 5.0
+    minutes: Annotated[float | None, option("no limit")] = None
+    stream: bool = False
+    devices: Annotated[int | None, option("all")] = None
+    coordinator: Annotated[str | None, option("one process alone", "HOST:PORT")] = None
+    processes: Annotated[int | None, option("1")] = None
+    process: Annotated[int | None, option("0")] = None
+    overrides: tyro.conf.OmitArgPrefixes[Annotated[Overrides, _NAMED]] = dataclasses.field(default_factory=Overrides)  # type: ignore[valid-type]
+
+    def __call__(self, console: Console) -> None:
+        """Carry the command out."""
+        if self.minutes is not None and not self.minutes > 0:
+            raise ConfigError(f"minutes is {self.minutes}, allowed: a number above 0.")
+        arms = chosen_arms(self.name, self.overrides, model=self.model, seeds=self.seeds, stream=self.stream)
+        for arm in arms:
+            require_writable(self.runs / arm.name, "--runs")
+        if not self.process:
+            self._announce(arms, console)
+        # These bring JAX, which takes seconds.
+        from train.engine import processes
+        from train.engine.run import SavePolicy, run_experiment
+        from train.engine.signals import TimeUp
+        from train.experiments import blocks, tuning
+
+        deadline = None if self.minutes is None else time.monotonic() + 60 * self.minutes
+        policy = SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
+        processes.join(self.coordinator, self.processes, self.process)
+        in_order = [run for arm in arms for run in (*tuning.trials(arm), arm)]
+        runs = in_order if deadline is None else blocks.in_blocks(arms)
+        time_up = None
+        for i, run in enumerate(runs):
+            try:
+                run_experiment(
+                    run,
+                    seeds=run.seeds,
+                    root=self.runs,
+                    data_dir=self.data_dir,
+                    command=command_line(),
+                    # The first removes what there is of all, so that a stop in between leaves nothing that looks
+                    # finished.
+                    fresh=self.fresh and i == 0,
+                    fresh_too=runs[1:],
+                    policy=policy,
+                    devices=self.devices,
+                    stream=self.stream,
+                    deadline=deadline,
+                )
+            except TimeUp as end:
+                time_up = end
+                break
+        single = [dataclasses.replace(arm, seeds=(seed,)) for arm in arms for seed in arm.seeds]
+        finished = sum(_is_finished(run, self.runs) for run in single)
+        if processes.is_first() and (time_up is None or finished):
+            self._report(arms, console)
+        if time_up is not None:
+            raise TimeUp(
+                f"{time_up} {finished} of {len(single)} runs are finished. This command goes on:\n"
+                f"{shlex.join(without_switch(shlex.split(command_line()), '--fresh'))}"
+            )
+
+    def _announce(self, arms: list[Experiment], console: Console) -> None:
+        """Say which arms are finished and which will be trained."""
+        finished = [] if self.fresh else [arm for arm in arms if _is_finished(arm, self.runs)]
+        for group, what in ((finished, "already finished"), ([arm for arm in arms if arm not in finished], "to train")):
+            if group:
+                number = "1 arm" if len(group) == 1 else f"{len(group)} arms"
+                sentence = f"{number} {what} in {self.runs / arms[0].group}"
+                console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+    def _report(self, arms: list[Experiment], console: Console) -> None:
+        from train.report.report import report
+
+        folder = self.runs / arms[0].group
+        report(folder, baseline=_baseline(arms, self.runs)).show(console)
+        sentences = [f"All tables and figures: {folder / 'report' / 'report.md'}"]
+        if 2 <= max(len(arm.seeds) for arm in arms) < 5:
+            sentences.append("More seeds reveal smaller differences: add --seeds 0 1 2 3 4. Finished runs are kept.")
+        sentences.append("Other experiments: python -m train list")
+        console.print(Text("\n".join(sentences)), soft_wrap=True)
+
+
+def _is_finished(arm: Experiment, root: Path) -> bool:
+    try:
+        found = [records.find(root, arm.name, seed) for seed in arm.seeds]
+    except RecordError:
+        return False  # The run itself says what is wrong with it.
+    return all(record is not None and record.finished for record in found)
+
+
+def _baseline(arms: list[Experiment], root: Path) -> str:
+    """SGD at 0.9 where it was run, now or earlier, else the first arm."""
+    there = records.has_runs(root, f"{arms[0].group}/sgd-0.9")
+    return "sgd-0.9" if there else arms[0].name.partition("/")[2]
