@@ -28,7 +28,7 @@ class Report:
     Attributes:
       groups: the statistics of each group.
       left_out: why runs or figures are missing, and whose steps were skipped, a sentence each.
-      paths: the files written: `report.md`, `report.json`, `report.html`, `decision.json` if there are decisions, then
+      paths: the files written: `report.md`, `report.json`, `decision.json` if there are decisions, `report.html`, then
         the figures.
       decisions: those of the groups that have a margin and an LCAM with controls.
     """
@@ -107,10 +107,11 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
     documents = {
         out / "report.md": markdown,
         out / "report.json": files.dumps(numbers),
-        out / "report.html": page.render(markdown, pictures, f"Report: {', '.join(group.name for group in groups)}"),
     }
     if decided:
         documents[out / "decision.json"] = files.dumps([found.numbers() for found in decided.values()])
+    title = f"Report: {', '.join(group.name for group in groups)}"
+    documents[out / "report.html"] = page.render(markdown, pictures, title)
     for path, text in documents.items():
         files.write_atomically(path, text.encode())
     return Report(
