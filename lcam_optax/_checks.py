@@ -1,7 +1,7 @@
 """Checks of settings, with their names in the messages.
 
-What is not a scalar is always refused. Numbers are compared with their range only if they are Python's own: the values
-of arrays and tracers may not be known yet, as under `optax.inject_hyperparams`.
+Anything but a scalar is refused. Only Python numbers are compared with their range, because the values of arrays and
+tracers may not be known yet, as under `optax.inject_hyperparams`.
 """
 
 import numbers

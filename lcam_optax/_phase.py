@@ -54,7 +54,7 @@ class WindowState(NamedTuple):
 
 
 def require_phase(phase: Any) -> None:
-    """Refuse what is not a `Phase`: a number of steps, the function that makes one, or a whole optimizer."""
+    """Refuse anything but a `Phase`, such as a number of steps or the function that makes a phase."""
     if not isinstance(phase, Phase):
         raise TypeError(f"phase must be a Phase, such as lcam_optax.epoch_mean(steps_per_epoch), got {phase!r}.")
 
@@ -76,8 +76,8 @@ def epoch_mean(steps_per_epoch: jax.typing.ArrayLike) -> Phase:
     - Every call of `update` counts. If `optax.apply_if_finite` hides a call at a bad step, or if you undo a step by
       selecting the old optimizer state after an overflow (`jmp.select_tree`), all later epochs shift. Before you select
       the old state, give it the new phase: `old = optax.tree.set(old, phase_state=optax.tree.get(new, "phase_state"))`.
-    - To resume with another `steps_per_epoch`, for example after a change of the batch size, begin a new epoch: `state
-      = optax.tree.set(state, epoch_step=0)`.
+    - To resume with another `steps_per_epoch`, for example after a change of the batch size, begin a new epoch:
+      `state = optax.tree.set(state, epoch_step=0)`.
 
     Args:
       steps_per_epoch: Optimizer steps in an epoch, an int of at least 1; a short last batch counts as one. The mean
@@ -132,8 +132,8 @@ def ema(decay: jax.typing.ArrayLike) -> Phase:
 
       \bar\ell_t = \bar\ell_{t-1} + \frac{1 - d}{1 - d^t} (\ell_t - \bar\ell_{t-1})
 
-    including the current loss. This equals an average with decay :math:`d` that starts from zero, divided by :math:`1 -
-    d^t`.
+    including the current loss. This equals an average with decay :math:`d` that starts from zero, divided by
+    :math:`1 - d^t`.
 
     Args:
       decay: Decay rate of the average, a scalar in [0, 1).

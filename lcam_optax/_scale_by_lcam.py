@@ -145,9 +145,7 @@ def scale_by_lcam(
 
 
 def require_own_state(state: Any) -> None:
-    """Refuse a state of another optimizer, or one restored without its classes. The message says how to carry a trace
-    over.
-    """
+    """Refuse a state of another optimizer, or one restored without its classes; say how to carry a trace over."""
     if not isinstance(state, ScaleByLcamState):
         raise TypeError(
             f"LCAM was given a state that is not its own: expected ScaleByLcamState, got {type(state).__name__}. Make "
