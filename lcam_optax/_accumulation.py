@@ -36,29 +36,30 @@ def accumulate(
     axis_name: Any | None = None,
     **multi_steps_kwargs: Any,
 ) -> Accumulation:
-    """Accumulate gradients AND losses over micro-batches; the outermost wrapper.
+    """Accumulate gradients AND losses over micro-batches.
 
     `optax.MultiSteps` averages the gradients, but its inner optimizer sees only the loss of the last micro-batch. That
-    is noisier than the loss of the whole batch, so LCAM would decide otherwise. This function is `optax.MultiSteps`
-    whose inner optimizer gets the mean of the `k` losses as `value`.
+    loss is noisier than the loss of the whole batch, so LCAM would decide differently. This function is an
+    `optax.MultiSteps` whose inner optimizer gets the mean of the `k` losses as `value`. Use it as the outermost
+    wrapper.
 
     Args:
-      optimizer: The optimizer that makes one step of every `k` micro-batches. An `epoch_mean` in it counts steps, not
-        micro-batches: let an epoch have a whole number of steps.
+      optimizer: The optimizer that makes one step per `k` micro-batches. Its `epoch_mean` counts steps, not
+        micro-batches, so an epoch should have a whole number of steps.
       every_k_schedule: `k`, or a function from the number of steps made to `k`.
-      axis_name: Name of the axis of `pmap` or `shard_map` over which each loss is averaged first, as in `lcam`.
+      axis_name: Name of the `pmap` or `shard_map` axis to average each loss over first, as in `lcam`.
       **multi_steps_kwargs: Other arguments of `optax.MultiSteps`.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`, which has the `has_updated(state)` of `optax.MultiSteps` as well. Its
+      An `optax.GradientTransformationExtraArgs` that also has the `has_updated(state)` of `optax.MultiSteps`. Its
       updates are zero except at every `k`-th call. `update` needs `value`, the mean loss of the micro-batch. All
-      micro-batches weigh the same. If one loss is not finite, so is the mean, which decides nothing. Other extra
-      arguments are passed on as they are, so that a step sees those of its last micro-batch.
+      micro-batches weigh the same. If one loss is not finite, neither is the mean, and the momentum stays unchanged.
+      Other extra arguments are passed on unchanged: a step sees those of its last micro-batch.
 
     Raises:
       TypeError: If `k` is neither a number nor a function; from `update`, if there is no `value`.
-      ValueError: If `k` is an array with axes, or a number other than a whole one of at least 1; from `update`, if
-        `value` is no real floating scalar.
+      ValueError: If `k` is an array with axes, or not a whole number of at least 1; from `update`, if `value` is not a
+        real floating scalar.
 
     Examples:
       >>> import jax.numpy as jnp, lcam_optax, optax
@@ -94,7 +95,7 @@ def accumulate(
         new_updates, multi_steps_state = multi_steps.update(
             updates, state.multi_steps_state, params, value=mean, **extra_args
         )
-        # Unchanged: MultiSteps skipped this micro-batch. Zero: a step was made, a new mean begins.
+        # If the counters did not change, MultiSteps skipped this micro-batch. After a step, a new mean begins.
         skipped = (multi_steps_state.mini_step == gathered) & (
             multi_steps_state.gradient_step == state.multi_steps_state.gradient_step
         )

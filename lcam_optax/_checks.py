@@ -1,7 +1,7 @@
-"""Checks of settings, where they enter and by their names.
+"""Checks of settings, with their names in the messages.
 
-What is no scalar is always refused. Numbers are compared with their range only if they are Python's own: the values of
-arrays and tracers may not be known yet, as under `optax.inject_hyperparams`.
+Anything but a scalar is refused. Only Python numbers are compared with their range, because the values of arrays and
+tracers may not be known yet, as under `optax.inject_hyperparams`.
 """
 
 import numbers
@@ -14,12 +14,12 @@ from lcam_optax._scalars import is_key
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a Python number, which can be looked at, rather than an array, a tracer or a schedule."""
+    """Whether a value is a Python number, rather than an array, a tracer or a schedule."""
     return isinstance(value, numbers.Real)
 
 
 def require_scalar(name: str, value: Any) -> None:
-    """Refuse what is not one real number, by the name of the setting; the values of arrays and tracers pass unseen."""
+    """Refuse a setting that is not one real number. The values of arrays and tracers are not checked."""
     if is_number(value):
         return
     is_array = hasattr(value, "shape") and hasattr(value, "dtype") and not is_key(value)
@@ -29,27 +29,27 @@ def require_scalar(name: str, value: Any) -> None:
 
 
 def require_scalar_or_schedule(name: str, value: Any) -> None:
-    """Refuse by name what is neither one real number nor a function of the step."""
+    """Refuse a setting that is neither one real number nor a function of the step."""
     if not callable(value):
         require_scalar(name, value)
 
 
 def require_unit_interval(name: str, value: Any) -> None:
-    """Refuse a Python number outside [0, 1), as the state holds it, and what `require_scalar` refuses."""
+    """Refuse a Python number that is outside [0, 1) in the dtype of the state, and what `require_scalar` refuses."""
     require_scalar(name, value)
     if is_number(value) and not 0 <= np.asarray(value, jnp.result_type(float)) < 1:
         raise ValueError(f"{name} must be in [0, 1), got {value}.")
 
 
 def require_whole(name: str, value: Any) -> None:
-    """Refuse a Python number other than a whole one in [1, 2^31), and what `require_scalar` refuses."""
+    """Refuse a Python number that is not whole or not in [1, 2^31), and what `require_scalar` refuses."""
     require_scalar(name, value)
     if is_number(value) and not (1 <= value < 2**31 and value % 1 == 0):
         raise ValueError(f"{name} must be a whole number of at least 1 and below 2^31, got {value}.")
 
 
 def require_seed(seed: Any) -> None:
-    """Refuse what is neither one integer nor one typed key."""
+    """Refuse a seed that is neither one integer nor one typed key."""
     is_integer = isinstance(seed, int) or (hasattr(seed, "dtype") and jnp.issubdtype(seed.dtype, jnp.integer))
     if not (is_integer or is_key(seed)) or getattr(seed, "shape", ()) != ():
         raise ValueError(

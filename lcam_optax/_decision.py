@@ -1,4 +1,4 @@
-"""One loss decides: which of two values is in force from here on."""
+"""The decision by one loss: which of two values applies from now on."""
 
 from typing import Any
 
@@ -40,11 +40,11 @@ def pick(
     below: jax.Array,
     phase_state: PhaseState,
 ) -> tuple[jax.Array, jax.Array, PhaseState]:
-    """Let one loss pick between two settings, each a name with a number or a schedule, read at `step`.
+    """Let one loss pick one of two settings. A setting is a name with a number or a schedule, which is read at `step`.
 
     Returns:
-      The value in force from here on, the side on which the loss fell, and the phase's new state. A loss that is not
-      finite decides nothing: the first two stay as they were.
+      The value that applies from now on, the side on which the loss fell, and the new state of the phase. After a loss
+      that is not finite, value and side stay unchanged.
     """
     fell_below, phase_state = phase.update(loss, phase_state)
     finite = jnp.isfinite(loss)

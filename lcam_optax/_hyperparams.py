@@ -1,4 +1,4 @@
-"""The phase as an Optax schedule, with which any hyper-parameter of any Optax optimizer can follow the loss."""
+"""The phase as an Optax schedule, so that the loss can control any hyper-parameter of any Optax optimizer."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from lcam_optax._scalars import ScalarOrSchedule, counter, incremented, initial
 class LossControlledState(NamedTuple):
     """State of `loss_controlled`."""
 
-    controlled_value: jax.Array  # shape=(), float32; with delay the next update's, else the last's
+    controlled_value: jax.Array  # shape=(), float32; with delay of the next update, else of the last
     below: jax.Array  # shape=(), bool; whether the last finite loss fell below
     controlled_step: jax.Array  # shape=(), int32; updates made
     phase_state: PhaseState  # the phase's own scalars
@@ -68,7 +68,7 @@ class _LossControlled:
             )
         at_once = extra_args and not self._delay
         value = (self.update(state, **extra_args) if at_once else state).controlled_value
-        # The caller keeps it in its own state, and a buffer can be donated only once.
+        # A copy: the caller keeps the value in its own state, and a buffer can be donated only once.
         return jnp.array(value, self._dtype)
 
 
@@ -84,26 +84,26 @@ def loss_controlled(
 ) -> optax.schedules.StatefulSchedule:
     """Let the loss pick a hyper-parameter of any Optax optimizer, as LCAM picks SGD's momentum.
 
-    Pass the result to `optax.inject_hyperparams` as a schedule: of Adam's `b1`, Lion's `b1`, a learning rate.
+    Pass the result to `optax.inject_hyperparams` as a schedule, such as of Adam's `b1`, Lion's `b1` or a learning rate.
 
     Args:
-      phase: The rule that a loss is compared by, such as `epoch_mean(steps_per_epoch)`.
-      below: Value after a loss below the mean: a float, a scalar array, or a schedule of the step (from 0) at which
-        the value acts.
-      above: Value after a loss at or above the mean; otherwise as `below`.
-      initial: Value in force until a finite loss has been seen. With delay, also the value of the first step.
-      delay: True: a loss picks the value of the NEXT step, as in the authors' code. False: it acts at once.
+      phase: The rule that puts each loss below or above a mean, such as `epoch_mean(steps_per_epoch)`.
+      below: Value after a loss below the mean: a float, a scalar array, or a schedule of the step (from 0) that uses
+        the value.
+      above: Value after a loss at or above the mean; the same types as `below`.
+      initial: Value until the first finite loss. With delay, also the value of the first step.
+      delay: True: a loss picks the value of the NEXT step, as in the authors' code. False: of its own step.
       axis_name: Name of the `pmap` or `shard_map` axis to average the loss over; see `scale_by_lcam`.
-      dtype: Dtype of the value that the optimizer receives; None is that of the state, float32. For an optimizer that
-        multiplies its own state by the value, as Adam does by `b1`, pass the dtype of the parameters if that is
-        bfloat16: Optax widens its state otherwise.
+      dtype: Dtype of the value that the optimizer receives; None is float32, the dtype of the state. If the parameters
+        are bfloat16 and the optimizer multiplies its state by the value, as Adam does by `b1`, pass bfloat16. Otherwise
+        Optax widens the state.
 
     Returns:
-      An `optax.schedules.StatefulSchedule`. The optimizer's `update` needs `value=loss`, as that of `scale_by_lcam`.
+      An `optax.schedules.StatefulSchedule`. The optimizer's `update` needs `value=loss`, as `scale_by_lcam` does.
 
     Raises:
-      TypeError: If `phase` is no `Phase`, or a value no number; from `update`, if there is no `value`.
-      ValueError: If a value is an array with axes; from `update`, if `value` is no real floating scalar.
+      TypeError: If `phase` is not a `Phase`, or a value is not a number; from `update`, if `value` is missing.
+      ValueError: If a value is an array with axes; from `update`, if `value` is not a real floating scalar.
 
     Examples:
       >>> import jax.numpy as jnp, lcam_optax, optax

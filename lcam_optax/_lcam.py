@@ -1,4 +1,4 @@
-"""LCAM as a whole optimizer: momentum SGD whose momentum the loss picks at each step."""
+"""LCAM as a complete optimizer: momentum SGD in which the loss picks the momentum of each step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,31 +32,32 @@ def lcam(
 
       b_t = \mu_t b_{t-1} + (g_t + \lambda w_t), \qquad w_{t+1} = w_t - \eta_t b_t
 
-    with :math:`\mu_t` picked by the loss, see `scale_by_lcam`. Weight decay is coupled (added to the gradient before
-    the momentum), as in the authors' code, where it covers every parameter, biases and batch-norm scales too.
+    where the loss picks :math:`\mu_t` (see `scale_by_lcam`). Weight decay is coupled: it is added to the gradient
+    before the momentum, as in the authors' code. There it applies to every parameter, including biases and batch-norm
+    scales.
 
-    Two rules of `optax.inject_hyperparams(lcam)` matter here:
+    Two rules of `optax.inject_hyperparams(lcam)` matter:
 
-    - Every callable is taken for a schedule. A `weight_decay_mask` that is a function is called with the step, and
-      nothing decays; `accumulator_dtype=jnp.float32` is called too; a momentum schedule is read a step early. Name such
+    - It treats every callable as a schedule. It calls a `weight_decay_mask` function with the step, so nothing decays.
+      It also calls `accumulator_dtype=jnp.float32`, and it reads a momentum schedule one step early. Name such
       arguments in `static_args`: `optax.inject_hyperparams(lcam, static_args=("weight_decay_mask",))`.
-    - Python floats are rounded to the dtype of the parameters before LCAM sees them: with bfloat16 parameters a
-      momentum of 0.999 becomes 1.0. Pass `hyperparam_dtype=jnp.float32`, or `jnp.float32(0.999)` for the number.
+    - It rounds Python floats to the dtype of the parameters: with bfloat16 parameters, a momentum of 0.999 becomes 1.0.
+      Pass `hyperparam_dtype=jnp.float32`, or pass the number as `jnp.float32(0.999)`.
 
-    To go on from a run of `optax.sgd`, whose state LCAM does not take, carry its momentum buffer over; and the step, if
-    the learning rate is a schedule, with `count=optax.tree.get(sgd_state, "count")`:
+    LCAM does not take a state of `optax.sgd`. To continue from one, carry its momentum buffer over. If the learning
+    rate is a schedule, carry the step over too, with `count=optax.tree.get(sgd_state, "count")`:
 
         state = optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace"))
 
-    `jax.export` serializes a program that takes the state only once each class in the state is registered. These are
-    the classes if all settings are numbers; a schedule of the learning rate adds `optax.ScaleByScheduleState`:
+    Before `jax.export` can serialize a program that takes the state, register each class in the state. If all settings
+    are numbers, these are the classes. A learning-rate schedule adds `optax.ScaleByScheduleState`:
 
         for kind in (lcam_optax.ScaleByLcamState, lcam_optax.EpochMeanState, optax.EmptyState):
             jax.export.register_namedtuple_serialization(kind, serialized_name=f"{kind.__module__}.{kind.__name__}")
 
     Args:
       learning_rate: A float, a scalar array or an Optax schedule of the step.
-      phase: The rule that a loss is compared by, such as `epoch_mean(steps_per_epoch)`.
+      phase: The rule that puts each loss below or above a mean, such as `epoch_mean(steps_per_epoch)`.
       momentum_below: See `scale_by_lcam`.
       momentum_above: See `scale_by_lcam`.
       nesterov: See `scale_by_lcam`.
@@ -65,7 +66,7 @@ def lcam(
       weight_decay: Strength of the coupled L2 term, a scalar or a schedule. Unless it is the Python number 0, `update`
         needs `params`.
       weight_decay_mask: A tree of booleans with the structure of the parameters (or a prefix of it), or a function
-        of the parameters that returns one: True where weight decay applies. None is everywhere.
+        of the parameters that returns one: True where weight decay applies. None applies it everywhere.
       accumulator_dtype: See `scale_by_lcam`.
       axis_name: See `scale_by_lcam`.
 
@@ -97,7 +98,7 @@ def lcam(
     """
     require_scalar_or_schedule("learning_rate", learning_rate)
     require_scalar_or_schedule("weight_decay", weight_decay)
-    # A constant zero is left out, so that it costs nothing and `update` needs no parameters.
+    # A constant zero adds no transformation, so it costs nothing and `update` needs no parameters.
     has_decay = not (isinstance(weight_decay, (int, float)) and weight_decay == 0)
     chain = optax.chain(
         optax.add_decayed_weights(weight_decay, weight_decay_mask) if has_decay else optax.identity(),
@@ -117,7 +118,7 @@ def lcam(
     def update_fn(
         updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None, **extra_args: Any
     ) -> tuple[optax.Updates, optax.OptState]:
-        # Before `optax.chain` does, which names neither LCAM nor what to do.
+        # Check here, because the error of `optax.chain` names neither LCAM nor what to do.
         require_own_state(state[1] if isinstance(state, tuple) and len(state) == 3 else state)
         return chain.update(updates, state, params, **extra_args)
 

@@ -1,6 +1,6 @@
 """The phase: on which side of a running average of the losses the last loss fell.
 
-A phase is a pair of pure functions over scalars. It knows no parameters and no momenta, so that the optimizer, the
+A phase is a pair of pure functions over scalars. It does not depend on parameters or momenta, so the optimizer, the
 hyper-parameter schedule and the controls share it.
 """
 
@@ -22,8 +22,8 @@ class Phase(NamedTuple):
     Attributes:
       init: `init() -> state`.
       update: `update(loss, state) -> (below, state)`. `loss` is a float scalar of shape (), `below` a
-        boolean scalar of shape (). A loss that is not finite must leave the reference as it was; its `below`
-        is not used.
+        boolean scalar of shape (). A loss that is not finite must leave the reference unchanged; its `below` is not
+        used.
     """
 
     init: Callable[[], PhaseState]
@@ -35,7 +35,7 @@ class EpochMeanState(NamedTuple):
 
     loss_mean: jax.Array  # shape=(), float32; mean of the finite losses of this epoch so far
     loss_count: jax.Array  # shape=(), int32; number of losses in that mean
-    epoch_step: jax.Array  # shape=(), int32; steps of this epoch taken, 0 when a new one begins
+    epoch_step: jax.Array  # shape=(), int32; steps made in this epoch, 0 when a new one begins
 
 
 class EmaState(NamedTuple):
@@ -50,17 +50,17 @@ class WindowState(NamedTuple):
 
     loss_mean: jax.Array  # shape=(), float32; mean of the last losses
     loss_count: jax.Array  # shape=(), int32; number of finite losses seen
-    recent_losses: jax.Array  # shape=(size,), float32; ring buffer, empty places hold zero
+    recent_losses: jax.Array  # shape=(size,), float32; ring buffer, zero where empty
 
 
 def require_phase(phase: Any) -> None:
-    """Refuse what is no `Phase`: a number of steps, the function that makes one, or a whole optimizer."""
+    """Refuse anything but a `Phase`, such as a number of steps or the function that makes a phase."""
     if not isinstance(phase, Phase):
         raise TypeError(f"phase must be a Phase, such as lcam_optax.epoch_mean(steps_per_epoch), got {phase!r}.")
 
 
 def epoch_mean(steps_per_epoch: jax.typing.ArrayLike) -> Phase:
-    r"""The mean of this epoch's losses, the current one included: the phase of the LCAM paper.
+    r"""The mean of this epoch's losses, including the current one: the phase of the LCAM paper.
 
     .. math::
 
@@ -68,29 +68,27 @@ def epoch_mean(steps_per_epoch: jax.typing.ArrayLike) -> Phase:
       \text{below}_i = [\ell_i < \bar\ell_i]
 
     with :math:`i` counted from 0 in each epoch. The first loss of an epoch equals its mean, so it is never below.
-    The mean is updated incrementally, so that equal losses tie exactly in float32 too. A loss that equals the mean of
-    other, different losses may fall on either side of it, by a rounding error.
+    The mean is updated incrementally, so equal losses tie exactly, also in float32. If a loss equals the mean of
+    different losses, a rounding error may put it on either side.
 
     The epochs are counted in the state:
 
-    - Every call of `update` counts. A call that is hidden (by `optax.apply_if_finite`, at a bad step) or taken back (by
-      selecting the old optimizer state after an overflow, as with `jmp.select_tree`) shifts all later epochs. Where
-      you take a step back, keep its phase, and select after that:
-      `old = optax.tree.set(old, phase_state=optax.tree.get(new, "phase_state"))`.
-    - To resume with another `steps_per_epoch`, because the batch size changed, begin a new epoch:
+    - Every call of `update` counts. If `optax.apply_if_finite` hides a call at a bad step, or if you undo a step by
+      selecting the old optimizer state after an overflow (`jmp.select_tree`), all later epochs shift. Before you select
+      the old state, give it the new phase: `old = optax.tree.set(old, phase_state=optax.tree.get(new, "phase_state"))`.
+    - To resume with another `steps_per_epoch`, for example after a change of the batch size, begin a new epoch:
       `state = optax.tree.set(state, epoch_step=0)`.
 
     Args:
       steps_per_epoch: Optimizer steps in an epoch, an int of at least 1; a short last batch counts as one. The mean
-        starts anew after so many steps.
+        restarts after this number of steps.
 
     Returns:
       A `Phase`.
 
     Raises:
-      TypeError: If `steps_per_epoch` is no number.
-      ValueError: If it is an array with axes, or a Python number other than a whole one of at least 1 that fits an
-        int32.
+      TypeError: If `steps_per_epoch` is not a number.
+      ValueError: If it is an array with axes, or a Python number that is not whole, below 1, or too large for an int32.
 
     Examples:
       >>> import jax.numpy as jnp, lcam_optax
@@ -119,7 +117,7 @@ def epoch_mean(steps_per_epoch: jax.typing.ArrayLike) -> Phase:
         new_state = EpochMeanState(
             loss_mean=jnp.where(finite, mean, state.loss_mean),
             loss_count=held + finite.astype(held.dtype),
-            # A step counts as one of the epoch's whether its loss is finite or not.
+            # A step counts for the epoch even if its loss is not finite.
             epoch_step=(state.epoch_step + 1) % jnp.asarray(steps_per_epoch, jnp.int32),
         )
         return loss < mean, new_state
@@ -134,7 +132,8 @@ def ema(decay: jax.typing.ArrayLike) -> Phase:
 
       \bar\ell_t = \bar\ell_{t-1} + \frac{1 - d}{1 - d^t} (\ell_t - \bar\ell_{t-1})
 
-    the current loss included. This equals an average with decay :math:`d` from zero, divided by :math:`1 - d^t`.
+    including the current loss. This equals an average with decay :math:`d` that starts from zero, divided by
+    :math:`1 - d^t`.
 
     Args:
       decay: Decay rate of the average, a scalar in [0, 1).
@@ -143,7 +142,7 @@ def ema(decay: jax.typing.ArrayLike) -> Phase:
       A `Phase`. The first loss equals the average, so it is not below.
 
     Raises:
-      TypeError: If `decay` is no number.
+      TypeError: If `decay` is not a number.
       ValueError: If it is an array with axes, or a Python number outside [0, 1), also once rounded to float32.
     """
     require_unit_interval("decay", decay)
@@ -166,17 +165,17 @@ def ema(decay: jax.typing.ArrayLike) -> Phase:
 
 
 def window(size: int) -> Phase:
-    """The mean of the last `size` losses, the current one included, never reset.
+    """The mean of the last `size` losses, including the current one, never reset.
 
     Args:
-      size: Number of losses in the mean, an int of at least 1. Until so many were seen, it is the mean of all. The
-        state holds `size` float32 values.
+      size: Number of losses in the mean, an int of at least 1. Before that many losses, it is the mean of all. The
+        state contains `size` float32 values.
 
     Returns:
       A `Phase`. The first loss equals the mean, so it is not below.
 
     Raises:
-      TypeError: If `size` is no number.
+      TypeError: If `size` is not a number.
       ValueError: If it is not a whole number of at least 1 that fits an int32.
     """
     require_whole("size", size)
@@ -189,7 +188,7 @@ def window(size: int) -> Phase:
         finite = jnp.isfinite(loss)
         recent = jnp.asarray(state.recent_losses).at[state.loss_count % size].set(loss)
         held = jnp.minimum(state.loss_count + 1, size)
-        # Summing the distances to the current loss lets equal losses tie exactly. The clip keeps the sum finite.
+        # The sum of distances to the current loss makes equal losses tie exactly. The clip keeps the sum finite.
         farthest = jnp.finfo(loss.dtype).max / (2 * size)
         distances = jax.lax.clamp(-farthest, recent - loss, farthest)
         distances = jnp.where(jnp.arange(size, dtype=held.dtype) < held, distances, 0)
@@ -209,5 +208,5 @@ def _counted(count: jax.Array, finite: jax.Array) -> jax.Array:
 
 
 def _moved(mean: jax.Array, loss: jax.Array, held: jax.Array, divisor: jax.Array) -> jax.Array:
-    """Move a mean towards a loss; the first loss is the mean."""
+    """Move a mean towards a loss. The first loss becomes the mean."""
     return jnp.where(held == 0, loss, moved_mean(mean, loss, divisor))

@@ -21,16 +21,16 @@ def random_phase(
     probability: jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.ArrayLike],
     seed: jax.typing.ArrayLike,
 ) -> Phase:
-    """Draw the side at random, whatever the loss is: the control that shows whether the loss matters.
+    """Draw the side at random, independently of the loss: the control that shows whether the loss matters.
 
     Args:
-      probability: Chance that a step counts as below, a scalar in [0, 1]; or a schedule of the step (an int32 scalar
-        counted from 0), such as the share of steps below in each epoch of an LCAM run.
-      seed: An int, or a key such as `jax.random.key(0)`, which draws as the int 0 does. The draw of step `t` depends
-        on `(seed, t)` alone. May be traced, so that a `vmap` over seeds draws differently in each.
+      probability: Probability that a step counts as below: a scalar in [0, 1], or a schedule of the step (an int32
+        scalar, from 0), such as the share of steps below in each epoch of an LCAM run.
+      seed: An int, or a key such as `jax.random.key(0)`, which is equivalent to the int 0. The draw of step `t` depends
+        only on `(seed, t)`. It may be traced, so a `vmap` over seeds draws differently for each seed.
 
     Returns:
-      A `Phase` that keeps no loss mean.
+      A `Phase` without a loss mean.
 
     Raises:
       TypeError: If `probability` is neither a number nor a schedule.

@@ -1,4 +1,4 @@
-"""Reading the phase out of an optimizer state."""
+"""Reads the phase from an optimizer state."""
 
 from typing import Any, NamedTuple
 
@@ -13,28 +13,28 @@ from lcam_optax._scale_by_lcam import ScaleByLcamState
 class PhaseReading(NamedTuple):
     """What `read_phase` returns."""
 
-    momentum: jax.Array  # shape=(), float32; with delay that of the next update, else of the last
-    loss_mean: jax.Array | None  # shape=(), float32; None where the phase keeps no mean (`random_phase`)
+    momentum: jax.Array  # shape=(), float32; with delay of the next update, else of the last
+    loss_mean: jax.Array | None  # shape=(), float32; None if the phase has no mean (`random_phase`)
     below: jax.Array  # shape=(), bool; whether the last finite loss fell below its reference
 
 
 def read_phase(opt_state: optax.OptState) -> PhaseReading:
-    """Read momentum, loss mean and side out of an optimizer state, however deep in chains and wrappers they lie.
+    """Read momentum, loss mean and side from an optimizer state, at any depth of chains and wrappers.
 
-    With `delay=True`, the default, a state holds the momentum of the NEXT update. To log the momentum that a step uses,
-    read it before `update`; the loss mean and the side, which include the loss of the step, after it.
+    With `delay=True`, the default, a state contains the momentum of the NEXT update. To log the momentum that a step
+    uses, read it before `update`. Read the loss mean and the side after `update`: they include the loss of the step.
 
     Args:
-      opt_state: A pytree that holds the state of one `scale_by_lcam` or of one `loss_controlled` hyper-parameter: an
+      opt_state: A pytree that contains the state of one `scale_by_lcam` or of one `loss_controlled` hyper-parameter: an
         optimizer state, the `opt_state` of a `flax.nnx.Optimizer`, or a whole Flax Linen `TrainState`.
 
     Returns:
-      A `PhaseReading` of scalars, with a leading axis for a state vmapped over seeds. They are copies on the device,
-      which stay valid after the state was donated; under `jit` they cost nothing. For `loss_controlled`, `momentum` is
-      the controlled value.
+      A `PhaseReading` of scalars, with a leading axis for a state vmapped over seeds. They are copies on the device and
+      stay valid after the state is donated. Under `jit` they cost nothing. For `loss_controlled`, `momentum` is the
+      controlled value.
 
     Raises:
-      ValueError: If there is none of these states, or more than one: then pass the part of the state that you mean.
+      ValueError: If there is no such state, or more than one. Then pass the part of the state that you mean.
 
     Examples:
       >>> import jax.numpy as jnp, lcam_optax
@@ -68,6 +68,6 @@ def read_phase(opt_state: optax.OptState) -> PhaseReading:
 
 
 def _copied(value: Any) -> jax.Array:
-    """Copy an array, also out of a variable of Flax NNX, which the next step would change."""
+    """Copy an array, also from a variable of Flax NNX, which the next step would change."""
     as_array = getattr(value, "__jax_array__", None)
     return jnp.copy(value if as_array is None else as_array())

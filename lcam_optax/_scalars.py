@@ -1,7 +1,7 @@
-"""Scalars of the optimizer state: their dtype, their counters, and the settings that they are made from.
+"""Scalars of the optimizer state: dtypes, counters, and conversion of settings.
 
-Floats are float32 whatever the parameters are (float64 under `jax_enable_x64`): a bfloat16 loss mean would put
-losses on the wrong side. All are strongly typed from `init` on, so that a second step compiles nothing.
+Floats are float32 for parameters of any dtype (float64 under `jax_enable_x64`), because a bfloat16 loss mean would put
+losses on the wrong side. All scalars are strongly typed from `init` on, so the second step does not compile again.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,18 @@ ScalarOrSchedule = jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.Array
 def as_float(number: jax.typing.ArrayLike) -> jax.Array:
     """Convert a number to the scalar dtype of the state.
 
-    `optax.inject_hyperparams` makes real numbers complex where the parameters are complex; hence the real part.
+    It takes the real part, because `optax.inject_hyperparams` makes real numbers complex if the parameters are complex.
     """
     return jnp.real(jnp.asarray(number)).astype(float)
 
 
 def as_arrays(tree: Any) -> Any:
-    """Convert the leaves of a tree to JAX arrays. NumPy's own arithmetic rounds differently, and warns differently."""
+    """Convert the leaves of a tree to JAX arrays. NumPy's arithmetic rounds and warns differently."""
     return jax.tree.map(lambda x: x if isinstance(x, jax.Array) else jnp.asarray(x), tree)
 
 
 def at_step(name: str, scalar_or_schedule: Any, step: jax.Array) -> jax.Array:
-    """Read the setting `name`, a number or a schedule, at a step, in the scalar dtype of the state.
+    """Read the setting `name`, a number or a schedule, at a step. The result has the scalar dtype of the state.
 
     Raises:
       ValueError: If a schedule does not return a scalar.
@@ -41,12 +41,12 @@ def at_step(name: str, scalar_or_schedule: Any, step: jax.Array) -> jax.Array:
 
 
 def initial(number: jax.typing.ArrayLike) -> jax.Array:
-    """Copy a number into the state, because a state that is donated must not delete the caller's array."""
+    """Copy a number into the state. Without the copy, donating the state would delete the caller's array."""
     return jnp.copy(as_float(number))
 
 
 def initial_seed(seed: Any) -> jax.Array:
-    """Convert a seed to uint32 in a buffer of its own: an int modulo 2^32, or the int that a key was made from."""
+    """Convert a seed to uint32 in its own buffer: an int modulo 2^32, or the int that a key was made from."""
     if isinstance(seed, int):
         return jnp.asarray(seed % 2**32, jnp.uint32)
     if is_key(seed):
@@ -57,21 +57,21 @@ def initial_seed(seed: Any) -> jax.Array:
 
 
 def wider(left: jax.Array, right: jax.Array) -> jnp.dtype:
-    """The dtype that holds what either of two arrays holds."""
-    with jax.numpy_dtype_promotion("standard"):  # asked for here, so right under "strict" too
+    """The dtype that can represent the values of both arrays."""
+    with jax.numpy_dtype_promotion("standard"):  # explicit, so also allowed under "strict"
         return jnp.promote_types(left.dtype, right.dtype)
 
 
 def working_dtype(left: jax.Array, right: jax.Array) -> jnp.dtype:
-    """The dtype to compute in: the wider of two, but at least float32, as bfloat16 rounds a momentum of 0.999 to 1."""
+    """The dtype to compute in: the wider of two, at least float32. bfloat16 would round a momentum of 0.999 to 1."""
     with jax.numpy_dtype_promotion("standard"):
         return jnp.promote_types(wider(left, right), jnp.float32)
 
 
 def moved_mean(mean: jax.Array, value: jax.Array, divisor: jax.Array) -> jax.Array:
-    """Move a mean by one part in `divisor` of its distance to a value.
+    """Move a mean towards a value by 1 / `divisor` of the distance.
 
-    The distance is clipped to the finite range: two finite losses may be further apart, and an infinite mean would
+    The distance is clipped to the finite range. Two finite losses may be further apart, and an infinite mean would
     never become finite again.
     """
     largest = jnp.finfo(value.dtype).max
@@ -89,7 +89,7 @@ def counter() -> jax.Array:
 
 
 def incremented(count: jax.Array) -> jax.Array:
-    """Count on, and stay at the largest int32 rather than wrap."""
+    """Add one, but stay at the largest int32 instead of wrapping."""
     return jnp.where(count < jnp.iinfo(jnp.int32).max, count + 1, count)
 
 

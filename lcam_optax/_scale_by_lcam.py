@@ -1,4 +1,4 @@
-"""The LCAM direction: a trace of the updates whose decay the loss picks at each step."""
+"""The LCAM direction: a trace of the updates. The loss picks its decay at each step."""
 
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ from lcam_optax._scalars import ScalarOrSchedule, as_arrays, counter, incremente
 class ScaleByLcamState(NamedTuple):
     """State of `scale_by_lcam`: one copy of the parameters and a few scalars."""
 
-    trace: optax.Updates  # as the parameters, in `accumulator_dtype` if one was given
-    momentum: jax.Array  # shape=(), float32; with delay that of the next update, else of the last
+    trace: optax.Updates  # like the parameters, in `accumulator_dtype` if given
+    momentum: jax.Array  # shape=(), float32; with delay of the next update, else of the last
     below: jax.Array  # shape=(), bool; whether the last finite loss fell below
     lcam_step: jax.Array  # shape=(), int32; updates made
     phase_state: PhaseState  # the phase's own scalars
@@ -33,7 +33,7 @@ def scale_by_lcam(
     accumulator_dtype: Any | None = None,
     axis_name: Any | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Trace of the updates whose decay the loss picks: the LCAM direction.
+    r"""The LCAM direction: a trace of the updates whose decay the loss picks.
 
     .. math::
 
@@ -41,39 +41,39 @@ def scale_by_lcam(
       \mu_{t+1} &= \begin{cases} \mu_\text{below} & \text{if } \ell_t < \bar\ell_t \\
       \mu_\text{above} & \text{otherwise} \end{cases}
 
-    and :math:`b_t` is the new update (:math:`g_t + \mu_t b_t` with `nesterov`). The mean :math:`\bar\ell_t` is that of
-    `phase`. Pass the loss as `update(grads, state, params, value=loss)`. The decision is made inside the jitted update,
-    without a host transfer.
+    and :math:`b_t` is the new update (:math:`g_t + \mu_t b_t` with `nesterov`). `phase` computes the mean
+    :math:`\bar\ell_t`. Pass the loss as `update(grads, state, params, value=loss)`. The jitted update makes the
+    decision, without a host transfer.
 
     Most wrappers of Optax pass `value` on. `optax.contrib.sam`, `optax.lookahead` and
     `optax.contrib.split_real_and_imaginary` refuse it with Python's own "unexpected keyword argument". Inside
-    `optax.chain`, `optax.MultiSteps` and the last two drop it, which ends in the error below.
+    `optax.chain`, `optax.MultiSteps` and the last two drop it. LCAM then raises the error below.
 
     Args:
-      phase: The rule that a loss is compared by, such as `epoch_mean(steps_per_epoch)`.
+      phase: The rule that puts each loss below or above a mean, such as `epoch_mean(steps_per_epoch)`.
       momentum_below: Momentum after a loss below the mean, in [0, 1): a float, a scalar array, or a schedule of the
-        step (from 0) at which the momentum acts. For `optax.inject_hyperparams` see `lcam`.
-      momentum_above: Momentum after a loss at or above the mean; otherwise as `momentum_below`.
+        step (from 0) that uses the momentum. For `optax.inject_hyperparams` see `lcam`.
+      momentum_above: Momentum after a loss at or above the mean; the same types as `momentum_below`.
       nesterov: Whether to use Nesterov momentum. The authors do not.
-      delay: True is the authors' code: a loss picks the momentum of the NEXT step. False lets it act at once.
-      initial_momentum: Momentum in force until a finite loss has been seen. With delay, also that of the first step.
-        0.9 in all of the authors' runs.
+      delay: True: a loss picks the momentum of the NEXT step, as in the authors' code. False: of its own step.
+      initial_momentum: Momentum until the first finite loss. With delay, also the momentum of the first step. 0.9 in
+        all of the authors' runs.
       accumulator_dtype: Dtype of the trace; None takes the dtype of each parameter. Products with the momentum are
-        computed in float32 at least, as bfloat16 rounds 0.999 to 1.
+        computed in at least float32, because bfloat16 rounds 0.999 to 1.
       axis_name: Name of the `pmap` or `shard_map` axis (or axes) to average the loss over. Needed there, because
-        replicas that decide by their own losses drift apart. Under `jit` with sharded arrays the loss is global
-        already: leave it None.
+        replicas that decide by their own losses drift apart. Leave it None under `jit` with sharded arrays, where the
+        loss is already global.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`. `update` needs `value`, a real floating scalar: the mean loss of the
-      batch that the gradients come from. A value that is not finite leaves mean and momentum as they were. Other extra
+      batch that the gradients come from. A value that is not finite leaves mean and momentum unchanged. Other extra
       arguments are ignored.
 
     Raises:
       ValueError: If a momentum is an array with axes, or a Python number outside [0, 1); from `update`, if `value` is
         no real floating scalar.
-      TypeError: If `phase` is no `Phase`, or a momentum neither a number nor a schedule; from `update`, if there is no
-        `value`, or the state is not its own.
+      TypeError: If `phase` is not a `Phase`, or a momentum is neither a number nor a schedule; from `update`, if
+        `value` is missing, or the state is not an LCAM state.
 
     Examples:
       >>> import jax, jax.numpy as jnp, lcam_optax, optax
@@ -145,7 +145,7 @@ def scale_by_lcam(
 
 
 def require_own_state(state: Any) -> None:
-    """Refuse the state of another optimizer, whose trace can be carried over, or one restored without its classes."""
+    """Refuse a state of another optimizer, or one restored without its classes; say how to carry a trace over."""
     if not isinstance(state, ScaleByLcamState):
         raise TypeError(
             f"LCAM was given a state that is not its own: expected ScaleByLcamState, got {type(state).__name__}. Make "
@@ -156,7 +156,7 @@ def require_own_state(state: Any) -> None:
 
 
 def _decay_and_add(momentum: jax.Array, trace: optax.Updates, updates: optax.Updates) -> optax.Updates:
-    """Return momentum * trace + updates, leaf by leaf in the wider dtype of the two; None stays None."""
+    """Return momentum * trace + updates per leaf, in the wider of the two dtypes; None stays None."""
 
     def leaf(update: jax.Array | None, held: jax.Array) -> jax.Array | None:
         if update is None:
@@ -169,7 +169,7 @@ def _decay_and_add(momentum: jax.Array, trace: optax.Updates, updates: optax.Upd
 
 
 def _kept(trace: optax.Updates, held: optax.Updates) -> optax.Updates:
-    """The trace to keep, in the dtype that it had; of leaves without a gradient the one held."""
+    """The new trace in the dtype of the old one. Leaves without a gradient keep the old trace."""
 
     def leaf(new: jax.Array | None, old: jax.Array) -> jax.Array:
         return old if new is None else new.astype(old.dtype)

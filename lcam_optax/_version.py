@@ -1,3 +1,3 @@
-"""The version, read by the build as well."""
+"""The version, which the build also reads."""
 
 __version__ = "0.2.0"

@@ -35,7 +35,7 @@ def consensus_gradient(
       A function with the arguments of `field_fn` that gives the adjusted field, in the shapes and dtypes of the field.
 
     Raises:
-      TypeError: If `scale` is no number.
+      TypeError: If `scale` is not a number.
       ValueError: If it is an array with axes; from the adjusted function, if the parameters are complex, or `field_fn`
         does not return a tree with the structure, shapes and dtypes of the parameters.
 

@@ -51,7 +51,7 @@ def delayed_feedback(learning_rate: optax.ScalarOrSchedule, terms: int = 2) -> o
       learning rate: put nothing behind it that changes the step.
 
     Raises:
-      TypeError: If a setting is no number (nor, for the rate, a schedule).
+      TypeError: If a setting is not a number (nor, for the rate, a schedule).
       ValueError: If `terms` is not a whole number of at least 1, or the rate is an array with axes; from `update`, if
         there are no `params`.
 

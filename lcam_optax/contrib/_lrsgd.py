@@ -78,7 +78,7 @@ def lrsgd(
       An `optax.GradientTransformationExtraArgs`; `update` needs `params` and ignores extra arguments.
 
     Raises:
-      TypeError: If a setting is no number (nor, for the rate, a schedule).
+      TypeError: If a setting is not a number (nor, for the rate, a schedule).
       ValueError: If `variant` is neither "C" nor "R", or a setting is an array with axes, or a Python number out of its
         range; if `seed` is neither an integer nor a typed key; from `update`, if there are no `params`.
 

@@ -69,8 +69,8 @@ def mutual_information_decay(
 
     Raises:
       ValueError: If a setting is an array with axes, or a Python number out of its range; from `update`, if
-        `information` is no real floating scalar or does not have the labels of `layers`.
-      TypeError: If a setting is no number; from `update`, if there is no `information`.
+        `information` is not a real floating scalar or does not have the labels of `layers`.
+      TypeError: If a setting is not a number; from `update`, if there is no `information`.
 
     Examples:
       >>> import jax.numpy as jnp, optax

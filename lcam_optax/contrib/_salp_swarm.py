@@ -84,10 +84,10 @@ def salp_swarm_sgd(
       `init` also takes abstract parameters, `jax.ShapeDtypeStruct`: the state is then a template, around zeros.
 
     Raises:
-      TypeError: If a setting is no number (nor, for the rate, a schedule); from `update`, if there is no `value_fn`.
+      TypeError: If a setting is not a number (nor, for the rate, a schedule); from `update`, if there is no `value_fn`.
       ValueError: If a setting is an array with axes, or a Python number out of its range; if `population` is not a
         Python number, or `seed` neither an integer nor a typed key; from `init`, if a parameter is complex; from
-        `update`, if there are no `params` or the loss is no scalar.
+        `update`, if there are no `params` or the loss is not a scalar.
 
     Examples:
       A start in a local minimum of Rastrigin's function, of 12.9, where gradient descent stays. The global one is 0.

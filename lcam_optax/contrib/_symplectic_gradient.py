@@ -48,7 +48,7 @@ def symplectic_gradient(
       A function with the arguments of `field_fn` that gives the adjusted field, in the shapes and dtypes of the field.
 
     Raises:
-      TypeError: If `scale` or `eps` is no number.
+      TypeError: If `scale` or `eps` is not a number.
       ValueError: If `normalizer` is neither "dim" nor "leaves", or a number is an array with axes; from the adjusted
         function, if the parameters are complex, or `field_fn` does not return a tree with the structure, shapes and
         dtypes of the parameters.

@@ -50,7 +50,7 @@ def scale_by_yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransfor
       follow it by `optax.scale(-1.0)`, or take `yamadam`.
 
     Raises:
-      TypeError: If `eps` is no number.
+      TypeError: If `eps` is not a number.
       ValueError: If it is an array with axes; from `init`, if a parameter is complex.
 
     Examples:

@@ -128,7 +128,7 @@ class Run:
 
         folder = self.runs / arms[0].group
         report(folder, baseline=_baseline(arms, self.runs)).show(console)
-        sentences = [f"All tables and figures: {folder / 'report' / 'report.md'}"]
+        sentences = [f"Open this page in a browser; it has all tables and figures: {folder / 'report' / 'report.html'}"]
         if 2 <= max(len(arm.seeds) for arm in arms) < 5:
             sentences.append("More seeds reveal smaller differences: add --seeds 0 1 2 3 4. Finished runs are kept.")
         sentences.append("Other experiments: python -m train list")

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.text import Text
 from train import files
 from train.errors import RecordError
 from train.records import Record, read_all
-from train.report import figures, tables
+from train.report import figures, page, tables
 from train.report.decision import Decision, decide, decision_table
 from train.report.statistics import BASELINE, Group, analyse
 from train.report.verdict import verdict
@@ -27,7 +28,8 @@ class Report:
     Attributes:
       groups: the statistics of each group.
       left_out: why runs or figures are missing, and whose steps were skipped, a sentence each.
-      paths: the files written: `report.md`, `report.json`, `decision.json` if there are decisions, then the figures.
+      paths: the files written: `report.md`, `report.json`, `decision.json` if there are decisions, `report.html`, then
+        the figures.
       decisions: those of the groups that have a margin and an LCAM with controls.
     """
 
@@ -57,7 +59,7 @@ class Report:
 
 
 def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, margin: float | None = None) -> Report:
-    """Writes `report.md`, `report.json` and the figures of all finished runs under a folder.
+    """Writes a report of all finished runs under a folder: Markdown, JSON, figures, and one page that has it all.
 
     Args:
       root: folder of all runs, or of one group's.
@@ -87,7 +89,8 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
         analyse(list(records), baseline) for _, records in itertools.groupby(finished, key=lambda record: record.group)
     )
     decided = {group.name: found for group in groups if (found := decide(group, margin)) is not None}
-    sections, paths = ["# Report\n"], []
+    # The verdict comes first; a quotation stands out.
+    sections, paths = ["# Report\n", *(f"> {verdict(group)}\n" for group in groups)], []
     for group in groups:
         drawn, missing = _draw(group, out)
         left_out += [*missing, *_skipped(group)]
@@ -96,14 +99,19 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
         if group.name in decided:
             sections.append(decision_table(decided[group.name]).markdown())
     if left_out:
-        sections[1:1] = ["**Left out:**\n", *(f"- {reason}" for reason in left_out), ""]
+        after = 1 + len(groups)
+        sections[after:after] = ["**Left out:**\n", *(f"- {reason}" for reason in left_out), ""]
     numbers = {"groups": [_numbers(group) for group in groups], "left_out": left_out}
+    markdown = "\n".join(sections)
+    pictures = {path.name: path.read_bytes() for path in paths if path.suffix == ".png"}
     documents = {
-        out / "report.md": "\n".join(sections),
+        out / "report.md": markdown,
         out / "report.json": files.dumps(numbers),
     }
     if decided:
         documents[out / "decision.json"] = files.dumps([found.numbers() for found in decided.values()])
+    title = f"Report: {', '.join(group.name for group in groups)}"
+    documents[out / "report.html"] = page.render(markdown, pictures, title)
     for path, text in documents.items():
         files.write_atomically(path, text.encode())
     return Report(
@@ -194,7 +202,7 @@ def _section(group: Group, drawn: Sequence[Path]) -> Iterator[str]:
         yield part(group).markdown()
     for path in drawn:
         if path.suffix == ".png":
-            yield f"![{path.stem}]({path.name})\n"
+            yield f"![{page.alt_text(path)}]({urllib.parse.quote(path.name)})\n"
     records = [record for arm in group.arms for record in arm.records]
     yield "### Provenance\n"
     for label, values in (

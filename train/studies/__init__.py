@@ -1,1 +1,1 @@
-"""What LCAM does, looked at closely: on surfaces of two dimensions, and in the updates of a network."""
+"""What LCAM does to paths on two-dimensional surfaces, and to the updates of a network."""

@@ -101,7 +101,7 @@ def test_a_second_run_says_first_what_is_finished_and_last_what_was_found(quicks
     assert captured.err == ""
     out = " ".join(captured.out.split())
     verdict = out.index(f"quickstart: {said}")
-    assert out.index("report.md") < verdict < out.index(f"figures: {quickstart}/quickstart/report/report.md")
+    assert out.index("report.md") < verdict < out.index(f"figures: {quickstart}/quickstart/report/report.html")
     assert "python -m train list" in out
 
 

@@ -128,6 +128,7 @@ def test_all_files_exist_and_the_markdown_shows_the_figures(made, markdown):
     assert names == [
         "report.md",
         "report.json",
+        "report.html",
         *(f"{s}.{e}" for s in stems for e in ("png", "svg")),
     ]
     assert all(path.stat().st_size for path in made.paths)
@@ -279,7 +280,7 @@ def test_missing_steps_cost_their_figure_only(root):
     path = records.run_dir(root, "demo/lcam-0.9-0.95", 0) / "steps.npz"
     path.unlink()
     made = _left_out(root, f"the figure of single steps: {path}")
-    assert len(made.paths) == 6
+    assert len(made.paths) == 7
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
