@@ -1,5 +1,6 @@
 """`StopSignals`: the first signal is a wish, a second SIGTERM or SIGINT ends all, and afterwards all is as before."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,12 @@ from train.engine.signals import Stopped, StopSignals
 ROOT = Path(__file__).parents[3]
 URGENT = (signal.SIGINT, signal.SIGTERM)
 GENTLE = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+# `nohup` and scripts start the tests with signals ignored, which a program would leave so.
+DEFAULTS = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
 PROGRAM = """
 import time
 from train.engine.signals import StopSignals
@@ -37,17 +44,22 @@ with StopSignals() as signals:
 """
 
 
+@contextlib.contextmanager
 def start(program, **options):
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
+    """A process that has entered `StopSignals`; it is killed at the end, however the test ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", DEFAULTS + program],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         **options,
-    )
-    assert process.stdout.readline() == "entered\n"
-    return process
+    ) as process:
+        try:
+            assert process.stdout.readline() == "entered\n"
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -107,7 +119,6 @@ def test_a_signal_that_was_ignored_before_stays_ignored(signum):
         process.send_signal(signum)
         process.send_signal(signal.SIGTERM)
         assert process.stdout.readline() == f"goes on after {signal.SIGTERM:d}\n"
-        process.kill()
 
 
 def test_a_closed_standard_error_does_not_matter():
@@ -115,7 +126,6 @@ def test_a_closed_standard_error_does_not_matter():
         process.stderr.close()
         process.send_signal(signal.SIGHUP)
         assert process.stdout.readline() == f"goes on after {signal.SIGHUP:d}\n"
-        process.kill()
 
 
 def test_without_a_signal_nothing_is_received_and_the_handlers_come_back(heard):
