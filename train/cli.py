@@ -24,10 +24,10 @@ from train.files import require_writable
 from train.records.provenance import carrying_out, command_line
 from train.studies.command import Directions, Games, Mechanism, Perceptrons
 
-if TYPE_CHECKING:  # imported where it is used, as `--help` can do without
+if TYPE_CHECKING:  # imported where it is used, because `--help` does not need it
     from train.report.publish import Tables
 
-# EX_TEMPFAIL of sysexits.h: try again. A script's loop can tell it from success and from an error.
+# EX_TEMPFAIL of sysexits.h: try again. A script can distinguish it from success and from errors.
 _TIME_UP_STATUS = 75
 _CHECKOUT = Path(__file__).parent.parent
 RESULTS = _CHECKOUT / "train" / "results"
@@ -41,25 +41,25 @@ _DATA_DIR = option("TFDS_DATA_DIR, or ~/tensorflow_datasets", "FOLDER")
 class Run:
     """Train an arm or all arms of a group, and compare them.
 
-    A stopped run goes on where it was saved. A finished run is not repeated.
+    A stopped run continues from its last checkpoint. A finished run is not repeated.
 
     Attributes:
       name: The arm, such as `fig3/sgd-0.9`, or the group, such as `fig3`. `python -m train list` shows all.
       seeds: Train each arm once with each of these whole numbers.
-      model: Depth and width of the Wide ResNet in one word: 28-10, 28-2, 16-4, 16-1, ...
+      model: Depth and width of the Wide ResNet: 28-10, 28-2, 16-4, 16-1, ...
       runs: Keep records and checkpoints in this folder.
-      data_dir: The folder of prepared data sets. What is not there is downloaded.
+      data_dir: The folder of prepared data sets. Missing sets are downloaded.
       fresh: Delete the records and checkpoints of these runs, and train again.
       checkpoint_epochs: Save after at most this many epochs.
       checkpoint_minutes: Save after at most this many minutes.
-      minutes: Stop after this time, and go block by block of five seeds through all arms until then. What has begun is
-        saved, what is finished is reported, and the exit status is 75 if something is left.
-      stream: Read the images from disk during training, for data that does not fit on the device.
+      minutes: Stop after this time. Until then, train all arms in blocks of five seeds. When the time is up, save what
+        has begun, report what is finished, and exit with status 75 if something is left.
+      stream: Read the images from disk during training, for data that do not fit on the device.
       devices: How many GPUs, TPU cores or other devices to train on.
       coordinator: Train in several processes that meet at the first one: its address, or `auto` on a cluster.
       processes: How many processes there are.
       process: The number of this process, from 0.
-      overrides: Change these settings in all arms that are named.
+      overrides: Change these settings in all named arms.
     """
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[ARM or GROUP]")] = "quickstart"
@@ -79,7 +79,7 @@ class Run:
     overrides: tyro.conf.OmitArgPrefixes[Annotated[Overrides, _NAMED]] = dataclasses.field(default_factory=Overrides)  # type: ignore[valid-type]
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out."""
+        """Run the command."""
         if self.minutes is not None and not self.minutes > 0:
             raise ConfigError(f"minutes is {self.minutes}, allowed: a number above 0.")
         arms = chosen_arms(self.name, self.overrides, model=self.model, seeds=self.seeds, stream=self.stream)
@@ -87,7 +87,7 @@ class Run:
             require_writable(self.runs / arm.name, "--runs")
         if not self.process:
             self._announce(arms, console)
-        # These bring JAX, which takes seconds.
+        # These import JAX, which takes seconds.
         from train.engine import processes
         from train.engine.run import SavePolicy, run_experiment
         from train.engine.signals import TimeUp
@@ -107,8 +107,8 @@ class Run:
                     root=self.runs,
                     data_dir=self.data_dir,
                     command=command_line(),
-                    # The first removes what there is of all, so that a stop in between leaves nothing that looks
-                    # finished.
+                    # The first arm removes the old runs of all arms. Otherwise a stop in between would leave runs that
+                    # look finished.
                     fresh=self.fresh and i == 0,
                     fresh_too=runs[1:],
                     policy=policy,
@@ -154,12 +154,12 @@ def _is_finished(arm: Experiment, root: Path) -> bool:
     try:
         found = [records.find(root, arm.name, seed) for seed in arm.seeds]
     except RecordError:
-        return False  # The run itself says what is wrong with it.
+        return False  # The run itself reports the error.
     return all(record is not None and record.finished for record in found)
 
 
 def _baseline(arms: list[Experiment], root: Path) -> str:
-    """SGD at 0.9 where it was run, now or earlier, else the first arm."""
+    """SGD at 0.9 if it was run, now or earlier; else the first arm."""
     there = records.has_runs(root, f"{arms[0].group}/sgd-0.9")
     return "sgd-0.9" if there else arms[0].name.partition("/")[2]
 
@@ -177,7 +177,7 @@ class List:
     json: bool = False
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out."""
+        """Run the command."""
         arms = listing.matching(self.pattern)
         if self.json:
             print(json.dumps([{key: getattr(arm, key) for key in ("name", *MAIN_SETTINGS)} for arm in arms], indent=2))
@@ -190,11 +190,11 @@ class Report:
     """Make tables and figures from the records of finished runs.
 
     Attributes:
-      runs: The folder of records, or of one group's, such as `runs/fig3`.
+      runs: The folder of all records, or of one group, such as `runs/fig3`.
       out: Write the report to this folder.
-      baseline: Compare the other arms of a group with this one; its name without the group's.
+      baseline: Compare the other arms of a group with this one. Give its name without the group.
       margin: Count LCAM as equivalent to another arm if they differ by less than this, in percentage points.
-      pack: Instead, pack the runs of this folder: per group one file of records and one of steps.
+      pack: Instead, pack the runs of this folder into two files per group: records and steps.
       publish: Instead, rewrite the tables of the README and docs from the committed records.
     """
 
@@ -206,7 +206,7 @@ class Report:
     publish: bool = False
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out.
+        """Run the command.
 
         Raises:
           ConfigError: If the margin is not a positive number.
@@ -231,7 +231,7 @@ class Report:
 
 
 def published_tables() -> "Tables":
-    """The tables of all rooms that the README and docs publish, by the name in their markers."""
+    """The tables that the README and docs publish, by the name in their markers."""
     from train.bench import published as bench
     from train.report import published as report
     from train.studies.games import published as games
@@ -255,7 +255,7 @@ class Data:
     Attributes:
       source: `cifar-10-binary.tar.gz`, `cifar-100-binary.tar.gz`, the folder that one of them unpacks to, or a folder
         with one folder of images per class.
-      data_dir: The folder to keep prepared data sets in.
+      data_dir: The folder for prepared data sets.
       name: Call the data set this in `--dataset`.
     """
 
@@ -264,7 +264,7 @@ class Data:
     name: Annotated[str | None, option("the folder's name", "NAME")] = None
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out."""
+        """Run the command."""
         from train import data
 
         name = data.prepare(self.source, self.data_dir, name=self.name)
@@ -285,15 +285,15 @@ _COMMANDS: dict[str, type] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and carry it out.
+    """Run a command line.
 
     Args:
-      arguments: The words after the program's name; None is the process's own.
+      arguments: The words after the program's name; None means those of the process.
 
     Returns:
-      The exit status: 0; 2 after an error that was told on standard error; 75 after a run whose `--minutes` were up
-      before all was finished; 128 + signal after a run that was asked to stop and saved. Values that cannot be read
-      end in SystemExit(2).
+      The exit status: 0 after success; 2 after an error, which is printed on standard error; 75 if the time of
+        `--minutes` was up before all runs were finished; 128 + signal if a signal stopped a run after saving. Values
+        that cannot be parsed raise SystemExit(2).
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     from train.engine.signals import Stopped, TimeUp

@@ -35,7 +35,7 @@ class Mechanism:
     seeds: int = 200
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out.
+        """Run the command.
 
         Raises:
           ConfigError: If there are too few seeds for an interval.
@@ -82,7 +82,7 @@ class Directions:
     examples: int = 128
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out.
+        """Run the command.
 
         Raises:
           ConfigError: If an option is out of its range, or does not fit the data.
@@ -133,7 +133,7 @@ class Games:
     steps: int = 3000
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out.
+        """Run the command.
 
         Raises:
           ConfigError: If there are too few seeds for an interval, or so many that they meet those of the tuning, or
@@ -168,7 +168,7 @@ class Perceptrons:
     first_seed: int = 0
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out.
+        """Run the command.
 
         Raises:
           ConfigError: If the number of seeds or the first of them is out of range.
