@@ -41,7 +41,7 @@ _DATA_DIR = option("TFDS_DATA_DIR, or ~/tensorflow_datasets", "FOLDER")
 class Run:
     """Train an arm or all arms of a group, and compare them.
 
-    A stopped run continues from its last checkpoint. A finished run is not repeated.
+    A stopped run continues from its checkpoint. A finished run is not repeated.
 
     Attributes:
       name: The arm, such as `fig3/sgd-0.9`, or the group, such as `fig3`. `python -m train list` shows all.
