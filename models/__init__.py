@@ -1,4 +1,4 @@
-"""Flax networks to train: the Wide ResNet, with adaptive activations too, and its forms for local training."""
+"""Flax networks: the Wide ResNet, optionally with adaptive activations, and its variants for local training."""
 
 from models._adaptive_activation import AdaptiveActivation, is_slope, slope_recovery
 from models._associated import AssociatedWideResNet, associated_labels

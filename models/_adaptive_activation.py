@@ -1,4 +1,4 @@
-"""Locally adaptive activations: slopes learned with the weights, and the slope recovery that raises them."""
+"""Locally adaptive activations: slopes that are trained with the weights, and the loss term that raises them."""
 
 import math
 from collections.abc import Callable
@@ -9,37 +9,37 @@ from flax import nnx
 
 
 class Slope(nnx.Param):
-    """The slopes of an `AdaptiveActivation`: parameters of a kind of their own, for `is_slope` to tell apart."""
+    """The slopes of an `AdaptiveActivation`: a kind of parameter that `is_slope` recognises."""
 
 
 class AdaptiveActivation(nnx.Module):
-    r"""An activation with slopes that are learned, one for the layer (L-LAAF) or one for each neuron (N-LAAF).
+    r"""An activation with trained slopes, one per layer (L-LAAF) or one per neuron (N-LAAF).
 
     .. math::
 
       y_i = \sigma(n \, a_i \, x_i), \qquad a_i = 1 / n \text{ at the start}
 
-    The fixed scale :math:`n \ge 1` is what makes the slopes move: a step of :math:`a` moves the argument by
-    :math:`n` times as much. It starts from the plain activation whatever :math:`n` is. The final linear layer of a
-    network has none.
+    The fixed scale :math:`n \ge 1` speeds up the slopes: a step of :math:`a` changes the argument by :math:`n` times as
+    much. For every :math:`n`, training starts from the plain activation. The final linear layer of a network has no
+    activation.
 
     In a ReLU, which is positively homogeneous, a positive slope is only a gain: :math:`\sigma(n a x) = n a \,
-    \sigma(x)`. Before a convolution that batch norm follows, the gain of an L-LAAF does nothing in training: batch
-    norm divides it out again (up to its epsilon), in the output and in the gradients of the weights, and the slope's
-    own gradient is zero but for slope recovery. Before any other layer it is a factor which that layer's weights could
-    hold as well, so that it changes the path of training and not what can be learned. The gains of an N-LAAF differ
-    from pixel to pixel and so are not in the reach of a convolution. A ReLU whose slope reaches zero is dead until
-    slope recovery lifts it; below zero it lets the other half through.
+    \sigma(x)`. If a convolution and batch norm follow, the gain of an L-LAAF has no effect in training: batch norm
+    divides it out again (up to its epsilon), in the output and in the gradients of the weights. The slope's own
+    gradient is then zero, except for slope recovery. Before any other layer, that layer's weights could absorb the
+    gain, so it changes the path of training but not the functions that can be learned. The gains of an N-LAAF differ
+    from pixel to pixel, which no convolution can imitate. A ReLU whose slope reaches zero is dead until slope recovery
+    raises it. Below zero it passes the negative half.
 
-    The authors' pre-activation residual network leaves out the factor :math:`n`, so that its activations start from
-    :math:`\sigma(x / n)`; their other programs, and the paper, have it, and so has this.
+    The authors' pre-activation residual network omits the factor :math:`n`, so its activations start from
+    :math:`\sigma(x / n)`. Their other programs, the paper and this code include it.
 
     Args:
-      fn: The activation :math:`\sigma`, elementwise; static, as part of the graph definition.
-      scale: :math:`n`, a finite number of at least 1. The authors: 10 for functions of one variable, 1 or 2 for
-        images; above some value, which depends on the problem, training becomes sensitive.
-      shape: Of the slopes, and of the last axes of the inputs: `()` is the L-LAAF; `(H, W, C)`, a slope for each pixel
-        and channel, the authors' N-LAAF in a convolutional network; `(C,)` that of a dense layer.
+      fn: The activation :math:`\sigma`, elementwise. It is static, a part of the graph definition.
+      scale: :math:`n`, a finite number of at least 1. The authors use 10 for functions of one variable, and 1 or 2 for
+        images. Above some value, which depends on the problem, training becomes sensitive.
+      shape: The shape of the slopes, and of the last axes of the inputs. `()` is the L-LAAF. `(H, W, C)`, one slope per
+        pixel and channel, is the authors' N-LAAF in a convolutional network. `(C,)` is the N-LAAF in a dense layer.
 
     Raises:
       ValueError: If `scale` is out of its range; from a call, if the inputs do not end in `shape`.
@@ -74,28 +74,29 @@ class AdaptiveActivation(nnx.Module):
                 f"The slopes have shape {shape} and the inputs {x.shape}, which should end in it; "
                 "make the activation for inputs of this shape (of a network: for images of this size)."
             )
-        # The gradient of a slope is a sum over a layer, and bfloat16 has eight bits to add it up in.
+        # The gradient of a slope is a sum over a layer, for which the eight bits of bfloat16 are too few.
         precise = x.dtype if x.dtype.itemsize > 4 else jnp.float32
         slope = self.scale * self.slope[...].astype(precise)
         return self.fn((slope * x.astype(precise)).astype(x.dtype))
 
 
 def slope_recovery(module: nnx.Module) -> jax.Array:
-    r"""Slope recovery, the term that an adaptive network's loss gains: low where the slopes are high.
+    r"""Slope recovery, a term of the loss of an adaptive network: the higher the slopes, the lower the term.
 
     .. math::
 
       S(a) = \left( \frac{1}{K} \sum_{k=1}^K \exp\left( \frac{1}{N_k} \sum_{i=1}^{N_k} a^k_i \right) \right)^{-1}
 
     over the :math:`K` adaptive layers, which in the paper are the :math:`D - 1` hidden ones; :math:`N_k` is the number
-    of slopes in layer :math:`k`. The authors train on `loss + slope_recovery(module)`, a weight of 1. :math:`S` falls
-    in each slope, so that its gradient step raises all of them.
+    of slopes in layer :math:`k`. The authors train on `loss + slope_recovery(module)`, with a weight of 1. :math:`S`
+    decreases in each slope, so its gradient step raises all slopes.
 
-    Of the authors' programs the one for functions of one variable leaves out the :math:`1 / K`, which makes its
-    :math:`S` smaller by that factor; the paper, the one for images, and this have it.
+    The authors' program for functions of one variable omits the :math:`1 / K`, which makes its :math:`S` smaller by
+    that factor. The paper, their program for images and this code include it.
 
     Args:
-      module: A network with at least one `AdaptiveActivation`; one that is used in several places counts once.
+      module: A network with at least one `AdaptiveActivation`. An activation that is used in several places counts
+        once.
 
     Returns:
       shape=(), float32; `exp(-1 / n)` at the start.
@@ -117,16 +118,16 @@ def slope_recovery(module: nnx.Module) -> jax.Array:
 
 
 def is_slope(params: nnx.State) -> nnx.State:
-    """Tell the slopes from the other parameters, as a mask for Optax.
+    """Return a mask for Optax that selects the slopes.
 
-    Weight decay would pull the slopes towards zero, where a ReLU is dead; the authors use none.
+    Weight decay would pull the slopes towards zero, where a ReLU is dead. The authors do not apply it.
 
     Args:
-      params: Parameters, gradients or updates of a network, as `nnx.split` or `nnx.state` return them; only the kinds
-        of the variables are looked at, so that the values may be traced, or shapes alone.
+      params: Parameters, gradients or updates of a network, as `nnx.split` or `nnx.state` return them. Only the kinds
+        of the variables matter, so the values may be traced, or only shapes.
 
     Returns:
-      The structure of `params` with a Python bool in place of each array: True in the slopes.
+      The structure of `params` with a Python bool for each array: True for slopes.
 
     Raises:
       ValueError: If there are arrays outside of any `nnx.Variable`.

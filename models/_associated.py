@@ -1,4 +1,4 @@
-"""Associated Learning of the Wide ResNet: a loss for each component, and no backward pass from end to end."""
+"""Associated Learning of the Wide ResNet: one loss per component, and no end-to-end backward pass."""
 
 from itertools import pairwise
 from typing import Any
@@ -10,14 +10,14 @@ from flax import nnx
 from models._groups import group_channels, pooled_features, run_group
 from models._wide_resnet import WideResNet, _norm
 
-_HIDDEN_FACTOR = 5  # units of a bridge's hidden layer for each of its outputs
+_HIDDEN_FACTOR = 5  # hidden units of a bridge per output
 
 
 class AssociatedWideResNet(nnx.Module):
     r"""A `WideResNet` trained by Associated Learning, in :math:`L = 4` components: the stem and the three groups.
 
-    The one-hot label :math:`y = t_{-1}` is encoded once for each component, and each code decoded again; each
-    component's output :math:`x_i` is led over a bridge to the code :math:`t_i`, of `target_width` :math:`M` units:
+    The one-hot label :math:`y = t_{-1}` is encoded once per component, and each code is decoded again. A bridge maps
+    each component's output :math:`x_i` to the code :math:`t_i` of `target_width` :math:`M` units:
 
     .. math::
 
@@ -27,30 +27,32 @@ class AssociatedWideResNet(nnx.Module):
       L^{as}_i &= \mathrm{MSE}(b_i, \mathrm{sg}(t_i)), \qquad
       L^{ae}_i = \mathrm{MSE}(r_i, \mathrm{sg}(t_{i-1}))
 
-    with the logistic :math:`\sigma`, sg the stop of gradients, a hidden layer of :math:`5 M` units in the bridge, and
-    the mean of squares over rows and units. No two losses share a parameter, so that the gradient of their sum is
-    each one's own. To predict, the last bridge's code is decoded: :math:`z \leftarrow \sigma(U_i z + d_i)` for
-    :math:`i = L - 1, \dots, 0`.
+    with the logistic :math:`\sigma`, the stop-gradient sg, a hidden layer of :math:`5 M` units in the bridge, and the
+    mean of squares over rows and units. No two losses share a parameter, so each parameter gets the gradient of its own
+    loss from the gradient of their sum. To predict, the code of the last bridge is decoded:
+    :math:`z \leftarrow \sigma(U_i z + d_i)` for :math:`i = L - 1, \dots, 0`.
 
-    Where it is ours. The authors' residual network is a narrow one that ends each component in an ELU; its bridges read
-    :math:`x_i` flattened. For images of 32x32 those of WRN-28-10 would have 0.46 billion weights and dwarf its 36
-    million. So :math:`p` is what a `WideResNet` reads its last group by: batch norm, ReLU, global average pooling; that
-    leaves the bridges 3.5 million. The last component has the network's own batch norm for it. The others get one that
-    stands beside the path: the next component takes the raw :math:`x_i`, as its first block begins with batch norm and
-    ReLU. The layers keep `WideResNet`'s ReLU and initialisation; bridges, encoders and decoders have the authors' (He's
-    normal one, biases of zero). The authors' L2 term, on the layers' kernels alone, is left to the optimizer: theirs of
-    1e-4 is `optax.add_decayed_weights(1e-4)` before Adam, masked.
+    What differs from the authors' code: their residual network is narrow and ends each component in an ELU, and its
+    bridges read :math:`x_i` flattened. With images of 32x32, such bridges of WRN-28-10 would have 0.46 billion weights,
+    compared with 36 million in the network. So :math:`p` is the head of a `WideResNet` without its linear layer: batch
+    norm, ReLU, global average pooling. The bridges then have 3.5 million weights. The last component uses the network's
+    own batch norm for :math:`p`. The others get one beside the path: the next component reads the raw :math:`x_i`,
+    because its first block begins with batch norm and ReLU. The layers keep `WideResNet`'s ReLU and initialisation.
+    Bridges, encoders and decoders use the authors' initialisation (He's normal distribution, biases of zero). The
+    authors' L2 term, only on the kernels of the layers, is left to the optimizer: their 1e-4 is
+    `optax.add_decayed_weights(1e-4)` before Adam, masked.
 
-    The authors give each loss an Adam of its own, batch 32, a rate of 1e-4, and twice the rate for the autoencoders
-    (see `associated_labels`). As Adam is elementwise, one for all losses of a rate is the same.
+    The authors use one Adam per loss, batches of 32, a rate of 1e-4, and twice the rate for the autoencoders (see
+    `associated_labels`). Adam is elementwise, so one Adam for all losses with the same rate is equivalent.
 
-    State is `nnx.Param` and `nnx.BatchStat` alone. The layers start as those of the `WideResNet` of the same `rngs`.
+    The state contains only `nnx.Param` and `nnx.BatchStat`. The layers start like those of a `WideResNet` with the same
+    `rngs`.
 
     Args:
       depth: As for `WideResNet`.
       width: As for `WideResNet`.
       num_classes: As for `WideResNet`; the width of the one-hot labels.
-      target_width: :math:`M`, at least 1; the authors take 300 for residual networks.
+      target_width: :math:`M`, at least 1; the authors use 300 for residual networks.
       in_channels: As for `WideResNet`.
       dtype: Of the layers' activations and products; parameters, batch statistics, codes and losses are float32.
       rngs: Source of the initial parameters (stream `params`).
@@ -77,7 +79,7 @@ class AssociatedWideResNet(nnx.Module):
     ):
         if target_width < 1:
             raise ValueError(f"target_width must be at least 1, got {target_width}.")
-        # Its linear layer has no part in this; what is not taken over is gone.
+        # The linear layer of the `WideResNet` is not used and is dropped here.
         network = WideResNet(depth, width, num_classes, in_channels=in_channels, dtype=dtype, rngs=rngs)
         channels = group_channels(width)
         code_widths = [num_classes, *[target_width] * len(channels)]
@@ -91,15 +93,15 @@ class AssociatedWideResNet(nnx.Module):
         self.decoders = nnx.List([_dense(after, before, rngs) for before, after in pairwise(code_widths)])
 
     def __call__(self, images: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Predict: the last bridge, then the decoders from last to first.
+        """Predict with the last bridge and then the decoders from last to first.
 
         Args:
           images: Floating, [N, H, W, C]; H and W at least 4.
-          mask: Boolean, [N]: False marks padding, which then has no part in the batch statistics. None is all True.
+          mask: Boolean, [N]: False marks padding, which the batch statistics exclude. None means all True.
 
         Returns:
-          float32, [N, num_classes]: what the decoder of the labels gives before its logistic, which leaves the largest
-          where it is; the logistic of each is the estimate of its one-hot entry. No softmax belongs here.
+          float32, [N, num_classes]: the output of the label decoder before its logistic. The logistic does not change
+          the argmax. The logistic of each value estimates its one-hot entry. Do not apply a softmax.
         """
         code = self.bridges[-1](self._features(images, mask)[-1])
         for decoder in reversed(self.decoders[1:]):
@@ -107,12 +109,12 @@ class AssociatedWideResNet(nnx.Module):
         return self.decoders[0](code)
 
     def local_losses(self, images: jax.Array, labels: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Compute the loss of every component and of every autoencoder; their sum is what to differentiate.
+        """Compute the loss of every component and of every autoencoder. Differentiate their sum.
 
         Args:
           images: Floating, [N, H, W, C]; H and W at least 4.
           labels: Integers, [N], in 0 to num_classes - 1.
-          mask: Boolean, [N]: False marks padding, which counts nowhere. None is all True.
+          mask: Boolean, [N]: False marks padding, which is ignored. None means all True.
 
         Returns:
           float32, [2 L]: the associated losses from the stem on, then the autoencoders' from the labels on.
@@ -130,7 +132,7 @@ class AssociatedWideResNet(nnx.Module):
         return jnp.stack(associated + autoencoder)
 
     def _features(self, images: jax.Array, mask: jax.Array | None) -> list[jax.Array]:
-        """Compute what each bridge reads, float32 [N, C_i]; no gradient crosses from one component to another."""
+        """Compute the input of each bridge, float32 [N, C_i]. No gradient crosses from one component to another."""
         x = self.stem(images.astype(self.dtype))
         features = [pooled_features(self.norms[0], x, mask)]
         for group, norm in enumerate(self.norms[1:]):
@@ -140,15 +142,15 @@ class AssociatedWideResNet(nnx.Module):
 
 
 def associated_labels(params: nnx.State) -> nnx.State:
-    """Tell the two kinds of parameters of an `AssociatedWideResNet` apart, as labels for `optax.partition`.
+    """Label the two kinds of parameters of an `AssociatedWideResNet` for `optax.partition`.
 
     Args:
-      params: Parameters, gradients or updates of the network, as `nnx.split` or `nnx.state` return them; only the
-        names in it are looked at.
+      params: Parameters, gradients or updates of the network, as `nnx.split` or `nnx.state` return them. Only the names
+        matter.
 
     Returns:
-      The structure of `params` with "autoencoder" in place of each array of the encoders and decoders, and
-      "associated" in place of those of the layers, their batch norms and the bridges.
+      The structure of `params` with "autoencoder" for each array of the encoders and decoders, and "associated" for the
+      arrays of the layers, their batch norms and the bridges.
 
     Examples:
       >>> import optax
@@ -168,7 +170,7 @@ def associated_labels(params: nnx.State) -> nnx.State:
 
 
 class _Bridge(nnx.Module):
-    """Two dense layers, logistic both, from pooled features to a code."""
+    """Two dense layers with logistic activations, from pooled features to a code."""
 
     def __init__(self, channels: int, target_width: int, rngs: nnx.Rngs):
         self.hidden = _dense(channels, _HIDDEN_FACTOR * target_width, rngs)
@@ -184,5 +186,5 @@ def _dense(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
 
 
 def _mean_squared_error(outputs: jax.Array, targets: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Average over units, then over the rows that count."""
+    """Average over units, then over the rows that are not padding."""
     return jnp.mean(jnp.mean((outputs - targets) ** 2, axis=-1), where=mask)

@@ -1,9 +1,9 @@
 """A convolution whose gradients stay fast inside loops on CPU.
 
-Inside `lax.scan` XLA's CPU compiler leaves the gradients' convolutions in layouts that miss its fast path (see
-jax-ml/jax#12868): a scanned step of WRN-16-1 took four to seven times as long as the same step outside. Written as
-convolutions in the layout that the fast path takes, they cost the same in a loop as outside. On other platforms XLA's
-own gradients are used.
+Inside `lax.scan`, XLA's CPU compiler gives the convolutions of the gradients layouts that miss its fast path (see
+jax-ml/jax#12868). A scanned step of WRN-16-1 took four to seven times as long as the same step outside. Here the
+gradients are convolutions in the layout of the fast path, which cost the same inside a loop as outside. Other platforms
+use XLA's own gradients.
 """
 
 import functools
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
-# Images a piece of the weight gradient: few enough for the transposed copies to stay in the processor's cache.
+# Images per piece of the weight gradient: few enough for the transposed copies to fit into the processor's cache.
 _PIECE = 16
 
 
@@ -30,7 +30,7 @@ def conv_general_dilated(
     feature_group_count: int = 1,
     **kwargs: Any,
 ) -> jax.Array:
-    """Convolve as `lax.conv_general_dilated` does, in the one form that the networks here need.
+    """Convolve like `lax.conv_general_dilated`, in the one form that these networks need.
 
     Args:
       lhs: Images, [N, H, W, C].
@@ -47,7 +47,7 @@ def conv_general_dilated(
       [N, H', W', D].
 
     Raises:
-      NotImplementedError: If dilation, groups or another layout is asked for.
+      NotImplementedError: If dilation, groups or another layout is requested.
     """
     spec = lax.conv_dimension_numbers(lhs.shape, rhs.shape, _NHWC)
     dilated = any(d not in (None, (1, 1), [1, 1], 1) for d in (lhs_dilation, rhs_dilation))
@@ -84,7 +84,7 @@ def _backward(static: Any, held: tuple[jax.Array, jax.Array], grad: jax.Array) -
 
 
 def _input_gradient(lhs: jax.Array, rhs: jax.Array, grad: jax.Array, static: Any) -> jax.Array:
-    """Convolve output gradients, spread out by the strides, with the kernel turned around."""
+    """Convolve output gradients, dilated by the strides, with the reversed kernel."""
     strides, padding, kwargs = static
     turned = rhs[::-1, ::-1].transpose(0, 1, 3, 2)  # h w D C
     edges = []
@@ -101,15 +101,15 @@ def _input_gradient(lhs: jax.Array, rhs: jax.Array, grad: jax.Array, static: Any
 def _weight_gradient(lhs: jax.Array, rhs: jax.Array, grad: jax.Array, static: Any) -> jax.Array:
     """Add up the weight gradients of pieces of the batch.
 
-    The loop also keeps XLA from computing the images anew, from whatever made them, inside each transposed copy.
+    The loop also prevents XLA from recomputing the images inside each transposed copy.
     """
     number = len(lhs) // _PIECE
-    # On several devices each piece would end in a sum over the devices. XLA's CPU runtime lets such loops overlap, so
-    # that each process may come to the sums in another order (jaxlib 0.10.2): one sum, outside of any loop.
+    # On several devices, each piece would end in a sum over the devices. XLA's CPU runtime lets such loops overlap, so
+    # each process may reach the sums in a different order (jaxlib 0.10.2). Use one sum, outside of any loop.
     if number < 2 or jax.sharding.get_abstract_mesh().size > 1:
         return _weight_gradient_of_piece(lhs, grad, rhs, static)
     whole = number * _PIECE
-    # A piece takes every `number`-th image: of a batch that is split over devices each has its share in every piece.
+    # A piece takes every `number`-th image, so each device has a share of every piece of a split batch.
     images, gradients = (x[:whole].reshape(_PIECE, number, *x.shape[1:]) for x in (lhs, grad))
 
     # Not in half precision, whose error would grow with the number of pieces.
@@ -129,11 +129,11 @@ def _weight_gradient(lhs: jax.Array, rhs: jax.Array, grad: jax.Array, static: An
 
 
 def _weight_gradient_of_piece(lhs: jax.Array, grad: jax.Array, rhs: jax.Array, static: Any) -> jax.Array:
-    """Convolve images with output gradients: channels take the place of the batch, the batch that of the channels."""
+    """Convolve images with output gradients. The channel axis acts as the batch, and the batch axis as the channels."""
     strides, padding, kwargs = static
     images = lhs.transpose(3, 1, 2, 0)  # C H W N
     gradients = grad.transpose(1, 2, 0, 3)  # H' W' N D
-    # Rows and columns that no window reached (with strides) are left out by a smaller padding after.
+    # A smaller padding after the images excludes rows and columns that no window reached (with strides).
     after = [
         (k - 1) + s * (g - 1) + 1 - size - before
         for k, s, g, size, (before, _) in zip(

@@ -1,4 +1,4 @@
-"""The Wide ResNet in pieces: its three groups of blocks, and what a head reads behind one of them."""
+"""The parts of the Wide ResNet: its three groups of blocks, and the input of a head after a group."""
 
 from collections.abc import Callable
 
@@ -23,17 +23,17 @@ def pooled_features(
     mask: jax.Array | None,
     activation: Callable[[jax.Array], jax.Array] = nnx.relu,
 ) -> jax.Array:
-    """Read [N, H, W, C] as the head of a `WideResNet`: batch norm, activation, mean over pixels; float32 [N, C]."""
+    """Pool [N, H, W, C] like the head of a `WideResNet`: batch norm, activation, mean over pixels; float32 [N, C]."""
     x = activation(norm(x, mask=over_pixels(mask)))
-    # The mean over many pixels is taken in float32: bfloat16 has eight bits to add them up in.
+    # The mean over many pixels is in float32, because bfloat16 has only eight bits for the sum.
     return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
 
 
 def group_channels(width: int) -> list[int]:
-    """List the channels behind the stem and behind each group."""
+    """List the channels after the stem and after each group."""
     return [16, *(16 * 2**group * width for group in range(NUM_GROUPS))]
 
 
 def over_pixels(mask: jax.Array | None) -> jax.Array | None:
-    """Give a mask of rows, [N], the axes that batch norm needs to broadcast it against [N, H, W, C]."""
+    """Add axes to a mask of rows, [N], so that batch norm can broadcast it against [N, H, W, C]."""
     return None if mask is None else mask[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Partitioned training of the Wide ResNet: a part at a time, each with a proxy of the head behind it."""
+"""Partitioned training of the Wide ResNet: one part at a time, each with a proxy head."""
 
 from typing import Any
 
@@ -11,26 +11,26 @@ from models._wide_resnet import WideResNet, _linear, _norm
 
 
 class PartitionedWideResNet(nnx.Module):
-    r"""A `WideResNet` that is trained partition by partition, without a backward pass from end to end.
+    r"""A `WideResNet` that is trained partition by partition, without an end-to-end backward pass.
 
-    The partitions are the stem with group 1; group 2; group 3 with the last batch norm and the linear layer. Behind
-    each of the first two stands a proxy head of the form of the network's own: batch norm, ReLU, global average
-    pooling and a linear layer. With the body :math:`f_k` and the head :math:`h_k` of partition :math:`k`, stage
-    :math:`k = 0, 1, 2` minimises the cross-entropy of
+    The partitions are the stem with group 1; group 2; and group 3 with the last batch norm and the linear layer. Each
+    of the first two has a proxy head like the network's own: batch norm, ReLU, global average pooling and a linear
+    layer. With the body :math:`f_k` and the head :math:`h_k` of partition :math:`k`, stage :math:`k = 0, 1, 2`
+    minimises the cross-entropy of
 
     .. math::
 
       h_k(f_k(\mathrm{sg}(f_{k-1}(\dots f_0(\text{images})))))
 
-    in the parameters of :math:`f_k` and :math:`h_k` alone, sg being the stop of gradients. What lies before is frozen
-    and reads its running batch statistics; what lies behind is not computed. The proxies are thrown away in the end;
-    a last stage can train the whole network, which is an ordinary call, from end to end.
+    only in the parameters of :math:`f_k` and :math:`h_k`, where sg stops gradients. Earlier partitions are frozen and
+    use their running batch statistics. Later partitions are not computed. The proxies are discarded in the end. A last
+    stage can train the whole network end to end, with an ordinary call.
 
-    What Bidart and Wong report in the abstract is "a partitioned training strategy, where proxy layers are connected
-    to different partitions" to train each "to convergence". Everything else above is our reading, as their text was
-    not at hand: where the partitions lie, the form of the proxies, the order, what is frozen and in which mode.
+    Bidart and Wong report in their abstract "a partitioned training strategy, where proxy layers are connected to
+    different partitions" to train each "to convergence". Their text was not available. Everything else above is our
+    interpretation: the partitions, the form of the proxies, the order, what is frozen and in which mode.
 
-    State is `nnx.Param` and `nnx.BatchStat` alone. `network` starts as the `WideResNet` of the same `rngs` does.
+    The state contains only `nnx.Param` and `nnx.BatchStat`. `network` starts like a `WideResNet` with the same `rngs`.
 
     Args:
       depth: As for `WideResNet`.
@@ -71,14 +71,14 @@ class PartitionedWideResNet(nnx.Module):
     def partition_logits(self, images: jax.Array, partition: int, *, mask: jax.Array | None = None) -> jax.Array:
         """Compute the logits of one partition's head.
 
-        The partition and its head are in the mode that the module is in: after `eval()` these are the logits to test
-        the stage with, and those of the last partition are the whole network's. Earlier partitions are always in
-        evaluation mode, and gradients stop behind them.
+        The partition and its head are in the mode of the module. After `eval()`, use these logits to test the stage.
+        The logits of the last partition are those of the whole network. Earlier partitions are always in evaluation
+        mode, and gradients stop after them.
 
         Args:
           images: Floating, [N, H, W, C]; H and W at least 4.
           partition: 0, 1 or 2; static.
-          mask: Boolean, [N]: False marks padding, which then has no part in the batch statistics. None is all True.
+          mask: Boolean, [N]: False marks padding, which the batch statistics exclude. None means all True.
 
         Returns:
           float32, [N, num_classes].
@@ -91,7 +91,7 @@ class PartitionedWideResNet(nnx.Module):
                 f"partition must be a Python int, 0 to {self.num_partitions - 1}, for what is computed depends on it; "
                 f"got {partition!r}."
             )
-        # A view shares the variables; its mode is its own.
+        # A view shares the variables but has its own mode.
         frozen = nnx.view(self.network, use_running_average=True)
         x = images
         for earlier in range(partition):
@@ -103,17 +103,17 @@ class PartitionedWideResNet(nnx.Module):
 
 
 def partition_of(params: nnx.State) -> nnx.State:
-    """Tell which partition each parameter of a `PartitionedWideResNet` belongs to, as labels for `optax.partition`.
+    """Label each parameter of a `PartitionedWideResNet` with its partition, for `optax.partition`.
 
-    A gradient of zero does not freeze a parameter: weight decay and momentum would still move it. Setting the updates
-    of the other labels to zero does.
+    A gradient of zero does not freeze a parameter: weight decay and momentum still move it. To freeze it, set the
+      updates of the other labels to zero.
 
     Args:
-      params: Parameters, gradients or updates of the network, as `nnx.split` or `nnx.state` return them; only the
-        names in it are looked at.
+      params: Parameters, gradients or updates of the network, as `nnx.split` or `nnx.state` return them. Only the names
+        matter.
 
     Returns:
-      The structure of `params` with 0, 1 or 2 in place of each array; a proxy head has its partition's number.
+      The structure of `params` with 0, 1 or 2 for each array. A proxy head has the number of its partition.
 
     Examples:
       >>> import jax, optax
@@ -141,7 +141,7 @@ def partition_of(params: nnx.State) -> nnx.State:
 
 
 class _ProxyHead(nnx.Module):
-    """The head of a `WideResNet`, for the features behind an earlier group."""
+    """The head of a `WideResNet`, for the features after an earlier group."""
 
     def __init__(self, channels: int, num_classes: int, dtype: Any, rngs: nnx.Rngs):
         self.norm = _norm(channels, dtype, rngs)
@@ -153,7 +153,7 @@ class _ProxyHead(nnx.Module):
 
 
 def _run_partition(network: WideResNet, partition: int, x: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Pass the images, or what the partition before made of them, through one partition without its head."""
+    """Pass the images, or the output of the previous partition, through one partition without its head."""
     if partition == 0:
         x = network.stem(x.astype(network.dtype))
     return run_group(network.blocks, partition, x, mask)

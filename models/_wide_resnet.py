@@ -14,7 +14,7 @@ from models._groups import over_pixels, pooled_features
 
 _Arrays = TypeVar("_Arrays", bound=tuple[Any, ...])
 
-# Share of the running batch statistics that a step keeps.
+# Share of the running batch statistics that each step keeps.
 BATCH_NORM_MOMENTUM = 0.9
 
 _CONV_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -23,7 +23,7 @@ _CONV_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 class Block(nnx.Module):
     """Two 3x3 convolutions, each after batch norm and ReLU, around a shortcut."""
 
-    # On the class, where they are no part of the graph definition; a block of an adaptive network has its own.
+    # On the class, so that they are not part of the graph definition. A block of an adaptive network has its own.
     activation1: Callable[[jax.Array], jax.Array] = staticmethod(nnx.relu)
     activation2: Callable[[jax.Array], jax.Array] = staticmethod(nnx.relu)
 
@@ -49,7 +49,7 @@ class Block(nnx.Module):
     def __call__(self, x: jax.Array, mask: jax.Array | None, key: jax.Array | None) -> jax.Array:
         """Map [N, H, W, C] to [N, H / stride, W / stride, channels]."""
         y = self.activation1(self.norm1(x, mask=mask))
-        # Where the width changes, batch norm and ReLU come before both branches.
+        # If the width changes, batch norm and ReLU come before both branches.
         shortcut = x if self.shortcut is None else self.shortcut(y)
         y = self.activation2(self.norm2(self.conv1(y), mask=mask))
         if self.dropout is not None:
@@ -58,35 +58,36 @@ class Block(nnx.Module):
 
 
 class WideResNet(nnx.Module):
-    """WRN-depth-width of the LCAM paper's runs.
+    """WRN-depth-width, the network of the LCAM paper.
 
-    A 3x3 stem of 16 channels, three groups of `(depth - 4) / 6` pre-activation blocks with 16, 32 and 64 times `width`
-    channels and strides 1, 2 and 2, batch norm, ReLU, global average pooling and a linear layer. Convolutions start
-    from Kaiming's normal distribution (fan out, gain of ReLU) and have no bias; the linear layer from
+    A 3x3 stem with 16 channels, three groups of `(depth - 4) / 6` pre-activation blocks with 16, 32 and 64 times
+    `width` channels and strides 1, 2 and 2, batch norm, ReLU, global average pooling and a linear layer. Convolutions
+    start from Kaiming's normal distribution (fan out, gain of ReLU) and have no bias. The linear layer starts from
     uniform(+-1/sqrt(fan in)) and a bias of zero.
 
-    State is `nnx.Param` and `nnx.BatchStat` alone, dropout included: its key is an argument.
+    The state contains only `nnx.Param` and `nnx.BatchStat`, also with dropout: its key is an argument.
 
-    Each ReLU, two a block and the last, can be an `AdaptiveActivation` of its own: behind batch norm, as in the
-    pre-activation network of that method's authors; that every one of them is adaptive is our reading. The network
-    starts as the ReLU network of the same `rngs` does. WRN-28-10 has 25 slopes as L-LAAF, and 2,310,144 as N-LAAF for
-    images of 32x32. Of an L-LAAF the first slope of each block with a plain shortcut, 9 of those 25, does nothing in
+    Each ReLU (two per block, and the last) can be an `AdaptiveActivation`, after batch norm, as in the pre-activation
+    network of that method's authors. We make every one of them adaptive; that is our interpretation. The network starts
+    like the ReLU network with the same `rngs`. WRN-28-10 has 25 slopes with L-LAAF, and 2,310,144 with N-LAAF for
+    images of 32x32. With L-LAAF, the first slope of each block with a plain shortcut, 9 of the 25, has no effect in
     training: only a convolution and its batch norm read that layer.
 
     Args:
       depth: 6n + 4 with n >= 1, such as 10, 16, 28.
-      width: Factor on the channels, at least 1.
+      width: Factor of the channels, at least 1.
       num_classes: At least 2.
       in_channels: Channels of the images.
       dropout: Rate between the two convolutions of a block, in [0, 1).
       dtype: Of activations and matrix products; parameters, batch statistics and logits are float32.
-      activation: "relu"; "l-laaf", adaptive with a slope a layer; or "n-laaf", with a slope a pixel and channel.
+      activation: "relu"; "l-laaf", adaptive with one slope per layer; or "n-laaf", with one slope per pixel and
+        channel.
       activation_scale: The fixed factor n of adaptive activations, at least 1.
-      image_size: Height and width of the images, at least 4; needed by "n-laaf", which then takes no others.
+      image_size: Height and width of the images, at least 4; needed by "n-laaf", which accepts only this size.
       rngs: Source of the initial parameters (stream `params`).
 
     Raises:
-      ValueError: If an argument is not as said above.
+      ValueError: If an argument is out of its range above.
 
     References:
       Zagoruyko and Komodakis 2016, arXiv 1605.07146; parameters and details as in the LCAM authors' scripts.
@@ -136,7 +137,7 @@ class WideResNet(nnx.Module):
 
         Args:
           images: Floating, [N, H, W, C]; H and W at least 4.
-          mask: Boolean, [N]: False marks padding, which then has no part in the batch statistics. None is all True.
+          mask: Boolean, [N]: False marks padding, which the batch statistics exclude. None means all True.
           dropout_key: A PRNG key; needed in training if the network has dropout.
 
         Returns:
@@ -152,8 +153,8 @@ class WideResNet(nnx.Module):
 def flops_per_image(model: WideResNet, height: int, width: int) -> int:
     """Count the floating-point operations of one image's forward pass in convolutions and the linear layer.
 
-    A multiplication and an addition are two. A training step takes three times as many: each product has two gradients.
-    The stem's image gradient, which nobody needs, is counted too, as is usual.
+    A multiplication and an addition count as two. A training step takes three times as many operations, because each
+    product has two gradients. As is usual, this counts the stem's image gradient, which is not needed.
     """
     total = 2 * height * width * model.stem.kernel.size
     for block in model.blocks:
@@ -164,13 +165,13 @@ def flops_per_image(model: WideResNet, height: int, width: int) -> int:
 
 
 def _make_adaptive(model: WideResNet, scale: float, size: tuple[int, int] | None) -> None:
-    """Give every activation its slopes: one for each pixel of images of this size and each channel, or a single one."""
+    """Give every activation its slopes: one per pixel of images of this size and per channel, or a single one."""
 
     def after(norm: nnx.BatchNorm, stride: int) -> AdaptiveActivation:
         shape = () if size is None else (-(-size[0] // stride), -(-size[1] // stride), norm.num_features)
         return AdaptiveActivation(nnx.relu, scale, shape)
 
-    stride = 1  # from the images to the input of the block
+    stride = 1  # from the images to the block's input
     for block in model.blocks:
         block.activation1 = after(block.norm1, stride)
         stride *= block.stride
@@ -179,15 +180,15 @@ def _make_adaptive(model: WideResNet, scale: float, size: tuple[int, int] | None
 
 
 def _norm(channels: int, dtype: Any, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    # NNX keeps the biased variance in its running statistics, PyTorch the unbiased one. Over 128 images of 8x8 pixels
-    # or more, as in the runs here, that is a relative difference below 1.3e-4 in evaluation, and none in training.
+    # NNX keeps the biased variance in its running statistics, and PyTorch the unbiased one. With 128 images of at least
+    # 8x8 pixels, as in the runs here, the relative difference is below 1.3e-4 in evaluation, and zero in training.
     return nnx.BatchNorm(
         channels, momentum=BATCH_NORM_MOMENTUM, epsilon=1e-5, dtype=dtype, promote_dtype=_as_they_are, rngs=rngs
     )
 
 
 def _as_they_are(arrays: _Arrays, /, *, dtype: Any = None, inexact: bool = True) -> _Arrays:
-    """Leave statistics, scale and bias in float32: only what comes out of batch norm is rounded to its dtype."""
+    """Keep statistics, scale and bias in float32: only the output of batch norm is rounded to its dtype."""
     del dtype, inexact
     return arrays
 

@@ -11,7 +11,7 @@ from train.engine.backend import configure
 
 
 class Lossy:
-    """A stream that drops what cannot be written.
+    """A stream that ignores failed writes.
 
     A closed terminal or pipe, or a full disk under the log, must not end a run.
     """
@@ -20,13 +20,13 @@ class Lossy:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write if possible."""
         with contextlib.suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush what can be flushed."""
+        """Flush if possible."""
         with contextlib.suppress(OSError):
             self._stream.flush()
 
@@ -35,16 +35,16 @@ class Lossy:
 
 
 def _prepare_output() -> None:
-    """Make standard output and error take any text; errors of writing matter to standard output alone."""
+    """Make standard output and error accept any text. Only standard output reports failed writes."""
     for name in ("stdout", "stderr"):
-        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: SIM115 - None where it was closed from the start
-        stream.reconfigure(errors="backslashreplace")  # a path may be no text
+        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: SIM115 - None if it was closed from the start
+        stream.reconfigure(errors="backslashreplace")  # a path may not be valid text
         setattr(sys, name, stream)
     sys.stderr = Lossy(sys.stderr)
 
 
 def _main() -> int:
-    """Carry the command out, and if it fails keep no other process of the run waiting."""
+    """Run the command. If it fails, do not keep the other processes of the run waiting."""
     try:
         from train.cli import main
         from train.engine import processes

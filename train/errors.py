@@ -1,8 +1,8 @@
-"""The errors that a user caused or can mend: they end in one sentence on standard error, without a traceback."""
+"""The errors that a user can fix. The program prints them as one sentence on standard error, without a traceback."""
 
 
 class UserError(Exception):
-    """Base of all errors that the command line reports as `error: <message>` with exit status 2.
+    """Base class of all errors that the command line reports as `error: <message>` with exit status 2.
 
     The message says what was wrong, what was expected and what to do.
     """

@@ -1,4 +1,4 @@
-"""Paths on this machine, files that are written whole or not at all, and JSON that every parser reads."""
+"""Local paths, atomic writes, and strict JSON."""
 
 import json
 import math
@@ -65,7 +65,7 @@ def require_writable(folder: Path, what: str) -> None:
 
 
 def dumps(value: Any) -> str:
-    """Strict JSON, one key a line, with null for numbers that are not finite.
+    """Strict JSON, one key per line, with null for numbers that are not finite.
 
     Raises:
       TypeError: for values that JSON has no form for.
@@ -74,12 +74,12 @@ def dumps(value: Any) -> str:
 
 
 def dumps_entries(value: Any, entries: Collection[str]) -> str:
-    """Strict JSON for many entries, an entry a line, with null for numbers that are not finite.
+    """Strict JSON for many entries, one entry per line, with null for numbers that are not finite.
 
     Args:
       value: What to write.
-      entries: The keys whose objects and lists hold the entries. Elsewhere there is a key or an item per line, but
-        what holds no further objects or lists is in one line.
+      entries: The keys whose objects and lists contain the entries. Elsewhere each key or item has its own line, but an
+        object or list without further objects or lists is in one line.
 
     Raises:
       TypeError: for values that JSON has no form for.
@@ -100,7 +100,7 @@ def loads(data: bytes) -> Any:
     """The value of strict JSON in UTF-8.
 
     Raises:
-      ValueError: if the bytes are anything else, the bare words NaN and Infinity included.
+      ValueError: if the bytes are anything else. The bare words NaN and Infinity are refused too.
     """
     try:
         return json.loads(data.decode(), parse_constant=_reject)
@@ -109,7 +109,7 @@ def loads(data: bytes) -> Any:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file such that a crash at any moment leaves the old one or the new one whole.
+    """Replace a file atomically: a crash at any moment leaves either the old file or the new one complete.
 
     Raises:
       OSError: With the path in it, if the file cannot be written.
@@ -137,13 +137,13 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a kill during `write_atomically` left in a folder that nobody else writes to."""
+    """Remove the temporary files of a killed `write_atomically`, in a folder that no other process writes to."""
     for path in folder.glob(f".*{_TEMPORARY}"):
         path.unlink(missing_ok=True)
 
 
 def _laid_out(value: Any, entries: Collection[str], newline: str, *, in_lines: bool) -> str:
-    """The JSON of a plain value; `newline` is followed by its indentation, `in_lines` gives each item one line."""
+    """The JSON of a plain value. `newline` includes the indentation; `in_lines` puts each item on its own line."""
     if isinstance(value, dict):
         items = [(f"{json.dumps(key)}: ", key, item) for key, item in value.items()]
     else:
@@ -164,7 +164,7 @@ def _laid_out(value: Any, entries: Collection[str], newline: str, *, in_lines: b
 
 
 def _plain(value: Any) -> Any:
-    """The same value of Python's own types, with None for numbers that are not finite."""
+    """The same value in Python's types, with None for numbers that are not finite."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

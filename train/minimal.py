@@ -1,4 +1,4 @@
-"""The whole thing on one page: LCAM trains a small Wide ResNet on handwritten digits. It is the script to copy.
+"""A one-page training script to copy: LCAM trains a small Wide ResNet on handwritten digits.
 
 Run it from the checkout:
 
@@ -23,14 +23,14 @@ from models import WideResNet
 SEED = 0
 EPOCHS = 10
 BATCH_SIZE = 128
-TEST_SIZE = 261  # leaves 1,536 of 1,797 images: 12 batches of one shape, which is compiled once
+TEST_SIZE = 261  # leaves 1,536 of 1,797 images: 12 batches of one shape, so the step compiles once
 LEARNING_RATE = 0.1
 WEIGHT_DECAY = 5e-4
 CROP_PADDING = 1
 
 
 class TrainState(NamedTuple):
-    """Everything that a step changes, as plain arrays."""
+    """All values that a step changes, as plain arrays."""
 
     params: nnx.State
     batch_stats: nnx.State
@@ -48,7 +48,7 @@ def load_data(key: jax.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 
 
 def random_crop(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Pad every image with black and cut its own size out of it again, at a random place."""
+    """Pad every image with black, and crop it to its size at a random position."""
     margin = (CROP_PADDING, CROP_PADDING)
     padded = jnp.pad(images, ((0, 0), margin, margin, (0, 0)))
     corners = jax.random.randint(key, (len(images), 2), 0, 2 * CROP_PADDING + 1)
@@ -65,7 +65,7 @@ def make_train_step(graphdef: nnx.GraphDef, optimizer: optax.GradientTransformat
     def loss_fn(
         params: nnx.State, batch_stats: nnx.State, images: jax.Array, labels: jax.Array
     ) -> tuple[jax.Array, nnx.State]:
-        # A copy: the variables of the model must not be those that are differentiated.
+        # A copy: the model must not share its variables with the differentiated parameters.
         model = nnx.merge(graphdef, params, batch_stats, copy=True)
         losses = optax.softmax_cross_entropy_with_integer_labels(model(images), labels)
         return losses.mean(), nnx.state(model, nnx.BatchStat)
@@ -77,7 +77,7 @@ def make_train_step(graphdef: nnx.GraphDef, optimizer: optax.GradientTransformat
         images = random_crop(key, images)
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, batch_stats), grads = grad_fn(state.params, state.batch_stats, images, labels)
-        # Before `update` this is the momentum of this step; the loss then picks that of the next one.
+        # Before `update`, this is the momentum of this step. The loss then picks the momentum of the next step.
         momentum = read_phase(state.opt_state).momentum
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
@@ -92,7 +92,7 @@ def make_test_error(graphdef: nnx.GraphDef) -> Callable:
     @jax.jit
     def test_error(state: TrainState, images: jax.Array, labels: jax.Array) -> jax.Array:
         model = nnx.merge(graphdef, state.params, state.batch_stats)
-        model.eval()  # batch norm takes its running statistics
+        model.eval()  # batch norm uses its running statistics
         return 100 * jnp.mean(model(images).argmax(axis=-1) != labels)
 
     return test_error
@@ -102,7 +102,7 @@ def main(epochs: int = EPOCHS) -> float:
     """Train, print a line per epoch, and return the final test error in percent."""
     data_key, init_key, train_key = jax.random.split(jax.random.key(SEED), 3)
     train_images, train_labels, test_images, test_labels = load_data(data_key)
-    # Rounded up: where the last batch of an epoch is smaller, it is a step too.
+    # Rounded up, because a smaller last batch also takes a step.
     steps_per_epoch = math.ceil(len(train_labels) / BATCH_SIZE)
 
     model = WideResNet(depth=10, width=1, num_classes=10, in_channels=1, rngs=nnx.Rngs(params=init_key))
@@ -126,7 +126,7 @@ def main(epochs: int = EPOCHS) -> float:
             rows = order[step * BATCH_SIZE : (step + 1) * BATCH_SIZE]
             key = jax.random.fold_in(crop_key, step)
             state, loss, momentum = train_step(state, train_images[rows], train_labels[rows], key)
-            # Device arrays: turning them into numbers here would make every step wait for the one before.
+            # Device arrays: converting them to numbers here would make every step wait for the previous one.
             losses.append(loss)
             momenta.append(momentum)
         error = float(test_error(state, test_images, test_labels))

@@ -1,4 +1,4 @@
-"""Other methods from the literature, to hold LCAM against."""
+"""Other methods from the literature, to compare with LCAM."""
 
 from lcam_optax.contrib._consensus_gradient import consensus_gradient
 from lcam_optax.contrib._delayed_feedback import DelayedFeedbackState, delayed_feedback

@@ -1,4 +1,4 @@
-"""Consensus optimization: descent on the field's norm beside the field itself."""
+"""Consensus optimization: the field of a game plus descent on its norm."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from lcam_optax.contrib._trees import add_scaled, inner_product, require_like, r
 def consensus_gradient(
     field_fn: Callable[..., optax.Updates], *, align: bool = True, scale: jax.typing.ArrayLike = 1.0
 ) -> Callable[..., optax.Updates]:
-    r"""Consensus optimization, to compare `symplectic_gradient` with.
+    r"""Consensus optimization, for comparison with `symplectic_gradient`.
 
     .. math::
 
@@ -27,12 +27,13 @@ def consensus_gradient(
 
     Args:
       field_fn: See `symplectic_gradient`.
-      align: True is the aligned form above, of Letcher et al.; False is :math:`\xi + \lambda \nabla H`, the original
-        method, which unstable fixed points attract as well as stable ones.
+      align: True is the aligned form above, of Letcher et al. False is :math:`\xi + \lambda \nabla H`, the original
+        method, which also converges to unstable fixed points.
       scale: :math:`\lambda`; 1 by default.
 
     Returns:
-      A function with the arguments of `field_fn` that gives the adjusted field, in the shapes and dtypes of the field.
+      A function with the arguments of `field_fn` that returns the adjusted field, in the shapes and dtypes of the
+      field.
 
     Raises:
       TypeError: If `scale` is not a number.

@@ -1,4 +1,4 @@
-"""Gradient descent under delayed feedback control, which keeps it from cycling at large steps."""
+"""Gradient descent with delayed feedback control, which prevents cycles at large steps."""
 
 import math
 from functools import partial
@@ -16,7 +16,9 @@ from lcam_optax.contrib._trees import map_with_states
 class DelayedFeedbackState(NamedTuple):
     """State of `delayed_feedback`."""
 
-    recent_targets: tuple[optax.Params, ...]  # terms - 1 trees as the parameters; where plain steps led, newest first
+    recent_targets: tuple[
+        optax.Params, ...
+    ]  # terms - 1 trees like the parameters; results of plain steps, newest first
     feedback_step: jax.Array  # shape=(), int32; updates made
 
 
@@ -30,33 +32,34 @@ def delayed_feedback(learning_rate: optax.ScalarOrSchedule, terms: int = 2) -> o
       w_{k+1} &= \sum_{j=1}^{N} a_j f(w_{k-j+1}), \qquad \sum_j a_j = 1 \\
       a_j &= 2 \tan\frac{\pi}{2(N+1)} \left( 1 - \frac{j}{N+1} \right) \sin\frac{\pi j}{N+1}
 
-    These coefficients make a fixed point attract whenever the multipliers of :math:`f` there are real and in
-    :math:`(-\mu^*, 1)`, with :math:`\mu^* = \cot^2 \frac{\pi}{2(N+1)}`: 3 for two terms, 5.83 for three, 9.47 for
-    four, where plain descent has 1. In a minimum whose largest curvature is :math:`\lambda` the step may thus be as
-    large as :math:`(1 + \mu^*) / \lambda`, against :math:`2 / \lambda`. Flat directions get a little slower, and a
-    saddle still repels. Before there are :math:`N` values, the first stands in for those before it.
+    These coefficients make a fixed point attractive if the multipliers of :math:`f` there are real and in
+    :math:`(-\mu^*, 1)`, with :math:`\mu^* = \cot^2 \frac{\pi}{2(N+1)}`: 3 for two terms, 5.83 for three, 9.47 for four,
+    and 1 for plain descent. In a minimum with largest curvature :math:`\lambda`, the step may thus be as large as
+    :math:`(1 + \mu^*) / \lambda` instead of :math:`2 / \lambda`. Flat directions get slightly slower, and a saddle
+    still repels. Until there are :math:`N` values, the first value replaces the missing ones.
 
     This is the control law of Dmitrishin et al. for fixed points (cycles of length one) applied to gradient descent.
-    Smorodin's training of networks by "predictive control", whose formula could not be found, motivates it and keeps
-    one more copy of the parameters, as two terms do; that it is the same method is not claimed. The closed form of the
-    coefficients was recalled, not read, and its stable range confirmed numerically for up to six terms.
+    It is motivated by Smorodin's training of networks with "predictive control", which keeps one more copy of the
+    parameters, as two terms do. We could not find Smorodin's formula, and do not claim that the methods are the same.
+    We recalled the closed form of the coefficients without a source, and confirmed its stable range numerically for up
+    to six terms.
 
     Args:
       learning_rate: :math:`\eta`, a scalar or an Optax schedule of the step.
       terms: :math:`N`, an int of at least 1; 1 is plain gradient descent. Each further term costs a copy of the
-        parameters and no gradient. Static: under `optax.inject_hyperparams` name it in `static_args`.
+        parameters but no gradient. It is static: name it in the `static_args` of `optax.inject_hyperparams`.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`; `update` needs `params` and ignores extra arguments. It owns the
-      learning rate: put nothing behind it that changes the step.
+      An `optax.GradientTransformationExtraArgs`; `update` needs `params` and ignores extra arguments. It includes the
+      learning rate: put nothing after it that changes the step.
 
     Raises:
-      TypeError: If a setting is not a number (nor, for the rate, a schedule).
+      TypeError: If a setting is not a number (or, for the rate, a schedule).
       ValueError: If `terms` is not a whole number of at least 1, or the rate is an array with axes; from `update`, if
         there are no `params`.
 
     Examples:
-      At a step of 2.5 over the curvature gradient descent ends in a cycle, two terms in the minimum.
+      With a step of 2.5 over the curvature, gradient descent ends in a cycle. Two terms reach the minimum.
 
       >>> import jax.numpy as jnp, optax
       >>> from lcam_optax import contrib
@@ -110,7 +113,7 @@ def delayed_feedback(learning_rate: optax.ScalarOrSchedule, terms: int = 2) -> o
 
 
 def coefficients(terms: int) -> list[float]:
-    """The weights of the last `terms` values of the map, newest first; they sum to 1."""
+    """Return the weights of the last `terms` values of the map, newest first. They sum to 1."""
     angle = math.pi / (terms + 1)
     return [2 * math.tan(angle / 2) * (1 - j / (terms + 1)) * math.sin(angle * j) for j in range(1, terms + 1)]
 
@@ -124,12 +127,12 @@ def _leaf_step(
     rate: jax.Array,
     begins: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """One tensor's step, in the working dtype of gradient and parameter; update and state keep the dtypes they have."""
+    """Step one tensor in the working dtype of gradient and parameter. Update and state keep their dtypes."""
     dtype = working_dtype(gradient, param)
     move = -rate.astype(dtype) * gradient.astype(dtype)
     target = (param.astype(dtype) + move).astype(param.dtype)
     filled = [jnp.where(begins, target, held) for held in recent]
-    # Weighing distances from the parameters, not the values: in bfloat16 the weights do not sum to 1.
+    # Weigh distances from the parameters instead of values, because the weights do not sum to 1 in bfloat16.
     update = first * move
     for weight, held in zip(delayed, filled, strict=True):
         update += weight * (held.astype(dtype) - param.astype(dtype))

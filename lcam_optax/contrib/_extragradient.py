@@ -1,4 +1,4 @@
-"""Extragradient: step with the gradient found where a first step leads."""
+"""Extragradient: step with the gradient at the result of a first step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,18 +17,18 @@ def extragradient(optimizer: optax.GradientTransformation) -> optax.GradientTran
       w'_t &= w_t - \eta g(w_t) \\
       w_{t+1} &= w_t - \eta g(w'_t)
 
-    for `optax.sgd`; any other optimizer makes both half-steps likewise. Its state (momentum, step counts) is advanced
-    in BOTH, as in the extragradient code of Gidel et al., so a schedule in it counts two steps for one. Each half-step
-    is shown the parameters that its gradient was taken at, which makes coupled weight decay a part of :math:`g`.
+    for `optax.sgd`. Any other optimizer makes both half-steps in the same way. BOTH half-steps advance its state
+    (momentum, step counts), as in the extragradient code of Gidel et al., so its schedules count two steps per update.
+    Each half-step gets the parameters at which its gradient was taken, so coupled weight decay is a part of :math:`g`.
 
-    "SGD with extrapolation" (Xu et al., 2019) names this step too, but its exact recursion, step sizes and stages could
-    not be found: that this is theirs is our reading. For one gradient a step see `extrapolation_from_the_past`.
+    "SGD with extrapolation" (Xu et al., 2019) also names this step. We could not find its exact recursion, step sizes
+    and stages, and assume that it is this one. For one gradient per step see `extrapolation_from_the_past`.
 
     Args:
       optimizer: The optimizer of both half-steps, learning rate included.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`, the outermost of its chain, whose state is that of `optimizer`.
+      An `optax.GradientTransformationExtraArgs`, the outermost of its chain. Its state is the state of `optimizer`.
       `update(grads, state, params, grad_fn=grad_fn)` takes the gradients at `params`, and a function `grad_fn(params)`
       that returns the gradients at other parameters, of the same batch or a fresh one. Other extra arguments, such as
       `value`, are passed to both half-steps.
@@ -84,7 +84,7 @@ def extragradient(optimizer: optax.GradientTransformation) -> optax.GradientTran
 
 
 def extrapolation_from_the_past(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformationExtraArgs:
-    r"""Extragradient with one gradient per step: the last one stands in for the first of the two.
+    r"""Extragradient with one gradient per step: the last gradient replaces the first of the two.
 
     .. math::
 
@@ -92,17 +92,16 @@ def extrapolation_from_the_past(learning_rate: optax.ScalarOrSchedule) -> optax.
       w_{t+1} &= w_t - \eta g(w'_t)
 
     Written on :math:`w'` alone this is
-    :math:`w'_{t+1} = w'_t - 2 \eta g(w'_t) + \eta g(w'_{t-1})`, which Optax has as
-    `optax.optimistic_gradient_descent` with `alpha = beta = 1`: this function only gives it its name here. The
-    parameters that you hold are :math:`w'`, one short step :math:`\eta g(w'_{t-1})` from :math:`w`. With a schedule,
-    both gradients of a step take the rate of that step.
+    :math:`w'_{t+1} = w'_t - 2 \eta g(w'_t) + \eta g(w'_{t-1})`, which is `optax.optimistic_gradient_descent` with
+    `alpha = beta = 1`. This function only gives it a name. Your parameters are :math:`w'`, one short step
+    :math:`\eta g(w'_{t-1})` from :math:`w`. With a schedule, both gradients of a step use the rate of that step.
 
     Args:
       learning_rate: A scalar or an Optax schedule of the step.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`, which ignores extra arguments; its state holds the last gradient. It
-      needs no `grad_fn`.
+      An `optax.GradientTransformationExtraArgs`, which ignores extra arguments and needs no `grad_fn`. Its state
+      contains the last gradient.
 
     Raises:
       TypeError: If `learning_rate` is neither a number nor a schedule.

@@ -1,4 +1,4 @@
-"""Bounds of the learning rate, read off a run in which it grew."""
+"""Bounds of the learning rate, from a run with a growing learning rate."""
 
 import jax
 import jax.numpy as jnp
@@ -9,28 +9,29 @@ from lcam_optax._checks import is_number, require_scalar
 def learning_rate_range(
     learning_rates: jax.typing.ArrayLike, information: jax.typing.ArrayLike, margin: jax.typing.ArrayLike = 0.1
 ) -> tuple[jax.Array, jax.Array]:
-    """Read the two bounds of `mutual_information_decay` off a range test.
+    """Read the two bounds of `mutual_information_decay` from a range test.
 
     The test is a short run whose learning rate grows from far too small to too large, such as by
     `optax.exponential_decay(1e-5, transition_steps=steps, decay_rate=1e6)`, with the information of output and label
-    noted every so many steps. From its first value to its peak the information rises; the lower bound is the first rate
-    at which it has made the share `margin` of its way, the upper one the last before it falls, after the peak, by as
-    much. A run goes on telling for some steps at a rate that will ruin it, so let the rate grow slowly.
+    recorded at regular intervals. The information rises from its first value to its peak. The lower bound is the first
+    rate at which it has covered the share `margin` of this rise. The upper bound is the last rate before it falls by
+    the same amount after the peak. At a rate that is too large, the information stays high for some steps, so let the
+    rate grow slowly.
 
-    The paper has a range test for these bounds, but its rule could not be found: this one is ours.
+    The paper has a range test for these bounds. We could not find its rule; this one is ours.
 
     Args:
-      learning_rates: The rates, growing, shape=(n,).
-      information: What was told at each, such as `label_information` gives, shape=(n,). A value that is not finite,
-        of a run that diverged, counts as nothing told.
+      learning_rates: The rates, in increasing order, shape=(n,).
+      information: The information at each rate, such as from `label_information`, shape=(n,). A value that is not
+        finite, as from a run that diverged, counts as zero.
       margin: In (0, 0.5].
 
     Returns:
       The lower and the upper bound, float32 scalars of shape ().
 
     Raises:
-      ValueError: If the two arrays are not of one shape (n,) with n at least 1, or `margin` is a Python number outside
-        (0, 0.5].
+      ValueError: If the two arrays do not have the same shape (n,) with n at least 1, or `margin` is a Python number
+        outside (0, 0.5].
 
     Examples:
       >>> from lcam_optax import contrib
@@ -41,8 +42,8 @@ def learning_rate_range(
 
     References:
       S. Vasudevan, Mutual Information Based Learning Rate Decay for Stochastic Gradient Descent Training of Deep Neural
-      Networks, Entropy 22(5) 560, 2020, has the test as its Algorithm 2; L. N. Smith, Cyclical Learning Rates for
-      Training Neural Networks, 2017, arXiv 1506.01186, is where such tests come from.
+      Networks, Entropy 22(5) 560, 2020, has the test as Algorithm 2; L. N. Smith, Cyclical Learning Rates for Training
+      Neural Networks, 2017, arXiv 1506.01186, introduces such tests.
     """
     require_scalar("margin", margin)
     if is_number(margin) and not 0 < margin <= 0.5:  # type: ignore[operator]

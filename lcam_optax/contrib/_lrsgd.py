@@ -1,4 +1,4 @@
-"""LRSGD: momentum SGD held near an anchor that moves every few steps."""
+"""LRSGD: momentum SGD with a pull towards an anchor that moves every few steps."""
 
 from collections.abc import Callable
 from functools import partial
@@ -44,8 +44,8 @@ def lrsgd(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Locally regularised SGD, the constant (C) and the random (R) variant.
 
-    Inner loops of :math:`I` steps follow one another. At its first step, :math:`i = 0`, the anchor :math:`a` is set to
-    the parameters. Each step, on a fresh batch, makes
+    Training consists of inner loops of :math:`I` steps. The first step of a loop, :math:`i = 0`, sets the anchor
+    :math:`a` to the parameters. Each step, on a fresh batch, computes
 
     .. math::
 
@@ -53,13 +53,13 @@ def lrsgd(
       b &\leftarrow \mu b + d \\
       w &\leftarrow w - \eta_i b
 
-    with weight decay :math:`\omega`. C takes :math:`I` constant and :math:`\eta_i = \eta / (i + 1)`; R draws
-    :math:`I` anew for each loop from the geometric distribution on 1, 2, ... and takes :math:`\eta_i = \eta`. Since
-    :math:`\lambda` has the CURRENT rate in it, the pull :math:`2 \eta \lambda = 2 \lambda_w` outlives each drop of the
-    learning rate. The momentum :math:`b` survives a new anchor.
+    with weight decay :math:`\omega`. In C, :math:`I` is constant and :math:`\eta_i = \eta / (i + 1)`. R draws :math:`I`
+    for each loop from the geometric distribution on 1, 2, ... and uses :math:`\eta_i = \eta`. Since :math:`\lambda`
+    contains the CURRENT rate, the pull :math:`2 \eta \lambda = 2 \lambda_w` does not shrink when the learning rate
+    drops. The momentum :math:`b` is not reset at a new anchor.
 
-    The authors' program computes one more batch before each inner loop, for its loss alone; no weight learns from it,
-    and it is left out here. At a learning rate of zero, where theirs divides by it, the pull is left out.
+    The authors' program computes one more batch before each inner loop, only for its loss. No weight learns from it, so
+    this code omits it. At a learning rate of zero, their program divides by zero; this code omits the pull.
 
     Args:
       learning_rate: :math:`\eta`, a scalar or an Optax schedule of the step (inner steps, from 0). The authors: 0.1, a
@@ -70,15 +70,15 @@ def lrsgd(
       momentum: :math:`\mu`, in [0, 1).
       weight_decay: :math:`\omega`, coupled; added to the gradient first.
       weight_decay_mask: A tree of booleans with the structure of the parameters (or a prefix of it), or a function
-        of the parameters that returns one: True where weight decay applies. None is everywhere. A function is static:
-        name it in the `static_args` of `optax.inject_hyperparams`, or nothing decays.
-      seed: An int, or a key such as `jax.random.key(0)`, from which variant R draws, with the step; may be traced.
+        of the parameters that returns one: True where weight decay applies. None applies it everywhere. A function is
+          static: name it in the `static_args` of `optax.inject_hyperparams`, or nothing decays.
+      seed: An int, or a key such as `jax.random.key(0)`, which may be traced. Variant R draws from it and the step.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`; `update` needs `params` and ignores extra arguments.
 
     Raises:
-      TypeError: If a setting is not a number (nor, for the rate, a schedule).
+      TypeError: If a setting is not a number (or, for the rate, a schedule).
       ValueError: If `variant` is neither "C" nor "R", or a setting is an array with axes, or a Python number out of its
         range; if `seed` is neither an integer nor a typed key; from `update`, if there are no `params`.
 
@@ -113,7 +113,7 @@ def lrsgd(
 
     def init_fn(params: optax.Params) -> LrsgdState:
         zeros = optax.tree.zeros_like(params)
-        # The anchor is set at the first step; the parameters themselves would be donated twice.
+        # The first step sets the anchor. The parameters themselves would be donated twice.
         anchor = optax.tree.zeros_like(params)
         return LrsgdState(zeros, anchor, counter(), counter(), counter(), initial_seed(seed))
 
@@ -143,7 +143,7 @@ def lrsgd(
 
 
 def _loop_length(variant: str, inner_steps: jax.typing.ArrayLike, state: LrsgdState) -> jax.Array:
-    """Steps of the inner loop that begins: the constant, or a draw whose mean it is; shape (), int32."""
+    """Return the steps of a new inner loop: the constant, or a draw with this mean; shape (), int32."""
     if variant == "C":
         return jnp.asarray(inner_steps).astype(jnp.int32)
     key = jax.random.fold_in(jax.random.key(state.lrsgd_seed), state.lrsgd_step)
@@ -161,7 +161,7 @@ def _leaf_step(
     momentum: jax.Array,
     rate: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """One tensor's step, in the working dtype of gradient and parameter; update and state keep the dtypes they have."""
+    """Step one tensor in the working dtype of gradient and parameter. Update and state keep their dtypes."""
     dtype = working_dtype(gradient, param)
     new_anchor = jnp.where(begins, param, anchor)
     regularised = gradient.astype(dtype) + pull.astype(dtype) * (param.astype(dtype) - new_anchor.astype(dtype))

@@ -1,4 +1,4 @@
-"""Momentum and learning rate as schedules tied to each other by the effective step."""
+"""Schedules of momentum and learning rate, tied by the effective step."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from lcam_optax._scalars import ScalarOrSchedule, at_step
 
 
 def learning_rate_from_momentum(effective_step: ScalarOrSchedule, momentum: ScalarOrSchedule) -> optax.Schedule:
-    r"""The learning rate that gives a momentum schedule the effective step that you want.
+    r"""The learning rate that gives a momentum schedule the desired effective step.
 
     .. math::
 
@@ -17,28 +17,30 @@ def learning_rate_from_momentum(effective_step: ScalarOrSchedule, momentum: Scal
 
     Near a minimum, momentum SGD fluctuates about as widely as plain SGD with the effective step
     :math:`s = \eta / (1 - \mu)`. Momentum helps to leave saddle points but hurts inside the neighbourhood of an optimum
-    "if without the step size annealing or momentum annealing" (the abstract of Liu et al.). The recipe of that paper
-    could not be found; tying the two through the effective step is our reading:
+    "if without the step size annealing or momentum annealing" (the abstract of Liu et al.). We could not find the
+    formula of that paper. Tying the two through the effective step is our interpretation:
 
-    - a momentum that falls with :math:`s` held trades momentum for learning rate and leaves the fluctuation as it is;
-    - a momentum held with :math:`s` annealed is step-size annealing, on the scale of plain SGD's learning rate;
-    - for momentum annealing at a held learning rate, pass the momentum alone: :math:`s` then falls to :math:`\eta`.
+    - if the momentum falls at a constant :math:`s`, learning rate replaces momentum and the fluctuation stays the same;
+    - if :math:`s` is annealed at a constant momentum, this is step-size annealing on the scale of plain SGD's learning
+      rate;
+    - for momentum annealing at a constant learning rate, pass only the momentum: :math:`s` then falls to :math:`\eta`.
 
-    `optax.inject_hyperparams(optax.sgd)` takes the two schedules. There, and wherever the rate is multiplied after the
-    momentum, a falling rate shrinks the old velocity at once. The paper's recursion
-    :math:`\theta_{t+1} = \theta_t - \eta_t g_t + \mu_t (\theta_t - \theta_{t-1})` lets it run on; that is
-    `optax.chain(optax.scale_by_learning_rate(rate), optax.inject_hyperparams(optax.trace)(decay=momentum))`. At a
-    constant rate the two are one.
+    `optax.inject_hyperparams(optax.sgd)` takes the two schedules. If the rate is multiplied after the momentum, as
+    there, a falling rate shrinks the old velocity at once. In the paper's recursion
+    :math:`\theta_{t+1} = \theta_t - \eta_t g_t + \mu_t (\theta_t - \theta_{t-1})` the old velocity does not shrink. As
+    a chain this is `optax.chain(optax.scale_by_learning_rate(rate),
+    optax.inject_hyperparams(optax.trace)(decay=momentum))`. At a constant rate the two are equal.
 
     Args:
       effective_step: :math:`s`, a positive float or an Optax schedule of the step (an int32 scalar from 0).
-      momentum: :math:`\mu`, in [0, 1), likewise.
+      momentum: :math:`\mu`, in [0, 1): a float or a schedule.
 
     Returns:
       An `optax.Schedule`: from the step to the learning rate, a float32 scalar of shape ().
 
     Raises:
-      ValueError: If `effective_step` is a Python number that is not positive, or `momentum` one outside [0, 1).
+      ValueError: If `effective_step` is a Python number that is not positive, or `momentum` is a Python number outside
+        [0, 1).
 
     Examples:
       >>> import jax.numpy as jnp, optax
@@ -69,20 +71,21 @@ def learning_rate_from_momentum(effective_step: ScalarOrSchedule, momentum: Scal
 
 
 def momentum_from_learning_rate(effective_step: ScalarOrSchedule, learning_rate: ScalarOrSchedule) -> optax.Schedule:
-    r"""The momentum that gives a learning-rate schedule the effective step that you want.
+    r"""The momentum that gives a learning-rate schedule the desired effective step.
 
     .. math::
 
       \mu_t = \max(0, 1 - \eta_t / s_t)
 
-    With :math:`s` held, a falling learning rate raises the momentum and a rising one lowers it; with :math:`s` annealed
-    towards the learning rate, the momentum is annealed to zero. Where the learning rate exceeds :math:`s` no momentum
-    would do; it is then zero, and the effective step is the learning rate. See `learning_rate_from_momentum` for what
-    the effective step is, and for how far this is our reading.
+    At a constant :math:`s`, a falling learning rate raises the momentum, and a rising one lowers it. If :math:`s` is
+    annealed towards the learning rate, the momentum is annealed to zero. If the learning rate exceeds :math:`s`, no
+    momentum gives :math:`s`: the momentum is then zero, and the effective step is the learning rate.
+    `learning_rate_from_momentum` explains the effective step, and which part is our interpretation.
 
     Args:
       effective_step: :math:`s`, a positive float or an Optax schedule of the step (an int32 scalar from 0).
-      learning_rate: :math:`\eta`, likewise. Keep it positive: at zero the momentum is one, and nothing is forgotten.
+      learning_rate: :math:`\eta`, a float or a schedule. Keep it positive: at zero the momentum is one and never
+        decays.
 
     Returns:
       An `optax.Schedule`: from the step to the momentum, a float32 scalar of shape ().

@@ -1,4 +1,4 @@
-"""How much of the label a network's output, or a layer's, tells: mutual information from counts."""
+"""The mutual information of the label and the output of a network or a layer, from counts."""
 
 import jax
 import jax.numpy as jnp
@@ -7,23 +7,23 @@ import jax.numpy as jnp
 def contingency_table(
     labels: jax.typing.ArrayLike, codes: jax.typing.ArrayLike, label_count: int, code_count: int
 ) -> jax.Array:
-    """Count how often each label meets each code. Tables of batches add up to that of the epoch.
+    """Count how often each label occurs with each code. Tables of batches add up to the table of the epoch.
 
     Args:
       labels: The true classes, ints of any shape, from 0.
-      codes: What was put out for each, ints of the same shape, from 0: the predicted class, `logits.argmax(-1)`, which
-        makes this a confusion matrix; or for a layer the number of its strongest unit, `activations.argmax(-1)`, after
-        an average over positions if it has any.
+      codes: The output for each label, ints of the same shape, from 0. For a network: the predicted class,
+        `logits.argmax(-1)`, which gives a confusion matrix. For a layer: the index of its strongest unit,
+        `activations.argmax(-1)`, after an average over positions, if it has any.
       label_count: Number of classes.
       code_count: Number of codes.
 
     Returns:
-      Counts, shape=(label_count, code_count), int32. A pair with a label or code below zero or past its count is left
-      out, which is how to leave out padding.
+      Counts, shape=(label_count, code_count), int32. A pair with a label or code below zero or past its count is
+      ignored; use this to ignore padding.
 
     Raises:
       ValueError: If `labels` and `codes` differ in shape.
-      TypeError: If one of them is not of an integer dtype.
+      TypeError: If one of them does not have an integer dtype.
 
     Examples:
       >>> from lcam_optax import contrib
@@ -45,24 +45,23 @@ def contingency_table(
 
 
 def label_information(table: jax.typing.ArrayLike) -> jax.Array:
-    r"""The share of the label's entropy that the code tells.
+    r"""The share of the label's entropy that the code explains.
 
     .. math::
 
       \frac{I(L; C)}{H(L)} = \frac{H(L) + H(C) - H(L, C)}{H(L)}
 
-    of the relative frequencies: 0 where label and code are independent, 1 where the code settles the label (under
-    whatever name). From few samples it comes out too large.
+    of the relative frequencies. It is 0 if label and code are independent, and 1 if the code determines the label
+    (under any name). With few samples, the estimate is too large.
 
-    How the paper behind `mutual_information_decay` estimates mutual information could not be found: this plain
-    estimate from discrete codes is our reading.
+    We could not find how the paper behind `mutual_information_decay` estimates mutual information. This plain estimate
+    from discrete codes is ours.
 
     Args:
       table: Counts, not negative, shape=(labels, codes), such as `contingency_table` gives.
 
     Returns:
-      A float32 scalar of shape (), in [0, 1]; NaN if there is nothing to tell, because the table is empty or has one
-      label only.
+      A float32 scalar of shape (), in [0, 1]; NaN if the table is empty or has only one label.
 
     Raises:
       ValueError: If the table does not have two axes.

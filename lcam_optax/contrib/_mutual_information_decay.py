@@ -1,4 +1,4 @@
-"""A learning rate that falls as the output comes to tell the label."""
+"""A learning rate that falls as the output tells more about the label."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,14 +10,14 @@ import optax
 from lcam_optax._checks import is_number, require_scalar, require_whole
 from lcam_optax._scalars import as_arrays, as_float, counter, initial
 
-_NOTHING_TOLD = -1.0  # and no NaN, which `jax_debug_nans` would stop at
+_NOTHING_TOLD = -1.0  # not NaN, at which `jax_debug_nans` would stop
 
 
 class MutualInformationDecayState(NamedTuple):
     """State of `mutual_information_decay`; with `layers` the first two are dicts with one scalar per label."""
 
     current_rate: Any  # shape=(), float32; learning rate of the next update
-    last_information: Any  # shape=(), float32; of the last epoch with a finite one, -1 before
+    last_information: Any  # shape=(), float32; of the last epoch with a finite value, -1 before
     information_step: jax.Array  # shape=(), int32; steps of this epoch made
 
 
@@ -42,17 +42,17 @@ def mutual_information_decay(
         & \text{otherwise}
       \end{cases}
 
-    The rate is held while the information grows by more than the threshold. Otherwise it is lowered: the more
-    information, the lower. The first epoch has nothing to compare with and holds.
+    The rate stays constant while the information grows by more than the threshold. Otherwise it is lowered: the more
+    information, the lower the rate. The first epoch has no previous one and keeps the rate.
 
-    This follows the idea of Vasudevan (2020), not the algorithm. From there: mutual information sets the rate once per
-    epoch within bounds, for the whole network or for each layer, and the rate is held while the information changes by
-    more than a threshold. Ours, because the paper's could not be found: the estimate of the information, the map from
-    it to the rate, and the range test.
+    This follows the idea of Vasudevan (2020), not the algorithm. In the paper, mutual information sets the rate once
+    per epoch within bounds, for the whole network or for each layer, and the rate stays constant while the information
+    changes by more than a threshold. We could not find the paper's estimate of the information, its map from
+    information to rate, and its range test. Those are ours.
 
     Args:
       min_learning_rate: :math:`\eta_\text{min}`, positive. `learning_rate_range` finds both bounds.
-      max_learning_rate: :math:`\eta_\text{max}`, at least that.
+      max_learning_rate: :math:`\eta_\text{max}`, at least `min_learning_rate`.
       steps_per_epoch: Updates between two decisions, at least 1.
       threshold: :math:`\tau`, not negative: the relative growth of the information below which the rate is lowered.
       initial_learning_rate: Rate until the first decision; None is `max_learning_rate`.
@@ -61,16 +61,16 @@ def mutual_information_decay(
         name it in the `static_args` of `optax.inject_hyperparams`.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs` for the end of a chain, in the place of `optax.scale_by_learning_rate`.
-      Its `update` needs `information`, the :math:`r` of `label_information`: a real floating scalar, clipped to [0, 1];
-      with `layers`, a dict from each label to one. Only that of the last update of each epoch counts, so you may pass
-      the information of the epoch so far in each update. The new rate acts from the next update on. Information that
-      is not finite changes nothing. Other extra arguments, such as the loss as `value`, are ignored.
+      An `optax.GradientTransformationExtraArgs` for the end of a chain, instead of `optax.scale_by_learning_rate`. Its
+      `update` needs `information`, the :math:`r` of `label_information`: a real floating scalar, clipped to [0, 1];
+      with `layers`, a dict with one scalar per label. Only the value at the last update of each epoch counts, so each
+      update may pass the information of the epoch so far. The new rate applies from the next update on. Information
+      that is not finite changes nothing. Other extra arguments, such as the loss as `value`, are ignored.
 
     Raises:
       ValueError: If a setting is an array with axes, or a Python number out of its range; from `update`, if
         `information` is not a real floating scalar or does not have the labels of `layers`.
-      TypeError: If a setting is not a number; from `update`, if there is no `information`.
+      TypeError: If a setting is not a number; from `update`, if `information` is missing.
 
     Examples:
       >>> import jax.numpy as jnp, optax
@@ -102,7 +102,7 @@ def mutual_information_decay(
         labels = None if layers is None else sorted(set(jax.tree.leaves(_labels(layers, params))))
 
         def per_layer(number: jax.typing.ArrayLike) -> Any:
-            # A copy for each layer: one array in two places of the state could not be donated.
+            # One copy per layer: an array in two places of the state could not be donated.
             return initial(number) if labels is None else {label: initial(number) for label in labels}
 
         return MutualInformationDecayState(per_layer(start), per_layer(_NOTHING_TOLD), counter())

@@ -1,4 +1,4 @@
-"""The vector field of a game: each player's gradient in the parameters that it owns."""
+"""The vector field of a game: each player's gradient in its own parameters."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,18 +16,18 @@ def player_field(
 
       \xi(w) = \left( \nabla_{w_1} \ell_1(w), \ldots, \nabla_{w_n} \ell_n(w) \right)
 
-    where player :math:`i` owns the slice :math:`w_i` of the parameters and wants :math:`\ell_i` small. Handed to an
-    optimizer as it is, this is simultaneous gradient descent.
+    where player :math:`i` owns the slice :math:`w_i` of the parameters and minimises :math:`\ell_i`. An optimizer that
+    applies this field makes simultaneous gradient descent.
 
     Args:
       losses: One function per player, `loss(params, *args, **kwargs)`, of ALL parameters; each returns a real scalar
         of shape ().
-      players: Who owns what: a tree of ints with the structure of the parameters (or a prefix of it), where `i` names
-        the player whose loss is `losses[i]`; or a function of the parameters that returns one.
+      players: The owners: a tree of ints with the structure of the parameters (or a prefix of it), where `i` is the
+        player with the loss `losses[i]`; or a function of the parameters that returns such a tree.
 
     Returns:
-      A function `field_fn(params, *args, **kwargs)` that gives a tree like `params` (same shapes and dtypes). All
-      losses get the same further arguments, so a batch or a random key is shared by the players.
+      A function `field_fn(params, *args, **kwargs)` that returns a tree like `params` (same shapes and dtypes). All
+      losses get the same further arguments, so the players share a batch or a random key.
 
     Raises:
       ValueError: From `field_fn`, if a player has no parameters, or if `players` names one that has no loss.
@@ -66,7 +66,7 @@ def player_field(
 def _partial_gradient(
     loss: Callable[..., jax.Array], owned: list[int], params: optax.Params, args: Any, kwargs: Any
 ) -> list[jax.Array]:
-    """Gradient of one loss in the leaves at the places `owned` alone, so that no player pays for another's."""
+    """Return the gradient of one loss only in the leaves at the places `owned`, to save the others' cost."""
     leaves, treedef = jax.tree.flatten(params)
 
     def loss_of_owned(own_leaves: list[jax.Array]) -> jax.Array:

@@ -20,7 +20,7 @@ from lcam_optax.contrib._trees import map_with_states, require_real
 
 
 class SalpSwarmSgdState(NamedTuple):
-    """State of `salp_swarm_sgd`: as many copies of the parameters as there are salps, and one more."""
+    """State of `salp_swarm_sgd`: one copy of the parameters per salp, and one more."""
 
     trace: optax.Updates  # as the parameters; heavy-ball momentum
     population: optax.Params  # as the parameters with a leading axis [population]; the chain, leaders first
@@ -41,7 +41,7 @@ def salp_swarm_sgd(
 
     The salp swarm algorithm moves a chain of :math:`N` salps :math:`x^i` around the best place found so far, the food
     source :math:`F`, in iterations :math:`l = 1, 2, \dots, L`. Here :math:`F` is the parameters, and update :math:`l`
-    first takes the step of SGD, then that of the swarm around where it led:
+    first takes a step of SGD, then one of the swarm around the result:
 
     .. math::
 
@@ -55,42 +55,43 @@ def salp_swarm_sgd(
       x^i &\leftarrow \operatorname{clip}(x^i, F - r, F + r)
 
     with :math:`c_2, c_3` uniform on [0, 1) for each leader and coordinate. All salps and :math:`F` are evaluated on the
-    batch, and the best salp takes the place of :math:`F` if its loss is lower. On its own batch an update is therefore
-    never worse than that of SGD. As one batch says little about a salp that is far off, take large batches, or a
-    `radius` that is small against the parameters.
+    batch, and the best salp replaces :math:`F` if its loss is lower. On its own batch, an update is therefore never
+    worse than SGD's. One batch says little about a distant salp, so use large batches, or a `radius` that is small
+    relative to the parameters.
 
-    How S-SGD (Oswalt Manoj and Ananth, 2020) joins the two could not be found: the hybrid is ours and makes no claim to
-    be theirs. The swarm's equations are those of its source; what is ours is that its box has no fixed place but lies
-    around :math:`F`, so that a leader's step has the bounds :math:`-r` and :math:`r` in it; that the loss of :math:`F`
-    is found anew on each batch; and that :math:`b` stays what it is when a salp takes over. After :math:`L` updates
-    :math:`c_1` is below 3e-7 and goes on to zero: the salps gather around :math:`F`, and still cost as much.
+    We could not find how S-SGD (Oswalt Manoj and Ananth, 2020) combines the two. The combination is ours, and we do not
+    claim that it is theirs. The equations of the swarm are from its source, with three changes. Its box is not fixed
+    but lies around :math:`F`, so a leader's step has the bounds :math:`-r` and :math:`r`. The loss of :math:`F` is
+    recomputed on each batch. The momentum :math:`b` does not change when a salp takes over. After :math:`L` updates
+    :math:`c_1` is below 3e-7 and tends to zero: the salps gather around :math:`F`, at the same cost.
 
     Args:
       learning_rate: :math:`\eta`, a scalar or an Optax schedule of the step (from 0).
-      iterations: :math:`L`, positive: updates until the search has narrowed to nothing, such as those of the whole run.
-      radius: :math:`r`, not negative, in the unit of the parameters, the same for all of them.
-      population: :math:`N`, at least 1, of which the first half (rounded up) leads; 50 in EvoloPy. The state holds
-        :math:`N` copies of the parameters, and an update evaluates :math:`N + 1` losses: large networks want few.
+      iterations: :math:`L`, positive: updates until the search has narrowed to a point, such as the updates of the
+        whole run.
+      radius: :math:`r`, not negative, in the unit of the parameters, the same for all parameters.
+      population: :math:`N`, at least 1, of which the first half (rounded up) leads; 50 in EvoloPy. The state contains
+        :math:`N` copies of the parameters, and an update evaluates :math:`N + 1` losses: use few for large networks.
       momentum: :math:`\mu`, in [0, 1).
-      seed: An int, or a key such as `jax.random.key(0)`, from which everything is drawn, with the step; may be traced.
+      seed: An int, or a key such as `jax.random.key(0)`, which may be traced. All draws depend on it and the step.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`, the last of its chain: what came after it would not be evaluated.
-      `update(grads, state, params, value=loss, value_fn=value_fn)` takes a function that gives the loss, shape (), of
-      the same batch at other parameters, `value_fn(params)`, which is called once, under `jax.vmap`. It should drop out
-      nothing at random, and under `shard_map` or `pmap` average over the replicas. A loss that is not a number counts
-      as infinite. `value` is not needed: it is the loss before the step.
+      An `optax.GradientTransformationExtraArgs`, the last of its chain: later transformations would not be evaluated.
+      `update(grads, state, params, value=loss, value_fn=value_fn)` takes a function `value_fn(params)` that returns the
+      loss of the same batch at other parameters, with shape (). It is called once, under `jax.vmap`. It should not use
+      dropout. Under `shard_map` or `pmap` it should average over the replicas. A loss of NaN counts as infinite.
+      `value`, the loss before the step, is not needed.
 
-      `init` also takes abstract parameters, `jax.ShapeDtypeStruct`: the state is then a template, around zeros.
+      `init` also takes abstract parameters, `jax.ShapeDtypeStruct`. The state is then a template around zeros.
 
     Raises:
-      TypeError: If a setting is not a number (nor, for the rate, a schedule); from `update`, if there is no `value_fn`.
+      TypeError: If a setting is not a number (or, for the rate, a schedule); from `update`, if `value_fn` is missing.
       ValueError: If a setting is an array with axes, or a Python number out of its range; if `population` is not a
         Python number, or `seed` neither an integer nor a typed key; from `init`, if a parameter is complex; from
         `update`, if there are no `params` or the loss is not a scalar.
 
     Examples:
-      A start in a local minimum of Rastrigin's function, of 12.9, where gradient descent stays. The global one is 0.
+      The start is a local minimum of Rastrigin's function, 12.9, where gradient descent stays. The global minimum is 0.
 
       >>> import jax, jax.numpy as jnp, optax
       >>> from lcam_optax import contrib
@@ -109,9 +110,9 @@ def salp_swarm_sgd(
       1.0
 
     References:
-      Mirjalili et al., Salp Swarm Algorithm, Advances in Engineering Software 114, 2017, equations 3.1 to 3.4; with
-      half of the salps as leaders as in github 7ossam81/EvoloPy. Oswalt Manoj and Ananth, The Computer Journal, 2020,
-      read in its abstract only.
+      Mirjalili et al., Salp Swarm Algorithm, Advances in Engineering Software 114, 2017, equations 3.1 to 3.4; half of
+      the salps are leaders, as in github 7ossam81/EvoloPy. Oswalt Manoj and Ananth, The Computer Journal, 2020, of
+      which we could read only the abstract.
     """
     require_scalar_or_schedule("learning_rate", learning_rate)
     require_unit_interval("momentum", momentum)
@@ -173,21 +174,21 @@ def salp_swarm_sgd(
 def _sgd_step(
     gradient: jax.Array, trace: jax.Array, *, momentum: jax.Array, rate: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """One tensor's update in the dtype of its gradient; the state keeps the dtype it has."""
+    """Return the update of one tensor in the dtype of its gradient. The state keeps its dtype."""
     dtype = working_dtype(gradient, trace)
     new_trace = momentum.astype(dtype) * trace.astype(dtype) + gradient.astype(dtype)
     return (-rate.astype(dtype) * new_trace).astype(gradient.dtype), new_trace.astype(trace.dtype)
 
 
 def _concrete(param: Any) -> jax.Array:
-    """The parameter; zeros for an abstract one."""
+    """Return the parameter, or zeros for an abstract one."""
     return jnp.zeros_like(param) if isinstance(param, jax.ShapeDtypeStruct) else jnp.asarray(param)
 
 
 def _salp_step(
     salps: jax.Array, food: jax.Array, reach: jax.Array, radius: jax.typing.ArrayLike, c2: jax.Array, c3: jax.Array
 ) -> jax.Array:
-    """Move the chain, [population, ...], one iteration on; `c2` and `c3` are [leaders, ...], `reach` is c1."""
+    """Move the chain, [population, ...], by one iteration; `c2` and `c3` are [leaders, ...], `reach` is c1."""
     dtype = salps.dtype
     offset = _offset(reach, radius, c2)
     leaders = food[None].astype(dtype) + jnp.where(c3 < 0.5, offset, -offset).astype(dtype)
@@ -206,23 +207,23 @@ def _leaders(population: int) -> int:
 
 
 def _offset(reach: jax.Array, radius: jax.typing.ArrayLike, uniform: jax.Array) -> jax.Array:
-    """Spread uniform draws over the box around the food, `reach` times as wide; in the scalar dtype of the state."""
+    """Spread uniform draws over the box around the food, scaled by `reach`, in the scalar dtype of the state."""
     half_width = as_float(radius)
     return reach * (2 * half_width * uniform - half_width)
 
 
 def _keys(seed: jax.Array, step: jax.Array, tree: Any) -> Any:
-    """A key for each leaf of a tree, which follows from the seed and the step alone."""
+    """Return one key per leaf of a tree, from the seed and the step."""
     return optax.tree.split_key_like(jax.random.fold_in(jax.random.key(seed), step), tree)
 
 
 def _candidates(sgd_update: jax.Array, salps: jax.Array, param: jax.Array) -> jax.Array:
-    """The updates that lead to the food source, which is the first row, and to each salp."""
+    """Return the updates that lead to the food source (first row) and to each salp."""
     return jnp.concatenate([sgd_update[None], (salps - param[None]).astype(sgd_update.dtype)])
 
 
 def _best(value_fn: Callable, params: optax.Params, candidates: optax.Updates, size: int) -> jax.Array:
-    """The row of least loss, of equal ones the first. What is evaluated is what `optax.apply_updates` will make."""
+    """Return the first row with the lowest loss, evaluated at the parameters that `optax.apply_updates` will make."""
     losses = jax.vmap(lambda row: value_fn(optax.apply_updates(params, row)))(candidates)
     if jax.tree.map(jnp.shape, losses) != (size,):
         got = jax.tree.map(lambda loss: loss.shape[1:], losses)

@@ -30,22 +30,23 @@ def symplectic_gradient(
         \langle A^\top \xi, \nabla H \rangle + \epsilon \right) \\
       \xi_\lambda &= \xi + \lambda A^\top \xi
 
-    with :math:`H = \frac12 \|\xi\|^2`. The adjusted field :math:`\xi_\lambda` takes the place of the gradients in any
-    optimizer. It costs one evaluation of the field, one product with its Jacobian and one with the transpose, some
-    three to four gradients in all, and keeps no state.
+    with :math:`H = \frac12 \|\xi\|^2`. Pass the adjusted field :math:`\xi_\lambda` to any optimizer instead of the
+    gradients. It costs one evaluation of the field, one product with its Jacobian and one with the transpose, about
+    three to four gradients in total. It keeps no state.
 
     Args:
-      field_fn: `field_fn(params, *args, **kwargs)` gives a tree like `params` (same shapes and dtypes, real): the
-        simultaneous gradient, such as `player_field` builds.
+      field_fn: `field_fn(params, *args, **kwargs)` returns a tree like `params` (same shapes and dtypes, real): the
+        simultaneous gradient, such as from `player_field`.
       align: Whether the sign above sets the direction of the adjustment: towards stable fixed points, away from
         unstable ones. False takes :math:`\lambda = s`.
       scale: :math:`s`; 1 in the paper.
-      eps: :math:`\epsilon`; 1/10 in the paper. A weak bias towards the adjustment where the sign is in doubt.
-      normalizer: What :math:`d` is: "dim", the number of parameters, as the paper writes; or "leaves", the number of
-        parameter tensors, as the authors' notebook computes. It only decides how much `eps` weighs.
+      eps: :math:`\epsilon`; 1/10 in the paper. A weak bias towards the adjustment if the sign is in doubt.
+      normalizer: The meaning of :math:`d`: "dim", the number of parameters, as in the paper; or "leaves", the number of
+        parameter tensors, as in the authors' notebook. It only changes the weight of `eps`.
 
     Returns:
-      A function with the arguments of `field_fn` that gives the adjusted field, in the shapes and dtypes of the field.
+      A function with the arguments of `field_fn` that returns the adjusted field, in the shapes and dtypes of the
+      field.
 
     Raises:
       TypeError: If `scale` or `eps` is not a number.
@@ -54,7 +55,7 @@ def symplectic_gradient(
         dtypes of the parameters.
 
     Examples:
-      Gradient descent spirals out of a bilinear game; with the adjustment it goes in.
+      Gradient descent spirals out of a bilinear game. With the adjustment it converges.
 
       >>> import jax.numpy as jnp, optax
       >>> from lcam_optax import contrib

@@ -10,7 +10,7 @@ from lcam_optax._scalars import scalar
 
 
 def require_real(caller: str, params: Any) -> None:
-    """Refuse complex parameters, whose imaginary parts would be dropped."""
+    """Refuse complex parameters. Their imaginary parts would be lost."""
     for path, leaf in jax.tree.leaves_with_path(params):
         dtype = jnp.result_type(leaf)
         if jnp.issubdtype(dtype, jnp.complexfloating):
@@ -35,26 +35,26 @@ def require_like(function: str, result: Any, params: Any, *, dtypes: bool) -> No
 
 
 def inner_product(left: Any, right: Any) -> jax.Array:
-    """Inner product of two real trees, summed in the scalar dtype of the state: bfloat16 sums lose the sign."""
+    """Return the inner product of two real trees in the scalar dtype of the state: bfloat16 sums lose the sign."""
     products = jax.tree.map(lambda a, b: jnp.sum(a.astype(float) * b.astype(float)), left, right)
     return sum(jax.tree.leaves(products), scalar(0.0))
 
 
 def add_scaled(tree: Any, factor: jax.Array, direction: Any) -> Any:
-    """Return tree + factor * direction, leaf by leaf in the dtype of `tree`."""
+    """Return tree + factor * direction per leaf, in the dtype of `tree`."""
     return jax.tree.map(lambda x, d: x + factor.astype(x.dtype) * d.astype(x.dtype), tree, direction)
 
 
 def map_with_states(leaf_fn: Callable[..., tuple[Any, ...]], updates: Any, *states: Any) -> tuple[Any, ...]:
-    """Map `(update, *states) -> (update, *states)` over the leaves of several trees at once.
+    """Map `(update, *states) -> (update, *states)` over the leaves of several trees.
 
     Args:
-      leaf_fn: Takes the leaves of all trees at one place; returns as many.
-      updates: Tree of updates. A leaf that is None stays None, and its states stay as they were.
-      *states: Trees that hold something wherever `updates` has a leaf.
+      leaf_fn: Takes the leaves of all trees at one place, and returns the same number.
+      updates: Tree of updates. A leaf that is None stays None, and its states do not change.
+      *states: Trees with a value wherever `updates` has a leaf.
 
     Returns:
-      As many trees as were handed over.
+      The same number of trees.
     """
     rows = jax.tree.map(
         lambda *row: _Row(row if row[0] is None else leaf_fn(*row)), updates, *states, is_leaf=lambda x: x is None
@@ -63,7 +63,7 @@ def map_with_states(leaf_fn: Callable[..., tuple[Any, ...]], updates: Any, *stat
 
 
 class _Row:
-    """The new leaves at one place; a leaf itself, because JAX does not know the class."""
+    """The new leaves at one place. JAX treats it as a leaf, because the class is not registered."""
 
     def __init__(self, values: tuple[Any, ...]):
         self.values = values

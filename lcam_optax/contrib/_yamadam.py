@@ -35,19 +35,19 @@ def scale_by_yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransfor
       \beta_{t+1} &= \operatorname{sigmoid}\left( \frac{\|h_t\|_1 + \epsilon}{\|h_{t+1}\|_1 + \epsilon} \right)
         - \epsilon
 
-    and :math:`h_{t+1}` is the new update. All is element-wise but :math:`\beta`, one scalar per TENSOR of the tree, as
-    in the author's code: how the parameters are cut into tensors matters. The variance :math:`v` is centred on the OLD
-    mean. There is no learning rate: the square root carries the unit of the parameters, and the first steps have the
-    size :math:`\sqrt\epsilon`. Where a gradient stays the same from step to step, :math:`v` vanishes and the direction
-    grows by up to :math:`|g| / \sqrt\epsilon` a step, out of float32's range within some twenty: the method
-    lives on gradients that change. Arithmetic is in float32, whatever the tensors are.
+    and :math:`h_{t+1}` is the new update. All quantities are element-wise except :math:`\beta`, which is one scalar per
+    TENSOR of the tree, as in the author's code. So the partition of the parameters into tensors matters. The variance
+    :math:`v` is centred on the OLD mean. There is no learning rate: the square root has the unit of the parameters, and
+    the first steps have the size :math:`\sqrt\epsilon`. If a gradient is constant over steps, :math:`v` vanishes and
+    the direction grows by a factor of up to :math:`|g| / \sqrt\epsilon` per step, out of float32's range within about
+    twenty steps. The method needs gradients that change. Arithmetic is in float32 for tensors of any dtype.
 
     Args:
       eps: :math:`\epsilon`; 1e-6 in the author's code.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`, which ignores extra arguments. It gives the direction to go AGAINST:
-      follow it by `optax.scale(-1.0)`, or take `yamadam`.
+      An `optax.GradientTransformationExtraArgs`, which ignores extra arguments. It returns the direction of ASCENT: put
+      `optax.scale(-1.0)` after it, or use `yamadam`.
 
     Raises:
       TypeError: If `eps` is not a number.
@@ -86,7 +86,7 @@ def scale_by_yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransfor
 
 
 def yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransformationExtraArgs:
-    """YamAdam, an optimizer without a learning rate: `scale_by_yamadam` turned downhill.
+    """YamAdam, an optimizer without a learning rate: `scale_by_yamadam` with the sign of descent.
 
     Args:
       eps: See `scale_by_yamadam`.
@@ -126,7 +126,7 @@ def _leaf_step(
     last_update: jax.Array,
     beta: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """One tensor's step; returns the direction and the new state, each in the dtype it came in."""
+    """Step one tensor. Return the direction and the new state, each in its original dtype."""
     g, m, v, s, h = (x.astype(float) for x in (gradient, mu, nu, update_square, last_update))
     new_m = beta * m + (1 - beta) * g
     new_v = beta * v + (1 - beta) * (g - m) ** 2

@@ -18,7 +18,7 @@ class Data:
     Attributes:
       source: `cifar-10-binary.tar.gz`, `cifar-100-binary.tar.gz`, the folder that one of them unpacks to, or a folder
         with one folder of images per class.
-      data_dir: The folder to keep prepared data sets in.
+      data_dir: The folder for prepared data sets.
       name: Call the data set this in `--dataset`.
     """
 
@@ -27,7 +27,7 @@ class Data:
     name: Annotated[str | None, option("the folder's name", "NAME")] = None
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out."""
+        """Run the command."""
         from train import data
 
         name = data.prepare(self.source, self.data_dir, name=self.name)

@@ -24,7 +24,7 @@ class List:
     json: bool = False
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out."""
+        """Run the command."""
         arms = listing.matching(self.pattern)
         if self.json:
             print(json.dumps([{key: getattr(arm, key) for key in ("name", *MAIN_SETTINGS)} for arm in arms], indent=2))

@@ -16,7 +16,7 @@ from train.experiments import usage
 from train.records.provenance import carrying_out
 from train.studies.command import Directions, Games, Mechanism, Perceptrons
 
-# EX_TEMPFAIL of sysexits.h: try again. A script's loop can tell it from success and from an error.
+# EX_TEMPFAIL of sysexits.h: try again. A script can distinguish it from success and from errors.
 _TIME_UP_STATUS = 75
 
 COMMANDS: dict[str, type] = {
@@ -34,15 +34,15 @@ COMMANDS: dict[str, type] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and carry it out.
+    """Run a command line.
 
     Args:
-      arguments: The words after the program's name; None is the process's own.
+      arguments: The words after the program's name; None means those of the process.
 
     Returns:
-      The exit status: 0; 2 after an error that was told on standard error; 75 after a run whose `--minutes` were up
-      before all was finished; 128 + signal after a run that was asked to stop and saved. Values that cannot be read
-      end in SystemExit(2).
+      The exit status: 0 after success; 2 after an error, which is printed on standard error; 75 if the time of
+        `--minutes` was up before all runs were finished; 128 + signal if a signal stopped a run after saving. Values
+        that cannot be parsed raise SystemExit(2).
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     from train.engine.signals import Stopped, TimeUp

@@ -13,7 +13,7 @@ from train.errors import ConfigError
 from train.experiments.arguments import option
 from train.files import require_writable
 
-if TYPE_CHECKING:  # imported where it is used, as `--help` can do without
+if TYPE_CHECKING:  # imported where it is used, because `--help` does not need it
     from train.report.publish import Tables
 
 _CHECKOUT = Path(__file__).parents[2]
@@ -26,11 +26,11 @@ class Report:
     """Make tables and figures from the records of finished runs.
 
     Attributes:
-      runs: The folder of records, or of one group's, such as `runs/fig3`.
+      runs: The folder of all records, or of one group, such as `runs/fig3`.
       out: Write the report to this folder.
-      baseline: Compare the other arms of a group with this one; its name without the group's.
+      baseline: Compare the other arms of a group with this one. Give its name without the group.
       margin: Count LCAM as equivalent to another arm if they differ by less than this, in percentage points.
-      pack: Instead, pack the runs of this folder: per group one file of records and one of steps.
+      pack: Instead, pack the runs of this folder into two files per group: records and steps.
       publish: Instead, rewrite the tables of the README and docs from the committed records.
     """
 
@@ -42,7 +42,7 @@ class Report:
     publish: bool = False
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out.
+        """Run the command.
 
         Raises:
           ConfigError: If the margin is not a positive number.
@@ -67,7 +67,7 @@ class Report:
 
 
 def published_tables() -> "Tables":
-    """The tables of all rooms that the README and docs publish, by the name in their markers."""
+    """The tables that the README and docs publish, by the name in their markers."""
     from train.bench import published as bench
     from train.report import published as report
     from train.studies.games import published as games

@@ -26,25 +26,25 @@ _NAMED = tyro.conf.arg(name="experiment")
 class Run:
     """Train an arm or all arms of a group, and compare them.
 
-    A stopped run goes on where it was saved. A finished run is not repeated.
+    A stopped run continues from its checkpoint. A finished run is not repeated.
 
     Attributes:
       name: The arm, such as `fig3/sgd-0.9`, or the group, such as `fig3`. `python -m train list` shows all.
       seeds: Train each arm once with each of these whole numbers.
-      model: Depth and width of the Wide ResNet in one word: 28-10, 28-2, 16-4, 16-1, ...
+      model: Depth and width of the Wide ResNet: 28-10, 28-2, 16-4, 16-1, ...
       runs: Keep records and checkpoints in this folder.
-      data_dir: The folder of prepared data sets. What is not there is downloaded.
+      data_dir: The folder of prepared data sets. Missing sets are downloaded.
       fresh: Delete the records and checkpoints of these runs, and train again.
       checkpoint_epochs: Save after at most this many epochs.
       checkpoint_minutes: Save after at most this many minutes.
-      minutes: Stop after this time, and go block by block of five seeds through all arms until then. What has begun is
-        saved, what is finished is reported, and the exit status is 75 if something is left.
-      stream: Read the images from disk during training, for data that does not fit on the device.
+      minutes: Stop after this time. Until then, train all arms in blocks of five seeds. When the time is up, save what
+        has begun, report what is finished, and exit with status 75 if something is left.
+      stream: Read the images from disk during training, for data that do not fit on the device.
       devices: How many GPUs, TPU cores or other devices to train on.
       coordinator: Train in several processes that meet at the first one: its address, or `auto` on a cluster.
       processes: How many processes there are.
       process: The number of this process, from 0.
-      overrides: Change these settings in all arms that are named.
+      overrides: Change these settings in all named arms.
     """
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[ARM or GROUP]")] = "quickstart"
@@ -64,7 +64,7 @@ class Run:
     overrides: tyro.conf.OmitArgPrefixes[Annotated[Overrides, _NAMED]] = dataclasses.field(default_factory=Overrides)  # type: ignore[valid-type]
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out."""
+        """Run the command."""
         if self.minutes is not None and not self.minutes > 0:
             raise ConfigError(f"minutes is {self.minutes}, allowed: a number above 0.")
         arms = chosen_arms(self.name, self.overrides, model=self.model, seeds=self.seeds, stream=self.stream)
@@ -72,7 +72,7 @@ class Run:
             require_writable(self.runs / arm.name, "--runs")
         if not self.process:
             self._announce(arms, console)
-        # These bring JAX, which takes seconds.
+        # These import JAX, which takes seconds.
         from train.engine import processes
         from train.engine.run import SavePolicy, run_experiment
         from train.engine.signals import TimeUp
@@ -92,8 +92,8 @@ class Run:
                     root=self.runs,
                     data_dir=self.data_dir,
                     command=command_line(),
-                    # The first removes what there is of all, so that a stop in between leaves nothing that looks
-                    # finished.
+                    # The first arm removes the old runs of all arms. Otherwise a stop in between would leave runs that
+                    # look finished.
                     fresh=self.fresh and i == 0,
                     fresh_too=runs[1:],
                     policy=policy,
@@ -139,11 +139,11 @@ def _is_finished(arm: Experiment, root: Path) -> bool:
     try:
         found = [records.find(root, arm.name, seed) for seed in arm.seeds]
     except RecordError:
-        return False  # The run itself says what is wrong with it.
+        return False  # The run itself reports the error.
     return all(record is not None and record.finished for record in found)
 
 
 def _baseline(arms: list[Experiment], root: Path) -> str:
-    """SGD at 0.9 where it was run, now or earlier, else the first arm."""
+    """SGD at 0.9 if it was run, now or earlier; else the first arm."""
     there = records.has_runs(root, f"{arms[0].group}/sgd-0.9")
     return "sgd-0.9" if there else arms[0].name.partition("/")[2]

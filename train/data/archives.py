@@ -25,7 +25,7 @@ _OTHER_ARCHIVES = {
     b"\x28\xb5\x2f\xfd": ".zst",
 }
 _UNPACK = "If it is one of these, fetch it again; if it is an archive of images, unpack it and pass the folder."
-# What gzip and tarfile raise for damaged archives; headers of headers recurse.
+# The errors of gzip and tarfile for damaged archives. Nested headers recurse.
 _DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, ArithmeticError, LookupError, RecursionError)
 
 
@@ -65,10 +65,10 @@ def read_folder(layout: Layout, folder: Path) -> Records:
 
 
 def read_archive(path: Path) -> Records:
-    """Reads an official archive (.tar.gz, or the .tar that some browsers make of it), whatever its name.
+    """Reads an official archive (.tar.gz, or the .tar that some browsers make of it), with any file name.
 
     Raises:
-      DataError: If it is no such archive, damaged, incomplete, or contains impossible labels.
+      DataError: If it is not such an archive, is damaged or incomplete, or contains impossible labels.
     """
     refuse_pickle(path)
     kind = _kind(path)
@@ -76,7 +76,7 @@ def read_archive(path: Path) -> Records:
         with gzip.open(path) if kind == ".tar.gz" else path.open("rb") as file:
             stream = _Bounded(path, file)
             layout, contents = _read_members(path, stream)
-            # The archive's checksum comes last: only reading to the end compares it.
+            # The checksum is at the end of the archive, so read to the end to compare it.
             while stream.read(1 << 16):
                 pass
     except DataError:
@@ -92,7 +92,7 @@ def _kind(path: Path) -> str:
     """Returns `.tar.gz` or `.tar`, by the first bytes of a file.
 
     Raises:
-      DataError: If it is neither, saying what to do with what it is.
+      DataError: If it is neither. The message says what to do instead.
     """
     with path.open("rb") as file:
         head = file.read(512)
@@ -116,7 +116,7 @@ def _kind(path: Path) -> str:
 def refuse_pickle(path: Path) -> None:
     """Raises DataError if a file is pickled data, judged by its name and its first bytes, or not a plain file."""
     try:
-        # Opening a pipe would wait for somebody to write into it.
+        # Opening a pipe would wait until something writes into it.
         if path.exists() and not path.is_file():
             raise DataError(
                 f"{path}: a folder, a pipe or a device; expected a plain file. Check the path, or move it elsewhere."
@@ -152,13 +152,13 @@ def _official_archives() -> str:
 
 
 class _Bounded(io.RawIOBase):
-    """An unpacked stream of limited length: a short archive may unpack to, or declare, more than any disk holds."""
+    """An unpacked stream of limited length, because a short archive may unpack to more than any disk can store."""
 
     def __init__(self, path: Path, stream: io.BufferedIOBase):
         self._path, self._stream, self._left = path, stream, _MOST_BYTES
 
     def read(self, size: int = -1) -> bytes:
-        # What is asked for counts: past its end tarfile goes on asking until a declared size is reached.
+        # Requested bytes count, because past the end tarfile continues to read until a declared size is reached.
         self._left -= size
         if self._left < 0:
             raise DataError(

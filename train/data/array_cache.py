@@ -1,4 +1,4 @@
-"""Arrays in one file that is believed only if it is whole and belongs to a given key."""
+"""Arrays in one file, which is used only if it is complete and has the right key."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def write(path: Path, key: bytes, arrays: Sequence[np.ndarray]) -> None:
-    """Stores arrays under a key, replacing the file whole or not at all.
+    """Stores arrays under a key, and replaces the file atomically.
 
     Raises:
       OSError: if the file cannot be written.
@@ -29,15 +29,15 @@ def read(path: Path, key: bytes, count: int) -> list[np.ndarray] | None:
 
     Args:
       path: the file, which need not exist.
-      key: what the arrays were made from; stored under another key they are stale.
-      count: how many arrays were stored.
+      key: what the arrays were made from. Under another key they are stale.
+      count: number of stored arrays.
     """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     payload = memoryview(data)[_DIGEST_BYTES:]
-    # One digest over key and contents: another key and damaged contents look the same.
+    # One digest over key and contents detects both another key and damaged contents.
     if data[:_DIGEST_BYTES] != _digest(key, payload):
         return None
     stream = io.BytesIO(payload)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 
 class Views(NamedTuple):
-    """How each image is seen: from which corner of the padded image, and whether mirrored."""
+    """The random crop and flip of each image: the corner in the padded image, and whether it is mirrored."""
 
     corners: jax.Array | None  # [..., N, 2], int32, in [0, 2 * padding]; None without padding
-    mirrored: jax.Array | None  # [..., N], bool; None if nothing is mirrored
+    mirrored: jax.Array | None  # [..., N], bool; None without mirroring
 
 
 def draw_views(key: jax.Array, number: int, padding: int, flip: bool) -> Views:
@@ -20,7 +20,7 @@ def draw_views(key: jax.Array, number: int, padding: int, flip: bool) -> Views:
     Args:
       key: A PRNG key.
       number: Images.
-      padding: Pixels that are added on each side before the crop.
+      padding: Pixels added on each side before the crop.
       flip: Whether to mirror.
     """
     crop_key, flip_key = jax.random.split(key)
@@ -36,15 +36,15 @@ def apply_views(views: Views, images: jax.Array, padding: int) -> jax.Array:
     Padding comes before normalisation, as in the authors' code: the border is black, not grey.
 
     Args:
-      views: Of as many images.
+      views: From `draw_views`, for the same number of images.
       images: uint8, [N, H, W, C].
-      padding: Pixels added on each side; that of `draw_views`.
+      padding: Pixels added on each side; the same as in `draw_views`.
 
     Returns:
       uint8, [N, H, W, C]; the same on every platform.
     """
     if views.corners is not None:
-        # A TPU cuts one image after the other, as many turns of a serial loop; elsewhere that is a single kernel.
+        # On a TPU, slicing crops the images in a serial loop. Elsewhere it is a single kernel.
         images = jax.lax.platform_dependent(
             images, views.corners, tpu=_by_selection(padding), default=_by_slices(padding)
         )
@@ -54,7 +54,7 @@ def apply_views(views: Views, images: jax.Array, padding: int) -> jax.Array:
 
 
 def normalize(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
-    """Bring uint8 pixels [..., C] to float32 (pixel / 255 - mean) / std, channel by channel."""
+    """Convert uint8 pixels [..., C] to float32 (pixel / 255 - mean) / std, per channel."""
     scale = 1 / (255 * jnp.asarray(std, jnp.float32))
     offset = jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
     return images.astype(jnp.float32) * scale - offset
@@ -71,7 +71,7 @@ def _by_slices(padding: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
 
 
 def _by_selection(padding: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Make the function (images, corners) -> crops that chooses among all shifts of the whole batch.
+    """Make the function (images, corners) -> crops that selects from all shifts of the whole batch.
 
     The columns of a row and their channels are one axis, which fills a TPU's lanes better than channels alone.
     """
@@ -89,7 +89,7 @@ def _by_selection(padding: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
 
 
 def _shifted(rows: jax.Array, chosen: jax.Array, *, axis: int, size: int, stride: int, shifts: int) -> jax.Array:
-    """Cut `size` entries of an axis out of each row of a batch, from `stride` times the chosen shift on."""
+    """Cut `size` entries of an axis from each row of a batch, starting at `stride` times the chosen shift."""
     out = jax.lax.slice_in_dim(rows, 0, size, axis=axis)
     for shift in range(1, shifts):
         start = shift * stride

@@ -1,4 +1,4 @@
-"""Loads or opens data sets by name: the bundled digits, and everything that TFDS has or that was imported."""
+"""Loads or opens data sets by name: the bundled digits, data sets of TFDS, and imports."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from train.data.dataset import Dataset, Source, as_source, stratified_split
 from train.errors import DataError
 from train.files import local_path
 
-# TFDS, Pillow and scikit-learn are imported where they are used, which makes `--help` a second faster.
+# TFDS, Pillow and scikit-learn are imported at first use, which makes `--help` a second faster.
 
 
 def load(name: str, data_dir: Path | None = None) -> Dataset:
@@ -40,7 +40,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
 
 
 def open_source(name: str, data_dir: Path | None = None) -> Source:
-    """Opens an image classification set without reading all of it; arguments and errors are those of `load`."""
+    """Opens an image classification set without reading all of it. Arguments and errors as for `load`."""
     folder = _data_dir(name, data_dir)
     if folder is None:
         return as_source(_load_digits())
@@ -52,10 +52,9 @@ def open_source(name: str, data_dir: Path | None = None) -> Source:
 def prepare(source: Path, data_dir: Path | None = None, *, name: str | None = None) -> str:
     """Imports local files, so that `load` finds them.
 
-    An archive that is to the bit the official one becomes TFDS's own `cifar10` or `cifar100`. The same layout with
-    other contents becomes `cifar10_local` or `cifar100_local`, which `load` takes for `cifar10` or `cifar100` where
-    TFDS's own is not prepared. A folder of images becomes a set of its own. An earlier import of the same name is
-    replaced.
+    An archive that is identical to the official one becomes TFDS's own `cifar10` or `cifar100`. The same layout with
+    other contents becomes `cifar10_local` or `cifar100_local`. `load` uses it for `cifar10` or `cifar100` if TFDS's own
+    is not prepared. A folder of images becomes a new set. An earlier import of the same name is replaced.
 
     Args:
       source: `cifar-10-binary.tar.gz`, `cifar-100-binary.tar.gz`, the folder that either unpacks to, or a folder of
@@ -107,7 +106,7 @@ def _existing(source: Path) -> Path:
 
 
 def _import_images(folder: Path, root: Path, name: str | None) -> str:
-    """Imports a folder of images under a name, or its own, and returns the name."""
+    """Imports a folder of images under a name, by default the folder's, and returns the name."""
     from train.data import image_folder, tfds_store
 
     if name is None:
@@ -119,7 +118,7 @@ def _import_images(folder: Path, root: Path, name: str | None) -> str:
 
 
 def _import_records(records: cifar_records.Records, origin: str, root: Path, name: str | None) -> str:
-    """Imports the records of an archive under a name, or its layout's, and returns the name that `load` takes."""
+    """Imports the records of an archive under a name, by default the layout's, and returns the name for `load`."""
     from train.data import tfds_builders, tfds_store
 
     layout = records.layout
@@ -133,7 +132,7 @@ def _import_records(records: cifar_records.Records, origin: str, root: Path, nam
 
 
 def _data_dir(name: str, given: Path | None) -> Path | None:
-    """The folder of prepared data, or None for a data set that needs none; a given folder is checked in any case."""
+    """The folder of prepared data, or None for a data set that needs none. A given folder is always checked."""
     if given is not None:
         given = local_path(given, "--data-dir")
     if name == "digits":
@@ -142,7 +141,7 @@ def _data_dir(name: str, given: Path | None) -> Path | None:
 
 
 def _default_data_dir() -> Path:
-    """TFDS's own default, which TFDS leaves unexpanded where there is no home folder."""
+    """TFDS's default folder, which TFDS does not expand if there is no home folder."""
     given = os.environ.get("TFDS_DATA_DIR")
     if given is not None:
         return local_path(given, "TFDS_DATA_DIR")

@@ -19,19 +19,19 @@ _MAX_NAMES_BYTES = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What is in one of the official archives.
+    """The layout of one of the official archives.
 
-    A record is one byte for each label, then the red, the green and the blue plane of 32x32 bytes.
+    A record has one byte per label, then the red, the green and the blue plane of 32x32 bytes.
 
     Attributes:
       name: the data set's name in TFDS.
-      url: where the official archive is.
+      url: address of the official archive.
       folder: the folder in the archive that holds the files.
-      train_files: record files of the training set, all of one size.
-      test_files: likewise of the test set.
+      train_files: record files of the training set, all of the same size.
+      test_files: record files of the test set.
       label_keys: the feature of each label byte in TFDS; `label` is the class to learn.
-      label_files: the text file that names the values of each label byte, one name a line.
-      label_counts: how many values each label byte has.
+      label_files: the text file that names the values of each label byte, one name per line.
+      label_counts: number of values of each label byte.
       train_rows: records in all the training files together.
       test_rows: records in all the test files together.
     """
@@ -87,7 +87,7 @@ class Layout:
 
     @property
     def advice(self) -> str:
-        """What to do about files that are not what they should be."""
+        """The advice for files that are not as expected."""
         return f"Fetch {self.url} again."
 
 
@@ -159,14 +159,14 @@ def parse(layout: Layout, contents: Mapping[str, bytes], where: str) -> Records:
       where: the archive or folder, for messages.
 
     Raises:
-      DataError: if a file is missing, has another size, or holds impossible labels.
+      DataError: if a file is missing, has another size, or contains impossible labels.
     """
     missing = [file for file in layout.files if file not in contents]
     if missing:
         raise DataError(f"{where}: {', '.join(missing)} missing. {layout.advice}")
     splits = []
     for files in (layout.train_files, layout.test_files):
-        for file in files:  # The archive may have lied about the size.
+        for file in files:  # The archive may have declared a wrong size.
             layout.check_size(file, len(contents[file]), f"{where}/{file}")
         data = b"".join(contents[file] for file in files)
         splits.append(np.frombuffer(data, np.uint8).reshape(-1, layout.record_bytes))

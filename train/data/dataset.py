@@ -1,4 +1,4 @@
-"""A data set, in memory or read from disk as needed, its fingerprint, and the error for data that cannot be used."""
+"""A data set, in memory or read from disk as needed, and its fingerprint."""
 
 import functools
 import hashlib
@@ -7,13 +7,13 @@ from typing import Protocol
 
 import numpy as np
 
-# Images of each split that a fingerprint's first half covers.
+# Number of images per split in the first half of a fingerprint.
 _SAMPLE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """An image classification set, whole and in memory.
+    """An image classification set in memory.
 
     Attributes:
       name: The data set and its prepared version: `cifar10/3.0.2` was prepared from the official archive,
@@ -44,7 +44,7 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """The number of classes, those without an image included."""
+        """The number of classes, including those without an image."""
         return len(self.class_names)
 
     @property
@@ -64,7 +64,7 @@ class Dataset:
 
 
 class Split(Protocol):
-    """Images and labels that are read when they are asked for, from several threads at once."""
+    """Images and labels that are read on request, also from several threads at once."""
 
     def __len__(self) -> int: ...
 
@@ -107,15 +107,15 @@ class Source:
 
     @property
     def num_classes(self) -> int:
-        """The number of classes, those without an image included."""
+        """The number of classes, including those without an image."""
         return len(self.class_names)
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with the sizes, or with pixels and labels of a sample of images.
 
-        The sample is 64 images of each split, evenly spaced. It notices a data set that was replaced, reordered or
-        decoded differently, but not every change of a few images. How the files are compressed does not matter.
+        The sample is 64 images of each split, evenly spaced. It detects a data set that was replaced, reordered or
+        decoded differently, but not every change of a few images. It does not depend on the compression of the files.
 
         Raises:
           DataError: If an image of the sample is damaged.
@@ -154,16 +154,15 @@ def as_source(dataset: Dataset) -> Source:
 
 
 def may_be_same(fingerprint: str, other: str) -> bool:
-    """Returns whether two fingerprints can be of the same data, where either may be of a `Dataset` or a `Source`."""
+    """Returns whether two fingerprints can belong to the same data. Either may come from a `Dataset` or a `Source`."""
     return fingerprint.startswith(other) or other.startswith(fingerprint)
 
 
 def stratified_split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Splits a set that has no test images: of each class, every fifth image is for testing.
+    """Splits a set without test images: every fifth image of each class is for testing.
 
-    The images are lined up by class, within a class in the given order, and positions 0, 5, 10, ... go to the test
-    set. Nothing is random, so no library version can change the split. Each class is divided 4 to 1, to within one
-    image.
+    The images are sorted by class, in the given order within a class. Positions 0, 5, 10, ... go to the test set.
+    Nothing is random, so no library version can change the split. Each class is divided 4 to 1, to within one image.
 
     Args:
       labels: int [N].

@@ -13,7 +13,7 @@ from train.errors import DataError
 
 _EXPECTED = "CLASS/IMAGE, or train/CLASS/IMAGE and the same classes under test or val"
 _SMALLEST_CLASS = 5
-# The split that a folder holds, by its name in lower case.
+# The split in a folder, by the folder's name in lower case.
 _SPLITS = {
     "train": "train",
     "training": "train",
@@ -23,7 +23,7 @@ _SPLITS = {
     "valid": "validation",
     "validation": "validation",
 }
-# What operating systems leave in folders and archives, beside files whose names begin with a dot.
+# Files that operating systems leave in folders and archives, besides hidden files.
 _LEFTOVERS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir")
 
 _logger = logging.getLogger(__name__)
@@ -50,18 +50,18 @@ def unwrap(folder: Path) -> Path:
         entries = visible(folder)
         if len(entries) != 1 or not _has_folders(entries[0]):
             return folder
-        # A lone train folder lacks its test folder; but train/train/CLASS is one folder too many.
+        # A single train folder lacks its test folder, but train/train/CLASS has one folder too many.
         if _split_of(entries[0]) and not _split_of(folder):
             return folder
         folder = entries[0]
 
 
 def find_splits(folder: Path) -> tuple[ImageFiles, ImageFiles | None]:
-    """Finds the training images, and the test images if they have a folder of their own.
+    """Finds the training images, and the test images if they have their own folder.
 
-    Accepted are FOLDER/CLASS/IMAGE, and FOLDER/train/CLASS/IMAGE with the same classes under test or val. A split may
-    also be called training, testing, valid or validation, in upper or lower case. A test folder comes before a
-    validation folder. Further folders around all of this are accepted too.
+    It accepts FOLDER/CLASS/IMAGE, and FOLDER/train/CLASS/IMAGE with the same classes under test or val. A split may
+    also be called training, testing, valid or validation, in upper or lower case. A test folder takes precedence over a
+    validation folder. All of this may be inside further folders.
 
     Args:
       folder: The folder.
@@ -70,7 +70,7 @@ def find_splits(folder: Path) -> tuple[ImageFiles, ImageFiles | None]:
       The training split, and the test split or None.
 
     Raises:
-      DataError: If the folder is arranged otherwise, saying what was expected and what was found.
+      DataError: If the folder has another structure. The message says what was expected and what was found.
     """
     folder = unwrap(folder)
     folders = [path for path in visible(folder) if _split_of(path) and _has_folders(path)]
@@ -88,7 +88,7 @@ def find_splits(folder: Path) -> tuple[ImageFiles, ImageFiles | None]:
 
 
 def visible(folder: Path) -> list[Path]:
-    """Returns what is in a folder, in alphabetical order, without hidden files and leftovers of operating systems.
+    """Returns the contents of a folder, in alphabetical order, without hidden and system files.
 
     Raises:
       DataError: If the folder cannot be listed.
@@ -100,12 +100,12 @@ def visible(folder: Path) -> list[Path]:
             f"{folder}: cannot be listed: {error}. Expected a folder that you may read; check the path."
         ) from error
     paths = [path for path in paths if not path.name.startswith(".") and path.name.lower() not in _LEFTOVERS]
-    # macOS decomposes accents: without NFC the order, and with it the split, would depend on the machine.
+    # macOS decomposes accents. Without NFC, the order and the split would depend on the machine.
     return sorted(paths, key=lambda path: (_nfc(path.name), path.name))
 
 
 def _whole(folder: Path) -> ImageFiles:
-    """The classes of a folder without splits, each large enough to keep some images for testing."""
+    """The classes of a folder without splits, each large enough to use some images for testing."""
     splits = [path for path in visible(folder) if _split_of(path)]
     names = " and ".join(path.name for path in splits)
     if any(_has_folders(path) for path in splits):
@@ -127,7 +127,7 @@ def _whole(folder: Path) -> ImageFiles:
 
 
 def _train_and_test(folder: Path, folders: list[Path]) -> tuple[Path, Path]:
-    """The folders of the training and the test split, among those that are named as splits and contain folders."""
+    """The folders of the training and the test split, from the folders that have the name of a split."""
     by_split: dict[str, list[Path]] = {}
     for path in folders:
         by_split.setdefault(_split_of(path), []).append(path)
@@ -197,7 +197,7 @@ def _list_images(folder: Path, path: Path) -> list[Path]:
 
 
 def _layout(folder: Path) -> str:
-    """What was expected in a folder, and what was found."""
+    """The sentence about the expected and the actual contents of a folder."""
     folders, files = [], []
     for path in visible(folder):
         if path.is_dir():
@@ -213,14 +213,14 @@ def _layout(folder: Path) -> str:
 
 
 def _count(folder: Path) -> str:
-    """How much is in a folder, such as `2 folders, 1 file`."""
+    """The number of entries in a folder, such as `2 folders, 1 file`."""
     are_folders = [path.is_dir() for path in visible(folder)]
     counts = (are_folders.count(True), "folder"), (are_folders.count(False), "file")
     return ", ".join(f"{number} {kind}{'s' * (number > 1)}" for number, kind in counts if number) or "empty"
 
 
 def _split_of(path: Path) -> str:
-    """The split that a folder's name stands for; empty for other names."""
+    """The split that a folder's name means; empty for other names."""
     return _SPLITS.get(path.name.lower(), "")
 
 

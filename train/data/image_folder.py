@@ -25,16 +25,15 @@ _logger = logging.getLogger(__name__)
 def read(folder: Path, name: str) -> Dataset:
     """Reads a folder that `folder_layout.find_splits` accepts.
 
-    Classes are numbered in the alphabetical order of their folders. Images without a test folder are divided by
-    `stratified_split`, in the alphabetical order of their files. Images are rotated and mirrored as their EXIF
-    orientation says.
+    Classes are numbered in the alphabetical order of their folders. Without a test folder, `stratified_split` divides
+    the images, in the alphabetical order of their files. Images are rotated and mirrored by their EXIF orientation.
 
     Args:
       folder: The folder.
       name: The name of the data set.
 
     Raises:
-      DataError: If the folder is arranged otherwise, or if the images are not all of one size and one mode (RGB, or
+      DataError: If the folder has another structure, or if the images do not all have one size and one mode (RGB, or
         8-bit grey).
     """
     train, test = folder_layout.find_splits(folder)
@@ -73,13 +72,13 @@ def _read_images(files: list[Path]) -> np.ndarray:
 
 
 def _read_image(path: Path) -> np.ndarray:
-    """An image the right way up, as uint8 [height, width, channels]."""
+    """An image in its upright orientation, as uint8 [height, width, channels]."""
     refuse_pickle(path)
     try:
         with warnings.catch_warnings():
-            # Pillow also warns of odd metadata, which lose no pixels.
+            # Pillow also warns of unusual metadata, which do not affect the pixels.
             warnings.simplefilter("ignore")
-            # A small file that claims a huge image is refused.
+            # Refuse a small file that declares a huge image.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_FORMATS) as image:
                 mode, pixels = image.mode, np.asarray(image)
@@ -101,14 +100,14 @@ def _orientation(image: Image.Image, path: Path) -> int:
     """The EXIF orientation, 1 to 8, where 1 is upright."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception as error:  # Pillow raises errors of every kind for odd metadata, and the pixels are whole.
+    except Exception as error:  # Pillow raises many kinds of errors for unusual metadata, but the pixels are intact.
         _logger.warning("%s: EXIF cannot be read, so no orientation is applied: %s", path, error)
         return 1
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """The pixels [height, width] or [height, width, channels], rotated and mirrored by an EXIF orientation."""
-    # A new image without the other metadata: `exif_transpose` writes them back, which fails where they are odd.
+    # Use a new image without the other metadata. `exif_transpose` writes them back, which fails if they are unusual.
     image = Image.fromarray(pixels)
     image.getexif()[ExifTags.Base.Orientation] = orientation
     return np.asarray(ImageOps.exif_transpose(image))

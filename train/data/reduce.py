@@ -1,4 +1,4 @@
-"""A data set made smaller: fewer training images, or images of a lower resolution."""
+"""Reduces a data set: fewer training images, or a lower resolution."""
 
 import dataclasses
 
@@ -12,14 +12,14 @@ def reduced(dataset: Dataset | Source, *, resolution: int, train_size: int) -> D
     """Reduce a data set in memory.
 
     Args:
-      dataset: The data set; one that is streamed cannot be reduced.
+      dataset: The data set, which must not be streamed.
       resolution: Height of the images in pixels, the width in proportion; 0 keeps it. Each pixel is the mean of a
         square of pixels, rounded.
-      train_size: Number of training images; 0 keeps all. Each class keeps its first images, as equally many as the
-        numbers allow; no random choice is made. The test set stays whole.
+      train_size: Number of training images; 0 keeps all. Each class keeps its first images, with numbers as equal as
+        possible and no random choice. The test set does not change.
 
     Raises:
-      ConfigError: If the data set is streamed, has fewer images, or does not divide into such squares.
+      ConfigError: If the data set is streamed, has fewer images, or cannot be divided into such squares.
     """
     if not resolution and not train_size:
         return dataset
@@ -44,7 +44,7 @@ def _first_of_each_class(dataset: Dataset, size: int) -> np.ndarray:
     """The indices of the training images to keep, ascending."""
     if size > dataset.train_size:
         raise ConfigError(f"train_size is {size}, allowed: 0 to {dataset.train_size}, the size of {dataset.name}.")
-    # The rank of each image within its class; images of low rank come first, classes in turn.
+    # The rank of each image within its class. Images of low rank come first, one per class in turn.
     by_class = np.argsort(dataset.train_labels, kind="stable")
     counts = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
     rank = np.empty(dataset.train_size, np.int64)

@@ -20,8 +20,8 @@ FORMAT = "array_record"
 class _ReadsArchive:
     """Replaces the parts of TFDS's CIFAR builders that need TensorFlow.
 
-    The rest is TFDS's own, so the result is the data set that every TFDS user has: the same version, features and
-    keys, and therefore the same order of images.
+    The rest is TFDS's own code, so the result is the same data set as for every TFDS user: the same version, features
+    and keys, and therefore the same order of images.
     """
 
     info: tfds.core.DatasetInfo
@@ -58,7 +58,7 @@ OFFICIAL = {"cifar10": Cifar10, "cifar100": Cifar100}
 
 
 class Imported(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """A data set that was read from local files, stored in the given order."""
+    """A data set from local files, stored in the given order."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -101,5 +101,5 @@ def _official_examples(prefix: str, records: np.ndarray, label_keys: tuple[str, 
 
 
 def _picture(image: np.ndarray) -> Image.Image:
-    """The image as Pillow's: TFDS needs TensorFlow to encode an array, but not to encode a Pillow image."""
+    """Convert the image for Pillow: TFDS needs TensorFlow to encode an array, but not to encode a Pillow image."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)

@@ -1,4 +1,4 @@
-"""Reads prepared TFDS data sets: whole into memory, or image by image from their array_record files.
+"""Reads prepared TFDS data sets: completely into memory, or image by image from their array_record files.
 
 Importing this module imports tensorflow_datasets, which takes a while.
 """
@@ -26,12 +26,12 @@ _AGAIN = "Move its folder elsewhere and prepare it again, or choose another --da
 
 _logger = logging.getLogger(__name__)
 
-# TFDS recommends a faster decoder in each process, but the images of a set in memory are decoded only once.
+# TFDS recommends a faster decoder, but the images of a set in memory are decoded only once.
 logging.getLogger("absl").addFilter(lambda record: "OpenCV is not installed" not in record.getMessage())
 
 
 def load(name: str, data_dir: Path) -> Dataset:
-    """Reads a prepared data set whole; its images are decoded the first time only.
+    """Reads a complete prepared data set. Its images are decoded only the first time.
 
     Raises:
       DataError: If it is not an image classification set, or if its files are damaged.
@@ -60,7 +60,7 @@ def load(name: str, data_dir: Path) -> Dataset:
 
 
 def open_source(name: str, data_dir: Path) -> Source:
-    """Opens a prepared data set and reads one image of it; raises the errors of `load`."""
+    """Opens a prepared data set and reads one image. Raises the same errors as `load`."""
     with _readable(name):
         train, test = _open(name, data_dir)
         return Source(
@@ -110,7 +110,7 @@ class _PreparedSplit:
 
 @contextlib.contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Turns the errors that damaged files cause into a DataError."""
+    """Converts the errors of damaged files to a DataError."""
     try:
         yield
     except DataError:

@@ -26,7 +26,7 @@ from train.data.tfds_builders import FORMAT, OFFICIAL, Imported
 from train.errors import DataError
 from train.files import require_writable
 
-# What TFDS, protocol buffers, array_record and Pillow raise for damaged files.
+# The errors of TFDS, protocol buffers, array_record and Pillow for damaged files.
 UNREADABLE = (OSError, ValueError, RuntimeError, json_format.Error)
 
 _PROBE_SECONDS = 15
@@ -35,10 +35,10 @@ _logger = logging.getLogger(__name__)
 
 
 def find_or_prepare(name: str, data_dir: Path) -> str:
-    """Prepares a data set unless it is prepared, and returns its name in TFDS.
+    """Prepares a data set if necessary, and returns its name in TFDS.
 
-    What TFDS itself calls by the name comes first, then an import of local files in its place. Otherwise TFDS
-    downloads and prepares the set.
+    The set of TFDS with this name takes precedence, then an import of local files for it. Otherwise TFDS downloads and
+    prepares the set.
 
     Args:
       name: A name in TFDS, or of an import.
@@ -61,12 +61,12 @@ def find_or_prepare(name: str, data_dir: Path) -> str:
 
 
 def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
-    """Returns whether a builder's data are complete: TFDS moves its folder into place when all is written."""
+    """Returns whether a builder's data are complete: TFDS moves the folder into place after writing everything."""
     return (Path(builder.data_dir) / "dataset_info.json").is_file()
 
 
 def official(archive: Path, data_dir: Path) -> str | None:
-    """Prepares TFDS's own set if a file is, to the bit, the archive that it would download.
+    """Prepares TFDS's own set if a file is identical to the archive that TFDS would download.
 
     Returns:
       The name of the set, or None if the file is another one.
@@ -85,7 +85,7 @@ def require_importable(name: str | None, data_dir: Path) -> None:
     """Checks that an import can be stored, before its files are read.
 
     Args:
-      name: Its name; None for a name that is known to be possible.
+      name: Its name; None for a name that is known to be valid.
       data_dir: The folder of prepared data.
 
     Raises:
@@ -107,11 +107,11 @@ def require_importable(name: str | None, data_dir: Path) -> None:
 
 
 def import_dataset(dataset: Dataset, origin: str, data_dir: Path) -> None:
-    """Prepares a data set under its own name, in place of an earlier import of that name.
+    """Prepares a data set under its name, and replaces an earlier import with that name.
 
     Raises:
       DataError: If the name is impossible or belongs to another set, or if the files cannot be written. An earlier
-        import is unharmed then.
+        import is kept then.
       LocationError: If the folder cannot be written.
     """
     require_importable(dataset.name, data_dir)
@@ -120,9 +120,9 @@ def import_dataset(dataset: Dataset, origin: str, data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".importing-", dir=data_dir) as staging:
             builder = Imported(dataset, origin=origin, data_dir=staging)
-            with contextlib.redirect_stdout(io.StringIO()):  # TFDS would print that it downloads.
+            with contextlib.redirect_stdout(io.StringIO()):  # TFDS would print that it is downloading.
                 builder.download_and_prepare(file_format=FORMAT)
-            # The old data go only now that the new data are complete.
+            # Remove the old data only now that the new data are complete.
             if target.exists():
                 shutil.rmtree(target)
             (Path(staging) / dataset.name).rename(target)
@@ -131,7 +131,7 @@ def import_dataset(dataset: Dataset, origin: str, data_dir: Path) -> None:
 
 
 def _possible_name(name: str) -> str:
-    """A name near the given one that `require_importable` accepts, as far as its letters go."""
+    """A name similar to the given one, with only the characters that `require_importable` accepts."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "_", ascii_name).lstrip("_0123456789").rstrip("_") or "my_images"
 
@@ -177,7 +177,7 @@ def _builder(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
             f"{name!r}: TFDS cannot open it ({reason}).{_suggestion(name, data_dir)} Expected the name of a data set. "
             "If it is prepared and its files are damaged, move its folder elsewhere and prepare it again."
         ) from error
-    # TFDS also takes `Cifar10`, but records and checkpoints know a data set by one name.
+    # TFDS also accepts `Cifar10`, but records and checkpoints use one name per data set.
     base = re.split("[/:]", name)[0]
     if base != base.lower():
         raise DataError(f"{name}: no such data set. Did you mean {builder.name}{name.removeprefix(base)}?")
@@ -185,7 +185,7 @@ def _builder(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
 
 
 def _suggestion(name: str, data_dir: Path) -> str:
-    """A question whether a similar name was meant, or nothing."""
+    """The question whether a similar name was meant; empty if there is none."""
 
     def bare(word: str) -> str:
         return re.sub(r"[^a-z0-9]", "", word.lower())
@@ -199,7 +199,7 @@ def _suggestion(name: str, data_dir: Path) -> str:
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None = None) -> None:
-    """Prepares one of TFDS's own sets, from a folder that contains its archive or else by downloading."""
+    """Prepares one of TFDS's own sets, from a folder with its archive or by downloading."""
     if manual_dir is None:
         _require_source(builder)
     try:
@@ -222,9 +222,9 @@ def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None = None) 
 
 
 def _require_source(builder: tfds.core.DatasetBuilder) -> None:
-    """Raises DataError at once where TFDS would try an unreachable server for minutes."""
+    """Raises DataError at once if a server is unreachable, which TFDS would try for minutes."""
     downloads = Path(builder.data_dir_root) / "downloads"
-    # TFDS notes beside each download where it is from.
+    # TFDS stores the source next to each download.
     notes = [path.read_text(errors="replace") for path in downloads.rglob("*.INFO")]
     for url, info in (builder.url_infos or {}).items():
         cached = any(f'"{url}"' in note for note in notes)
@@ -238,4 +238,4 @@ def _require_source(builder: tfds.core.DatasetBuilder) -> None:
                 f"({type(error).__name__}). Fetch it on a machine with a network and import it with `python -m train "
                 "data ARCHIVE_OR_FOLDER`, or pass the folder of the prepared data with --data-dir."
             ) from error
-        return  # One reachable server is as good a sign as many.
+        return  # One reachable server is enough.

@@ -1,4 +1,4 @@
-"""The experiments: what decides a run's numbers, and the arms and groups by name."""
+"""The experiments: the settings of a run, and the arms and groups by name."""
 
 from train.experiments.experiment import (
     DEFAULTS,

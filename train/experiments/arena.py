@@ -1,10 +1,10 @@
-"""The arena: LCAM beside other optimizers on one network and one data set, each tuned with the same budget.
+"""The arena: LCAM and other optimizers on one network and one data set, each tuned with the same budget.
 
-Every optimizer gets ten trials (five learning rates and two weight decays; one that has no learning rate, ten weight
-decays) with two seeds each, on images held out from training, and the best goes into runs with five other seeds. The
-learning rates go from below what the literature takes for it, on long runs, to far above, for short ones. All arms that
-take a schedule take the cosine, next to which SGD and LCAM, with the controls that keep the higher momentum or draw,
-are run with the authors' steps.
+Every optimizer gets ten trials: five learning rates and two weight decays, or ten weight decays if it has no learning
+  rate. Each trial has two seeds and is judged on held-out training images. The best is trained with five other seeds.
+  The learning rates go from below the values of the literature, which are for long runs, to far above, for short runs.
+  All arms with a schedule use the cosine. SGD and LCAM are also run with the authors' steps, together with the controls
+  that keep the higher momentum or draw it.
 """
 
 import dataclasses
@@ -14,15 +14,15 @@ from train.experiments.experiment import Experiment
 from train.experiments.variants import lcam, sgd
 
 _SGD_RATES = (0.03, 0.1, 0.3, 1.0, 3.0)
-_PLAIN_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)  # without momentum, which makes the step ten times as long
-_OWN_RATES = (0.01, 0.1, 1.0, 10.0, 100.0)  # an upper bound on a step that is found
+_PLAIN_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)  # without momentum, which would make the step ten times as long
+_OWN_RATES = (0.01, 0.1, 1.0, 10.0, 100.0)  # an upper bound of a computed step
 _ADAM_RATES = (3e-4, 1e-3, 3e-3, 0.01, 0.03)
 _COUPLED = (1e-4, 5e-4)
 _DECOUPLED = (0.01, 0.1)
 
 
 def arena(base: Experiment) -> list[Experiment]:
-    """The arms of an arena on the network, data and epochs of a base."""
+    """The arms of an arena, with the network, data and epochs of a base."""
     steps = dataclasses.replace(base, schedule="step", learning_rates=_SGD_RATES, weight_decays=_COUPLED)
     cosine = dataclasses.replace(steps, schedule="cosine")
     constant = dataclasses.replace(steps, schedule="constant")

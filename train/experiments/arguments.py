@@ -1,8 +1,8 @@
-"""What the words of a command line mean: switches, lists and paths as people type them, and answers to slips.
+"""Parses the words of a command line: switches, lists and paths as people type them, and messages for mistakes.
 
-tyro reads the words into the dataclass of a command. This module adds what tyro leaves open: `--flip`, `--no-flip` and
-`--flip true` mean the same kind of thing, `0,1,2` is a list, a wrong value is answered by an example of a right one,
-and an unknown option by the nearest one of the same command.
+tyro parses the words into the dataclass of a command. This module adds to tyro: a switch can be `--flip`, `--no-flip`
+or `--flip true`; `0,1,2` is a list; the message for a wrong value gives an example of a valid one; and the message for
+an unknown option gives the nearest one of the same command.
 """
 
 import dataclasses
@@ -25,19 +25,19 @@ def option(default: str, metavar: str | None = None, text: str | None = None) ->
     """Describe an option for `Annotated`.
 
     Args:
-      default: What the help says of the default, for an option whose default is None.
-      metavar: The word for the value in the help; None takes the type's.
+      default: The default in the help, for an option whose default is None.
+      metavar: The word for the value in the help; None takes it from the type.
       text: What the option does; None takes it from the docstring of the command.
     """
     return tyro.conf.arg(help=text, help_behavior_hint=f"(default: {default})", metavar=metavar)
 
 
 def parse(command: type, words: Sequence[str], *, name: str) -> Any:
-    """Read the words of a command.
+    """Parse the words of a command.
 
     Args:
-      command: A dataclass; a field that is a dataclass has its options without a prefix.
-      words: Those after the command's name.
+      command: A dataclass. A field that is a dataclass has its options without a prefix.
+      words: The words after the command's name.
       name: The command's name.
 
     Returns:
@@ -46,7 +46,7 @@ def parse(command: type, words: Sequence[str], *, name: str) -> Any:
     Raises:
       ConfigError: If an option is unknown or given twice, or if a word is left over.
       LocationError: If a path is a URL.
-      SystemExit: With 0 after `--help`; with 2 after a value that cannot be read, when tyro has said why.
+      SystemExit: With 0 after `--help`; with 2 after a value that cannot be parsed, for which tyro prints the reason.
     """
     parsed: Any
     parsed, unknown = tyro.cli(
@@ -88,7 +88,7 @@ def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 @_REGISTRY.primitive_rule
 def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """`X | None` is read as X: who wants None leaves the option out."""
+    """Parse `X | None` as X. To get None, omit the option."""
     inner = [each for each in get_args(info.type) if each is not NoneType]
     if NoneType not in get_args(info.type) or len(inner) != 1:
         return None
@@ -148,7 +148,7 @@ def _without_switch_values(command: type, words: Sequence[str], name: str) -> li
 
 
 def without_switch(words: Sequence[str], switch: str) -> list[str]:
-    """Leave a switch out in all its forms, such as `--fresh`, `--fresh true` and `--fresh=true`."""
+    """Remove a switch in all its forms, such as `--fresh`, `--fresh true` and `--fresh=true`."""
     kept: list[str] = []
     for before, word in zip(("", *words), words, strict=False):
         is_value = before == switch and word.lower() in (*_YES, *_NO)
@@ -165,7 +165,7 @@ def _positive(word: str, switches: set[str]) -> tuple[str, bool]:
 
 
 def _answer(word: str, words: Sequence[str], command: type, name: str) -> str:
-    """What to say about a word of a command line that the command has no use for."""
+    """The message for a word of a command line that the command does not use."""
     see = f"`python -m train {name} --help` shows all options."
     if not word.startswith("-"):
         before = words[words.index(word) - 1].replace("_", "-") if word in words[1:] else ""
@@ -179,7 +179,7 @@ def _answer(word: str, words: Sequence[str], command: type, name: str) -> str:
 
 
 def did_you_mean(typed: str, names: Iterable[str]) -> str:
-    """A sentence with the name that is nearest to a mistyped one; empty if none is near."""
+    """A sentence with the name nearest to a mistyped one; empty if none is near."""
     names = list(names)
     # `--lr` resembles `--learning-rate` by its initials alone.
     near = [name for name in names if _initials(name) == typed.strip("-")]
@@ -226,7 +226,7 @@ def _is_positional(field: dataclasses.Field) -> bool:
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
-    """The types and markers that an annotation consists of, at any depth."""
+    """The types and markers in an annotation, at any depth."""
     parts = (*get_args(annotation), *getattr(annotation, "__metadata__", ()))
     return (*parts, *(member for part in parts for member in _members(part)))
 

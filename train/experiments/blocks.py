@@ -1,4 +1,4 @@
-"""The order of a group's runs when the time is limited: block by block of seeds, so that pairs are complete early."""
+"""The order of a group's runs with a time limit: in blocks of seeds, so that pairs are complete early."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from train.experiments.experiment import Experiment
 def in_blocks(arms: Sequence[Experiment]) -> list[Experiment]:
     """List the runs of some arms, each with the seeds of one block of five.
 
-    The blocks come in the order of the given seeds. A block holds all arms: first those that others follow, then the
-    others in their order. The trials that decide an arm's learning rate come whole before its first block.
+    The blocks are in the order of the given seeds. A block contains all arms: first those that others follow, then the
+    others in their order. All trials that decide an arm's learning rate come before its first block.
 
     Args:
       arms: With their seeds.
 
     Returns:
-      The arms and their trials; `seeds` are those of the block.
+      The arms and their trials, with the `seeds` of the block.
     """
     followed = {f"{arm.group}/{arm.follows}" for arm in arms if arm.follows}
     ordered = sorted(arms, key=lambda arm: arm.name not in followed)  # stable

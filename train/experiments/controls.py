@@ -1,13 +1,13 @@
 """Controls: arms that use LCAM's two momenta without looking at their own loss.
 
-If LCAM trains better than a control, the loss picks the right steps. A control gets the momentum of every step as an
-array before it starts. Most controls make it from the finished run of an LCAM arm, the donor, in the same folder. Each
-control keeps less of the donor than the one before:
+If LCAM trains better than a control, the choice of steps by the loss helps. A control gets the momentum of every step
+as an array before it starts. Most controls derive it from the finished run of an LCAM arm, the donor, in the same
+folder. Each control in this list shares less with the donor than the previous one:
 
-* `yoked`: the donor's momenta, step by step. The donor is the run of ANOTHER seed, so that the control has all of
-  LCAM's structure in time and nothing of its own loss. The seeds are permuted within blocks of five.
-* `schedule`: in every epoch, the donor's mean momentum of that epoch. The donor has the same seed, as below.
-* `random`: either momentum at random, as often in each epoch as the donor used it.
+* `yoked`: the donor's momenta, step by step. The donor is the run of ANOTHER seed, so the control shares LCAM's
+  structure in time, but not its own loss. The seeds are permuted within blocks of five.
+* `schedule`: in every epoch, the donor's mean momentum of that epoch. The donor has the same seed, as in the next two.
+* `random`: either momentum at random, with the donor's frequencies in each epoch.
 * `constant`: the donor's mean momentum.
 
 `rising` needs no donor: the momentum goes from `momentum_below` to `momentum_above`, linearly over the epochs.
@@ -30,11 +30,11 @@ Momenta = np.ndarray  # float32 [epochs, steps per epoch]
 
 
 class Control(NamedTuple):
-    """What a control is.
+    """The definition of a control.
 
     Attributes:
-      summary: Its momenta in a few words; `{follows}` stands for the donor's arm, `{below}` and `{above}` for momenta.
-      momenta: Makes the momenta from the control, its seed and the donor's momenta. Without a donor those are zeros.
+      summary: Its momenta in a few words. `{follows}` stands for the donor's arm, `{below}` and `{above}` for momenta.
+      momenta: Makes the momenta from the control, its seed and the donor's momenta, which are zeros without a donor.
       donor_seed: Returns the donor's seed for the control's own; None if the control needs no donor.
     """
 
@@ -53,7 +53,7 @@ def block_of(seed: int) -> int:
 
 
 def next_in_block(seed: int) -> int:
-    """Return the next seed in the block of five, of the last one the first: 0, 1, 2, 3, 4 become 1, 2, 3, 4, 0."""
+    """Return the next seed in the block of five, cyclically: 0, 1, 2, 3, 4 become 1, 2, 3, 4, 0."""
     return block_of(seed) * _BLOCK + (seed + 1) % _BLOCK
 
 
@@ -69,7 +69,7 @@ def _schedule(control: Experiment, seed: int, donor: Momenta) -> Momenta:
 
 def _random(control: Experiment, seed: int, donor: Momenta) -> Momenta:
     share = np.mean(donor == np.float32(control.momentum_below), axis=1, keepdims=True)
-    # The arm's name keeps the draws of two random arms with the same seed apart.
+    # The arm's name makes two random arms with the same seed draw differently.
     draws = np.random.default_rng([seed, zlib.crc32(control.name.encode())]).random(donor.shape)
     return np.where(draws < share, control.momentum_below, control.momentum_above)
 
@@ -108,7 +108,7 @@ def momenta(experiment: Experiment, root: Path, seed: int, steps_per_epoch: int)
 
     Args:
       experiment: A control.
-      root: Folder of all runs; the donor is looked up there.
+      root: Folder of all runs, with the donor.
       seed: The control's seed.
       steps_per_epoch: Optimizer steps per epoch.
 
@@ -128,7 +128,7 @@ def momenta(experiment: Experiment, root: Path, seed: int, steps_per_epoch: int)
 
 
 def _donor(experiment: Experiment, root: Path, seed: int, donor_seed: int) -> records.Record:
-    """Read the donor's record, and refuse one that does not fit."""
+    """Read the donor's record. Refuse it if it does not fit."""
     name = f"{experiment.group}/{experiment.follows}"
     needs = f"{experiment.name} with seed {seed} follows {name} with seed {donor_seed}"
     donor = records.find(root, name, donor_seed)
@@ -149,7 +149,7 @@ def _donor(experiment: Experiment, root: Path, seed: int, donor_seed: int) -> re
 
 
 def comparable_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Replace what version 0.1.0 stored of a donor by a word: it differs from seed to seed within an arm.
+    """Replace the donor's values in records of version 0.1.0, which differ between the seeds of an arm, by a word.
 
     Version 0.1.0 recorded the share of each epoch or the mean momentum of the donor as a setting of the control.
     """

@@ -1,4 +1,4 @@
-"""The arms of `docs/preregistration.md`: LCAM, what does the same without the loss, and SGD."""
+"""The arms of `docs/preregistration.md`: LCAM, its controls without the loss, and SGD."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""An experiment: one frozen dataclass that decides all of a run's numbers but the seed."""
+"""An experiment: one frozen dataclass with all settings of a run except the seed."""
 
 import dataclasses
 import json
@@ -15,68 +15,68 @@ _HUGE = 3.4e38  # the largest float32, about
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One arm: everything that decides its numbers but the seed.
+    """One arm: all settings that affect its numbers, except the seed.
 
-    The defaults are what all twelve runs of the authors' scripts share: WRN-28-10, batches of 128, 150 epochs, learning
-    rate 0.1, coupled weight decay 5e-4 on every parameter. They published 19.22 % on CIFAR-100 (near epoch 120);
-    tuned SGD is at 3.5 to 4.0 % and 18.5 to 20.2 % in other laboratories. On one H200 in bfloat16 an epoch would
-    take at least 2 s (1.57 PFLOP at 790 TFLOP/s; never run); a CPU wants `--depth 16 --width 1` and fewer epochs.
-    `python -m train run fig3` runs the first group.
+    The defaults are the settings that all twelve runs of the authors' scripts share: WRN-28-10, batches of 128, 150
+    epochs, learning rate 0.1, coupled weight decay 5e-4 on every parameter. They published 19.22 % on CIFAR-100 (near
+    epoch 120); tuned SGD is at 3.5 to 4.0 % and 18.5 to 20.2 % in other laboratories. On one H200 in bfloat16, an epoch
+    would take at least 2 s (1.57 PFLOP at 790 TFLOP/s; never run). On a CPU, use `--depth 16 --width 1` and fewer
+    epochs. `python -m train run fig3` runs the first group.
 
     Attributes:
       name: `group/arm`.
       dataset: The data set: `digits`, which is bundled, a name in TensorFlow Datasets such as `cifar10`, or the name of
         an import by `python -m train data`.
-      resolution: Reduce the images to this height in pixels, by means of squares; 0 keeps them as they are.
-      train_size: Train on this number of images, the first of each class; 0 takes all.
+      resolution: Reduce the images to this height in pixels, by averaging squares of pixels; 0 keeps them unchanged.
+      train_size: Train on this number of images, the first of each class; 0 uses all.
       depth: Layers of the Wide ResNet: 10, 16, 22, 28, ... (6n + 4).
-      width: Factor on the channels of the Wide ResNet, which has 16, 32 and 64 times as many.
+      width: Factor of the channels of the Wide ResNet, which has 16, 32 and 64 times `width` channels.
       dropout: Dropout rate inside the residual blocks, in [0, 1).
       dtype: Number format of the activations. Parameters, batch statistics, loss and optimizer state are float32.
-      epochs: Passes over the training set. The learning rate schedule stretches with them. In a group whose arms have
-        different lengths, the epochs of the longest arm; the others change in proportion.
+      epochs: Passes over the training set. The learning rate schedule stretches with them. In a group with arms of
+        different lengths, this sets the epochs of the longest arm; the others change in proportion.
       batch_size: Images per step, over all devices together.
-      drop_last: Leave out the last batch of an epoch if it is short. The authors train on it as a step of its own.
+      drop_last: Skip the last batch of an epoch if it is short. The authors train on it in a separate step.
       learning_rate: Learning rate at the start of the schedule.
       schedule: How the learning rate falls: in `step`s, as a `smooth` curve through them, as a `cosine`, or not at all
         (`constant`).
       weight_decay: Weight decay, coupled (an L2 term in the gradient) or decoupled, as the optimizer's authors have it.
-        It applies to all parameters but the slopes of adaptive activations; with `associated` training only to the
-        kernels of convolutions.
-      momentum_below: Momentum after a loss below the mean. Without a phase, the momentum of every step. Of the control
+        It applies to all parameters except the slopes of adaptive activations. With `associated` training it applies
+        only to the kernels of convolutions.
+      momentum_below: Momentum after a loss below the mean. Without a phase, the momentum of every step. For the control
         `rising`, the momentum of the first epoch.
-      momentum_above: Momentum after a loss at or above the mean. Without a phase or a control it equals
-        `momentum_below`. Of the control `rising`, the momentum of the last epoch.
-      phase: What picks the momentum. `epoch_mean` is LCAM: the loss against the mean of its epoch. `ema` and `window`
-        are LCAM with a moving mean. `random` draws. `none` is SGD with one momentum.
+      momentum_above: Momentum after a loss at or above the mean. Without a phase or a control, it equals
+        `momentum_below`. For the control `rising`, the momentum of the last epoch.
+      phase: What picks the momentum. `epoch_mean` is LCAM: it compares the loss with the mean of its epoch. `ema` and
+        `window` are LCAM with a moving mean. `random` draws the momentum. `none` is SGD with one momentum.
       ema_decay: Decay of the moving mean of phase `ema`, in [0, 1).
       window_size: Steps in the moving mean of phase `window`.
-      random_probability: How often phase `random` takes `momentum_below`, in [0, 1]: one number, or one per epoch.
-      control: Take the momentum of every step from elsewhere than the own loss: `yoked`, `schedule`, `random` and
-        `constant` follow an LCAM run, `rising` goes up over the epochs. `none`: the arm is no control.
-      follows: The LCAM arm that gives a control its momenta, without the name of the group that both are in.
-      delay: Let a loss pick the momentum of the next step, as in the authors' code, and not of its own.
+      random_probability: Probability of `momentum_below` in phase `random`, in [0, 1]: one number, or one per epoch.
+      control: Set the momentum of every step without the arm's own loss. `yoked`, `schedule`, `random` and `constant`
+        follow an LCAM run. `rising` goes up over the epochs. `none` means that the arm is not a control.
+      follows: The LCAM arm that gives a control its momenta, without the name of their group.
+      delay: Let a loss pick the momentum of the next step, as in the authors' code, instead of its own step.
       nesterov: Use Nesterov momentum.
-      optimizer: The optimizer. `sgd` with a phase is LCAM. The others take `momentum_below` for their momentum or for
-        the decay of their first moment, if they have one.
+      optimizer: The optimizer. `sgd` with a phase is LCAM. The others use `momentum_below` as their momentum or as the
+        decay of their first moment, if they have one.
       training: How the network learns: `end-to-end` by backpropagation; `associated`, by local losses without a
         backward pass through the whole network; or `partitioned`, one part after the other, each with its own head.
       activation: `relu`, or an adaptive one: `l-laaf` with a trained slope per layer, `n-laaf` per neuron.
-      activation_scale: Factor n >= 1 on the slopes of adaptive activations, which start at 1 / n.
+      activation_scale: Factor n >= 1 of the slopes of adaptive activations, which start at 1 / n.
       slope_recovery: Weight of the slope recovery term in the loss, for adaptive activations.
-      learning_rates: Learning rates to try before the run, each with each of `weight_decays`. The run takes the best on
-        images held out from training. Empty: nothing is tried.
-      weight_decays: Weight decays to try, each with each of `learning_rates`. Empty if and only if those are.
-      tuning_seeds: Seeds of the trials of `learning_rates` and `weight_decays`; none of them in `seeds`.
+      learning_rates: Learning rates to try before the run, each with each of `weight_decays`. The run uses the best on
+        held-out training images. If empty, nothing is tried.
+      weight_decays: Weight decays to try, each with each of `learning_rates`. Empty if and only if `learning_rates` is.
+      tuning_seeds: Seeds of the trials of `learning_rates` and `weight_decays`. None of them may be in `seeds`.
       holdout: Hold out a fifth of the training images of each class, and test on them instead of the test set. Trials
-        always do.
+        always do this.
       nonfinite: At a loss, gradient or state that is not finite, `stop` the run or `skip` the update.
       crop_padding: Black pixels around an image before its random crop; 0 switches cropping off.
       flip: Mirror half of the training images, at random.
       mean: Subtract this from the pixels in [0, 1]; one number per channel.
       std: Divide the pixels by this after `mean` is subtracted; one number per channel.
       seeds: Seeds to train with if the command names none.
-      vmap_seeds: Train up to 20 seeds together as one program. The benchmark `seeds` measures whether that pays.
+      vmap_seeds: Train up to 20 seeds together as one program. The benchmark `seeds` measures whether this is faster.
     """
 
     name: str
@@ -154,7 +154,7 @@ class Experiment:
                 self._require(field.name, getattr(self, field.name) in allowed, "one of " + ", ".join(allowed))
 
     def _check_sizes(self) -> None:
-        # The upper ends only catch slips of the hand before they end in hours of building, or in a traceback.
+        # The upper limits only catch typing errors, which would cost hours of compiling or end in a traceback.
         depths = "6n + 4 with n from 1 to 166, such as 10, 16, 28"
         self._require("depth", 10 <= self.depth <= 1000 and self.depth % 6 == 4, depths)
         for field, most in (("width", 1000), ("epochs", 10**6), ("batch_size", 10**6), ("window_size", 10**6)):
@@ -224,14 +224,14 @@ _NOT_RECORDED = ("seeds", "vmap_seeds")
 def config_of(experiment: Experiment) -> dict[str, Any]:
     """Convert the settings that decide a run's numbers to JSON values.
 
-    Which seeds are run, and how, is not among them.
+    The seeds, and how they are run, are not included.
     """
     config = {key: value for key, value in dataclasses.asdict(experiment).items() if key not in _NOT_RECORDED}
     return json.loads(json.dumps(config))
 
 
 def from_config(config: Mapping[str, Any], **not_recorded: Any) -> Experiment:
-    """Rebuild an experiment from its `config_of`; settings that are missing take their defaults.
+    """Rebuild an experiment from its `config_of`. Missing settings take their defaults.
 
     Args:
       config: JSON values by field.
@@ -265,13 +265,13 @@ MAIN_SETTINGS = (
     "training",
     "activation",
 )
-"""The fields of `Experiment` that lists and reports always show, in its order; others are shown where arms differ."""
+"""The fields of `Experiment` that lists and reports always show, in its order; others are shown if arms differ."""
 
 DEFAULTS = config_of(Experiment(name="", dataset=""))
-"""What a setting was, as JSON values, in runs that are older than the setting."""
+"""The values of settings, as JSON values, in runs that are older than the setting."""
 
 
 def differences(there: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The settings of `now` that were others in something older, by name: those there, and those now."""
+    """The settings of `now` that differ in something older, by name: the old value and the new one."""
     there = now | DEFAULTS | there
     return {key: (there[key], value) for key, value in now.items() if there[key] != value}

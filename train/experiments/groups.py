@@ -1,4 +1,4 @@
-"""The arms by name: the authors' figures, the controls, and what is compared with them."""
+"""The arms by name: the authors' figures, the controls, and other comparisons."""
 
 import dataclasses
 import difflib
@@ -16,7 +16,7 @@ def _four_arms(base: Experiment) -> list[Experiment]:
 
 
 def _controls(base: Experiment) -> list[Experiment]:
-    """What tells whether it is the loss that makes the difference; the arms that are followed come first."""
+    """The arms that show whether the loss makes the difference. Arms that others follow come first."""
 
     def variant(arm: Experiment, name: str, **changes: Any) -> Experiment:
         return dataclasses.replace(arm, name=f"{base.name}/{name}", **changes)
@@ -36,7 +36,7 @@ def _controls(base: Experiment) -> list[Experiment]:
         variant(sgd_arm, "nesterov-0.9", nesterov=True),
         variant(sgd_arm, "cosine-sgd-0.9", schedule="cosine"),
         variant(lcam_arm, "cosine-lcam-0.9-0.95", schedule="cosine"),
-        # "Half the epochs" as the claim it is: the whole schedule in fewer epochs.
+        # The claim "half the epochs": the whole schedule in fewer epochs.
         variant(sgd_arm, "half-sgd-0.9", epochs=75),
         variant(lcam_arm, "half-lcam-0.9-0.95", epochs=75),
         variant(sgd_arm, "twothirds-sgd-0.9", epochs=100),
@@ -45,7 +45,7 @@ def _controls(base: Experiment) -> list[Experiment]:
 
 
 def _methods(base: Experiment) -> list[Experiment]:
-    """Other ways to build or train the network, beside SGD from end to end."""
+    """Other ways to build or train the network, compared with end-to-end SGD."""
 
     def variant(name: str, **changes: Any) -> Experiment:
         return dataclasses.replace(base, name=f"{base.name}/{name}", **changes)
@@ -59,7 +59,7 @@ def _methods(base: Experiment) -> list[Experiment]:
             "associated",
             training="associated",
             optimizer="adam",
-            # Tried first, not recorded, on images held out: higher rates, and falling ones with decay of all
+            # Tried first on held-out images, not recorded: higher rates, and falling rates with decay of all
             # parameters, stayed at chance.
             schedule="constant",
             learning_rate=1e-3,
@@ -69,7 +69,7 @@ def _methods(base: Experiment) -> list[Experiment]:
 
 
 def _authors_arms() -> list[Experiment]:
-    """The authors' runs, and what tells whether the loss makes the difference in them."""
+    """The authors' runs, and the arms that show whether the loss makes the difference."""
     fig3 = Experiment(name="fig3", dataset="cifar10")
     fig4 = Experiment(name="fig4", dataset="cifar100")
     controls = Experiment(name="controls", dataset="cifar10")
@@ -87,7 +87,7 @@ def _authors_arms() -> list[Experiment]:
 
 
 def _small_arms() -> list[Experiment]:
-    """Arms that reproduce nothing, most of them small enough for a CPU."""
+    """Arms that do not reproduce the paper, most of them small enough for a CPU."""
     # Three runs on bundled data, in a minute or two on two CPU cores.
     quickstart = Experiment(
         name="quickstart",
@@ -105,7 +105,7 @@ def _small_arms() -> list[Experiment]:
     )
     small = dataclasses.replace(quickstart, seeds=(0, 1, 2, 3, 4))
     methods = dataclasses.replace(small, name="methods", epochs=30)
-    # A trial that diverges is a bad trial, and no reason to stop.
+    # A trial that diverges counts as bad, and does not stop the others.
     arena_digits = dataclasses.replace(small, name="arena-digits", drop_last=True, nonfinite="skip")
     arena_cifar10 = Experiment(
         name="arena", dataset="cifar10", depth=28, width=2, epochs=30, vmap_seeds=True, nonfinite="skip"
@@ -141,7 +141,7 @@ EXPERIMENTS = {arm.name: arm for arm in (*_authors_arms(), *_small_arms())}
 
 
 def scaled(arms: list[Experiment], epochs: int) -> list[Experiment]:
-    """Give the longest of some arms a number of epochs, and the others in proportion."""
+    """Set the epochs of the longest arm, and of the others in proportion."""
     longest = max(arm.epochs for arm in arms)
     return [dataclasses.replace(arm, epochs=max(round(arm.epochs * epochs / longest), min(epochs, 1))) for arm in arms]
 
@@ -150,7 +150,7 @@ def find(name_or_group: str) -> list[Experiment]:
     """Look up an arm, or all arms of a group.
 
     Raises:
-      ConfigError: If there is none of that name; the message holds the nearest ones.
+      ConfigError: If there is no such name. The message contains the nearest ones.
     """
     if name_or_group in EXPERIMENTS:
         return [EXPERIMENTS[name_or_group]]

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 # The optimizers with a weight decay mask and a state that can be split by parameter. The slopes of adaptive activations
-# must not decay, and the parts of a partitioned network move in turn.
+# must not decay, and the parts of a partitioned network train one after the other.
 _MASKABLE = ("sgd", "adam", "adamw", "lion")
 
 
 class Limit(NamedTuple):
-    """What one field may be."""
+    """The allowed values of one field."""
 
     field: str
     holds: Callable[[Any], bool]  # of the field's value

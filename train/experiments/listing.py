@@ -1,4 +1,4 @@
-"""The list of arms as a person reads it: grouped, with what each group shares said once."""
+"""The list of arms for people: by group, with the shared settings of a group shown once."""
 
 import difflib
 import statistics
@@ -20,10 +20,10 @@ _LEGEND = (
 
 
 def matching(pattern: str) -> list[Experiment]:
-    """Return the arms of a group, or all arms with a pattern in their name; an empty one fits all.
+    """Return the arms of a group, or all arms with a pattern in their name. An empty pattern matches all.
 
     Raises:
-      ConfigError: If there is none; the message holds the nearest names.
+      ConfigError: If there is none. The message contains the nearest names.
     """
     arms = [arm for arm in EXPERIMENTS.values() if arm.group == pattern]
     arms = arms or [arm for name, arm in EXPERIMENTS.items() if pattern.lower() in name]
@@ -38,7 +38,7 @@ def matching(pattern: str) -> list[Experiment]:
 def show(arms: Iterable[Experiment], console: Console) -> None:
     """Print arms by group."""
     if not console.file.isatty():
-        console.width = 120  # A file or a pipe has no width, and its reader has room.
+        console.width = 120  # A file or a pipe has no width, so lines may be long.
     groups: dict[str, list[Experiment]] = {}
     for arm in arms:
         groups.setdefault(arm.group, []).append(arm)
@@ -48,7 +48,7 @@ def show(arms: Iterable[Experiment], console: Console) -> None:
 
 
 def how_trained(arm: Experiment) -> str:
-    """The optimizer and its momentum, and in what else the arm is unlike SGD on the plain network."""
+    """The optimizer and its momentum, and other differences from SGD on the plain network."""
     below, above = f"{arm.momentum_below:g}", f"{arm.momentum_above:g}"
     match arm.phase:
         case "none" if arm.control != "none":
@@ -75,7 +75,7 @@ def _constant_momentum(arm: Experiment) -> str:
 
 
 def _group(name: str, arms: list[Experiment]) -> Iterator[RenderableType]:
-    """A heading with the settings of most arms, and a line for each arm with those that differ."""
+    """A heading with the settings of most arms, and one line per arm with its differing settings."""
     settings = [_settings(arm) for arm in arms]
     usual = [statistics.mode(values) for values in zip(*settings, strict=True)]
     yield Text.assemble((name, "bold"), f"  {', '.join(usual)}")

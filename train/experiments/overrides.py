@@ -1,4 +1,4 @@
-"""The arms of a command: looked up by name, with the settings that the command changes."""
+"""The arms of a command, with the settings that the command changes."""
 
 import dataclasses
 import re
@@ -17,11 +17,11 @@ _METAVARS = {"dataset": "NAME", "follows": "ARM"}
 
 
 def _overrides() -> type:
-    """Make a dataclass of all fields of `Experiment` that a command may change; None leaves the arm's value."""
+    """Make a dataclass of all fields of `Experiment` that a command may change. None keeps the arm's value."""
     helps = {p.arg_name: p.description or "" for p in docstring_parser.parse(Experiment.__doc__ or "").params}
 
     def described(name: str) -> tuple[Any, ...]:
-        # The lines of the docstring are not the terminal's.
+        # The docstring and the terminal break lines differently.
         return option("the arm's", _METAVARS.get(name), " ".join(helps[name].split()))
 
     fields = [
@@ -47,9 +47,10 @@ def chosen_arms(
 
     Args:
       name_or_group: The arm or the group.
-      overrides: The settings to change, an `Overrides`. Its `epochs` are of the longest arm, the others in proportion.
+      overrides: The settings to change, an `Overrides`. Its `epochs` apply to the longest arm; the others change in
+        proportion.
       model: Depth and width in one word, such as 28-10.
-      seeds: None for the arm's own.
+      seeds: None keeps the arm's seeds.
       stream: Whether the images will be read from disk during training.
 
     Raises:
@@ -88,7 +89,7 @@ def _refuse_contradictions(name: str, arms: list[Experiment], given: dict[str, A
 
 
 def _refuse_unused(name: str, arms: list[Experiment], given: dict[str, Any]) -> None:
-    """Refuse a setting that changes nothing about any of the arms."""
+    """Refuse a setting that has no effect on any of the arms."""
     for field, (is_used, condition) in USED_IF.items():
         if field in given and not any(is_used(arm) for arm in arms):
             flag = "--" + field.replace("_", "-")

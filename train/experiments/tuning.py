@@ -1,9 +1,9 @@
-"""Trials that find the learning rate and weight decay of an arm, before its runs and on images held out from training.
+"""Trials that find the learning rate and weight decay of an arm, before its runs, on held-out training images.
 
 Each pair of the arm's `learning_rates` and `weight_decays` is trained with the `tuning_seeds` on four fifths of the
-training images and compared by the error on the last fifth after the last epoch; the test set has no part in it. Trials
-lie beside the arm's group, in `<group>-tuning/`, and are ordinary runs: they resume, and are not repeated. What they
-reached is kept in `trials.json` beside the arm's runs.
+training images. Pairs are compared by the error on the last fifth after the last epoch. The test set is not used.
+Trials are in `<group>-tuning/`, next to the arm's group. They are ordinary runs: they resume, and are not repeated.
+`trials.json` next to the arm's runs contains their results.
 """
 
 import dataclasses
@@ -21,20 +21,20 @@ from train.experiments import Experiment
 
 
 def trials(arm: Experiment) -> list[Experiment]:
-    """The trials of an arm, none if it has nothing to tune."""
+    """The trials of an arm; empty if it has nothing to tune."""
     return [_trial(arm, rate, decay) for rate in arm.learning_rates for decay in arm.weight_decays]
 
 
 def tuned_fields(arm: Experiment, root: Path) -> dict[str, Any]:
-    """The fields of an arm that its trials decide.
+    """The settings of an arm that its trials decide.
 
     Args:
       arm: The arm.
       root: Folder of all runs.
 
     Returns:
-      `learning_rate` and `weight_decay` of the trial with the lowest error on the images held out, mean over its seeds;
-      of several, that with the lowest loss. Empty if the arm has nothing to tune.
+      `learning_rate` and `weight_decay` of the trial with the lowest mean error over its seeds on the held-out images.
+      Ties are broken by the lowest loss. Empty if the arm has nothing to tune.
 
     Raises:
       ConfigError: If a trial is missing or not finished, or none of them stayed finite.
@@ -50,7 +50,7 @@ def tuned_fields(arm: Experiment, root: Path) -> dict[str, Any]:
 
 
 def write_trials(arm: Experiment, root: Path, command: str) -> None:
-    """Write what the trials of an arm reached to `trials.json` beside its runs; nothing if it has none.
+    """Write the results of an arm's trials to `trials.json` next to its runs, if it has trials.
 
     Args:
       arm: The arm.
@@ -71,7 +71,7 @@ def write_trials(arm: Experiment, root: Path, command: str) -> None:
 
 
 def hold_out(dataset: Dataset | Source) -> Dataset:
-    """The training images of a data set alone, every fifth of a class as its test set.
+    """The training images of a data set, with every fifth of a class as the test set.
 
     Raises:
       ConfigError: If the data set is streamed.
@@ -103,7 +103,7 @@ def _trial(arm: Experiment, rate: float, decay: float) -> Experiment:
 
 
 def _ends(trial: Experiment, arm: Experiment, root: Path) -> dict[str, list[float]]:
-    """The error and the loss on the images held out, after the last epoch with each seed."""
+    """The error and the loss on the held-out images, after the last epoch, for each seed."""
     ends = []
     for seed in trial.seeds:
         record = records.find(root, trial.name, seed)
@@ -114,6 +114,6 @@ def _ends(trial: Experiment, arm: Experiment, root: Path) -> dict[str, list[floa
 
 
 def _score(ends: dict[str, list[float]]) -> tuple[float, float]:
-    """What to compare trials by, lower is better; infinite where one of the seeds left the finite numbers."""
+    """The sort key of trials, lower is better; infinite if a seed has a number that is not finite."""
     error, loss = float(np.mean(ends["error"])), float(np.mean(ends["loss"]))
     return (error, loss) if math.isfinite(loss) else (math.inf, math.inf)

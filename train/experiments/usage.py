@@ -1,4 +1,4 @@
-"""The first word of a command line: which command it names, and the help without one."""
+"""The first word of a command line: the command, or the general help."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,19 +21,19 @@ _EXAMPLES = {
 
 
 def read(words: Sequence[str], commands: Mapping[str, type]) -> Callable[[Console], None]:
-    """Choose the command of a command line, and read its options.
+    """Choose the command of a command line, and parse its options.
 
     Args:
-      words: Those after the program's name.
-      commands: A dataclass by name; its instances are called with a console.
+      words: The words after the program's name.
+      commands: The dataclasses of the commands by name. An instance is called with a console.
 
     Returns:
       The command, to be called with a console.
 
     Raises:
-      ConfigError: If there is no such command, or a word of no use to it.
+      ConfigError: If there is no such command, or if it does not use one of the words.
       LocationError: If a path is a URL.
-      SystemExit: With 0 after the help of a command; with 2 after a value that cannot be read.
+      SystemExit: With 0 after the help of a command; with 2 after a value that cannot be parsed.
     """
     if words and words[0] in ("-h", "--help"):
         return lambda console: _help(commands, console)

@@ -1,4 +1,4 @@
-"""The kinds of arms that groups are made of."""
+"""The kinds of arms in the groups."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ from train.experiments.experiment import Experiment
 
 
 def sgd(base: Experiment, momentum: float) -> Experiment:
-    """The arm of a base that keeps one momentum."""
+    """The SGD arm of a base, with one momentum."""
     name = f"{base.name}/sgd-{momentum:g}"
     return dataclasses.replace(base, name=name, momentum_below=momentum, momentum_above=momentum)
 

@@ -1,1 +1,1 @@
-"""How a network learns: the network and its training mode, the optimizer, the learning rate."""
+"""The recipe of a run: network, training mode, optimizer and learning rate."""

@@ -16,7 +16,7 @@ from lcam_optax import contrib
 from train.recipe.optimizer_entry import OptimizerEntry, OptimizerSettings
 from train.recipe.sgd import sgd
 
-# Our choice: few salps, because each costs a forward pass, and close ones, because one batch says little about distant
+# Our choice: few salps, because each costs a forward pass; and close salps, because one batch says little about distant
 # parameters.
 _SALPS: dict[str, Any] = {"population": 8, "radius": 0.002}
 

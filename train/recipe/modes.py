@@ -1,6 +1,6 @@
 """The training modes: how the loss reaches the parameters of the network.
 
-`end-to-end`: the cross-entropy of the whole network, with the slope recovery term where activations have slopes.
+`end-to-end`: the cross-entropy of the whole network, with the slope recovery term if activations have slopes.
 `associated`: the local losses of Associated Learning. Each loss trains its own parameters only. The autoencoders learn
 at twice the rate, as in the authors' code. `partitioned`: the parts of the network are trained one after the other,
 each in a stage of its own. A stage takes a third of the epochs and has its own head, schedule and optimizer state.
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
 
     images: jax.Array  # normalized, [N, H, W, C]
     labels: jax.Array  # [N], int32
-    mask: jax.Array | None  # [N], bool, False where a row is padding; None if no row is
+    mask: jax.Array | None  # [N], bool, False for padding; None without padding
     dropout_key: jax.Array | None  # None for networks without dropout
 
 
@@ -68,7 +68,7 @@ class TrainingMode(abc.ABC):
           stage: Number of the stage, from 0; static.
 
         Returns:
-          The loss, a float32 scalar, and the logits, [N, classes]; None where training computes no logits.
+          The loss, a float32 scalar, and the logits, [N, classes]; None if training computes no logits.
         """
 
     def predict(self, model: Any, images: jax.Array, stage: int) -> jax.Array:
@@ -93,7 +93,7 @@ class TrainingMode(abc.ABC):
         return opt_state
 
     def weight_decay_mask(self, experiment: Experiment) -> WeightDecayMask | None:
-        """Return a function that marks the parameters to decay; None where all decay."""
+        """Return a function that marks the parameters to decay; None if all decay."""
         del experiment
         return None
 
@@ -190,7 +190,7 @@ class Partitioned(TrainingMode):
     def restrict(
         self, optimizer: optax.GradientTransformationExtraArgs, stage: int
     ) -> optax.GradientTransformationExtraArgs:
-        """Give every part an optimizer state of its own, and move only the part and the state of the stage."""
+        """Give every part its own optimizer state. Change only the part and the state of the stage."""
         all_parts = optax.partition(dict.fromkeys(range(self.num_stages), optimizer), partition_of)
 
         def update_fn(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ import optax
 from train.recipe.optimizer_entry import OptimizerEntry, OptimizerSettings
 from train.recipe.sgd import sgd
 
-# From the published recipes: the radius of SAM (Foret et al. 2021), the period and step size of Lookahead (Zhang et al.
+# Values from publications: the radius of SAM (Foret et al. 2021), the period and step size of Lookahead (Zhang et al.
 # 2019), the warm-up's share of the run in Schedule-Free (Defazio et al. 2024).
 _SAM_RADIUS = 0.05
 _LOOKAHEAD: dict[str, Any] = {"sync_period": 5, "slow_step_size": 0.5}

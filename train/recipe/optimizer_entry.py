@@ -1,4 +1,4 @@
-"""What an optimizer brings to the registry, and the settings that it is built from."""
+"""The registry entry of an optimizer, and the settings from which it is built."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,8 +23,8 @@ class OptimizerSettings:
       momentum: In [0, 1). With a phase, the momentum after a loss below the mean.
       momentum_above: In [0, 1). With a phase, the momentum after a loss at or above the mean.
       phase: The rule that picks one of the two momenta. None if every step takes `momentum`.
-      momenta: The momentum of every step, float32 [steps], for a control; only the optimizer's `init` may read it. None
-        if the arm is no control.
+      momenta: The momentum of every step, float32 [steps], for a control. None for other arms. Only the optimizer's
+        `init` may read it.
       delay: Whether a loss picks the momentum of the next step.
       nesterov: Whether to use Nesterov momentum.
       steps_per_epoch: Optimizer steps per epoch.
@@ -74,8 +74,9 @@ class OptimizerEntry:
       gradient_params: Returns the network's parameters to take gradients at, from the trained parameters.
       evaluation_params: Returns the network's parameters to evaluate, from the trained parameters and the optimizer
         state.
-      recomputes_batch_stats: Whether to compute the batch statistics anew before an evaluation. Needed if
-        `evaluation_params` and `gradient_params` differ, because training sees the statistics of the latter only.
+      recomputes_batch_stats: Whether to recompute the batch statistics before an evaluation. Needed if
+        `evaluation_params` and `gradient_params` differ, because training only sees the statistics at
+        `gradient_params`.
     """
 
     build: Callable[[OptimizerSettings], optax.GradientTransformation]

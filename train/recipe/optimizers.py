@@ -61,7 +61,7 @@ def make_optimizer(
 
 
 def _momenta(experiment: Experiment, momenta: jax.typing.ArrayLike | None) -> jax.typing.ArrayLike | None:
-    """Return the momenta for `OptimizerSettings`; an empty array for a control where only `update` will be called."""
+    """Return the momenta for `OptimizerSettings`; an empty array for a control if only `update` will be called."""
     if experiment.control == "none":
         return None
     return np.zeros(0, np.float32) if momenta is None else momenta

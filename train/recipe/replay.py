@@ -1,4 +1,4 @@
-"""SGD with a momentum that was decided before the run: the optimizer of the controls."""
+"""SGD whose momenta are fixed before the run: the optimizer of the controls."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import optax
 class ReplayedMomentumState(NamedTuple):
     """State of `scale_by_replayed_momentum`."""
 
-    trace: optax.Updates  # as the parameters
+    trace: optax.Updates  # like the parameters
     momenta: jax.Array  # [steps], float32; the momentum of every step of the run
     replay_step: jax.Array  # shape=(), int32; updates made
 
@@ -18,10 +18,10 @@ class ReplayedMomentumState(NamedTuple):
 def scale_by_replayed_momentum(momenta: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Trace of the updates whose decay is read from an array: :math:`b_t = \mu_t b_{t-1} + g_t`.
 
-    The momenta lie in the state, so that one program serves all seeds and arms, and a checkpoint contains them.
+    The state contains the momenta. So one program serves all seeds and arms, and a checkpoint contains them.
 
     Args:
-      momenta: The momentum of every step, float32 [steps]. `init` alone reads it.
+      momenta: The momentum of every step, float32 [steps]. Only `init` reads it.
 
     Returns:
       An `optax.GradientTransformation`.
@@ -46,5 +46,5 @@ def scale_by_replayed_momentum(momenta: jax.typing.ArrayLike) -> optax.GradientT
 
 
 def replayed_momentum(opt_state: optax.OptState) -> jax.Array:
-    """Read the momentum of the next update out of an optimizer state; shape=(), float32."""
+    """Read the momentum of the next update from an optimizer state; shape=(), float32."""
     return optax.tree.get(opt_state, "momenta")[optax.tree.get(opt_state, "replay_step")]

@@ -27,8 +27,8 @@ def learning_rate(experiment: Experiment, steps_per_epoch: int) -> optax.Schedul
 
     `step`: 0.1, 0.02, 0.004, 0.0008 from epochs 0, 31, 61, 91 (times `learning_rate` / 0.1). `smooth`: constant for 31
     epochs, then multiplied by 0.99985 before every step. `cosine`: half a period from `learning_rate` to 0, without
-    restarts. `constant`: `learning_rate` in every step. Each stage of a run (see `train.recipe.modes`) starts the
-    schedule anew.
+    restarts. `constant`: `learning_rate` in every step. Each stage of a run (see `train.recipe.modes`) restarts the
+    schedule.
 
     Args:
       experiment: Provides `schedule`, `learning_rate`, `epochs` and `training`.
@@ -50,7 +50,7 @@ def epochs_per_stage(experiment: Experiment) -> int:
 
 
 def _step(initial: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
-    # The first drop never comes at step 0, so that even the shortest run begins at the initial rate.
+    # The first drop never comes at step 0, so even the shortest run begins at the initial rate.
     drops = [max(_scaled(epoch, epochs), 1) * steps_per_epoch for epoch in _STEP_DROP_EPOCHS]
     return lambda step: initial * 0.2 ** sum((step >= drop).astype(jnp.float32) for drop in drops)
 

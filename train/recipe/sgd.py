@@ -68,6 +68,6 @@ def momentum_used(experiment: Experiment, before: optax.OptState, after: optax.O
         return replayed_momentum(before)
     if experiment.phase == "none":
         return jnp.float32(experiment.momentum_below)
-    # With delay, the state before the step already holds the momentum of the step.
+    # With delay, the state before the step already contains the momentum of the step.
     opt_state = MODES[experiment.training].stage_state(before if experiment.delay else after, stage)
     return lcam_optax.read_phase(opt_state).momentum

@@ -1,4 +1,4 @@
-"""What is kept of a run: its record, its steps, and what a file has to be to count as one."""
+"""The stored data of a run: its record and its steps, and the checks of their files."""
 
 from train.records.find import discard, find, has_runs, read_all
 from train.records.metrics import EpochMetrics, StepMetrics

@@ -1,4 +1,4 @@
-"""TensorBoard events of a run, written after each epoch. They are a convenience: what fails here stops no run."""
+"""TensorBoard events of a run, written after each epoch. A failure here does not stop the run."""
 
 import contextlib
 import math
@@ -21,7 +21,7 @@ def remove_events(folder: Path) -> None:
 
 
 class EventLog:
-    """Appends the rows of a run's history to a TensorBoard event file of its own.
+    """Appends the rows of a run's history to its TensorBoard event file.
 
     A run that starts from its first epoch replaces earlier files. A resumed run adds a file; TensorBoard drops the
     points of earlier files from the resumed epoch on.
@@ -29,11 +29,11 @@ class EventLog:
     Args:
       folder: The run's folder; made if it is missing.
       first_epoch: The first epoch that will be written, counted from 0.
-      report: Takes one sentence if the events cannot be written; nothing more is written then.
+      report: Called with one sentence if the events cannot be written. Nothing more is written then.
     """
 
     def __init__(self, folder: Path, first_epoch: int, report: Callable[[str], None]):
-        # Its import takes as long as the first steps of a small run.
+        # The import takes as long as the first steps of a small run.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2
 
@@ -43,7 +43,7 @@ class EventLog:
             folder.mkdir(parents=True, exist_ok=True)
             if first_epoch == 0:
                 remove_events(folder)
-            # No thread and no temporary file: a full disk is noticed here.
+            # Without thread and temporary file, so a full disk is noticed here.
             self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{first_epoch}")
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=first_epoch, session_log=start))
@@ -60,7 +60,7 @@ class EventLog:
         self.close()
 
     def epoch(self, row: EpochMetrics) -> None:
-        """Write one row. Numbers that are not finite are left out: TensorBoard shows a gap."""
+        """Write one row without numbers that are not finite. TensorBoard shows a gap there."""
         if self._writer is None:
             return
         event = self._protocol.Event(wall_time=time.time(), step=row.epoch)

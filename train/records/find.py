@@ -1,4 +1,4 @@
-"""Finds records, whether their runs have folders of their own or are packed."""
+"""Finds records of runs in their own folders or in packed form."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from train.records.record import RESULT, Record, read, run_dir
 def find(root: Path, name: str, seed: int) -> Record | None:
     """The record of one run; None if there is none.
 
-    A run's own folder comes before the packed form: what was run again is newer than what was packed.
+    The run's own folder takes precedence over the packed form, because a repeated run is newer.
 
     Args:
       root: folder of all runs.
@@ -41,7 +41,7 @@ def read_all(root: Path, *, damaged: list[RecordError] | None = None) -> list[Re
 
     Args:
       root: folder of runs, or of some of them.
-      damaged: takes the error of each record that cannot be used; without it the first is raised.
+      damaged: collects the error of each record that cannot be used. If None, the first error is raised.
 
     Raises:
       RecordError: if there is no record at all, or one is damaged and `damaged` is None.
@@ -69,7 +69,7 @@ def read_all(root: Path, *, damaged: list[RecordError] | None = None) -> list[Re
 
 
 def discard(root: Path, name: str, seeds: Collection[int]) -> None:
-    """Remove the records of some runs of an arm, as far as there are any.
+    """Remove the records of some runs of an arm, if there are any.
 
     Raises:
       RecordError: if a packed record of the arm is damaged.
@@ -80,7 +80,7 @@ def discard(root: Path, name: str, seeds: Collection[int]) -> None:
 
 
 def _each(root: Path) -> Iterator[Record | RecordError]:
-    """Every record under a folder, or what is wrong with it; those in folders of their own come first."""
+    """Every record under a folder, or its error. Records in their own folders come first."""
     for path in sorted(root.glob(f"**/{RESULT}")):
         try:
             yield read(path)

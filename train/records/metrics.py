@@ -1,21 +1,21 @@
-"""What is measured per step and per epoch, from the jitted step to the record."""
+"""The metrics per step and per epoch, from the jitted step to the record."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:  # records are read without JAX
+if TYPE_CHECKING:  # reading records does not need JAX
     import jax
 
 
 class StepMetrics(NamedTuple):
-    """The metrics of training steps; arrays of shape [steps], or [seeds, steps] where several seeds train together.
+    """The metrics of training steps; arrays of shape [steps], or [seeds, steps] if several seeds train together.
 
     Attributes:
-      loss: float32; loss of the step's batch: the mean cross-entropy in nats, or whatever else the run minimises; NaN
-        where the step was skipped.
-      momentum: float32; the momentum that the step used. For optimizers other than `sgd`, the momentum that was set.
+      loss: float32; loss of the step's batch: the mean cross-entropy in nats, or another loss that the run minimises.
+        NaN if the step was skipped.
+      momentum: float32; the momentum that the step used. For optimizers other than `sgd`, the setting.
       below: bool; whether the loss was below the mean of its epoch so far.
     """
 
@@ -24,7 +24,7 @@ class StepMetrics(NamedTuple):
     below: "jax.Array | np.ndarray"
 
     def of_seed(self, index: int) -> "StepMetrics":
-        """The metrics of one seed, [steps], out of [seeds, steps]."""
+        """The metrics of one seed, [steps], from [seeds, steps]."""
         return StepMetrics(*(values[index] for values in self))
 
 
@@ -38,14 +38,14 @@ class EpochMetrics:
 
     Attributes:
       epoch: Counted from 0.
-      train_loss: Mean of the losses of the epoch's steps, in nats for cross-entropy; skipped steps are left out.
+      train_loss: Mean of the losses of the epoch's steps, in nats for cross-entropy, without skipped steps.
       test_error: Misclassified test images after the epoch, in percent.
       test_loss: Mean cross-entropy of the test images after the epoch, in nats.
       learning_rate: The schedule's value at the last step of the epoch.
       below_fraction: Share of the steps whose loss was below the mean, in [0, 1].
       mean_momentum: Mean of the momenta that the steps used.
       seconds: Wall time of the epoch with its evaluation.
-      skipped_steps: Steps skipped because a number was not finite; None in records that are older than this field.
+      skipped_steps: Steps skipped because a number was not finite; None in older records, which lack this field.
     """
 
     epoch: int

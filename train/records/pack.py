@@ -1,4 +1,4 @@
-"""Packs the runs of groups: a folder per run becomes a line in a file and arrays in another, and nothing is lost."""
+"""Packs the runs of groups without loss: the folder of a run becomes a line in one file and arrays in another."""
 
 import io
 from pathlib import Path
@@ -21,8 +21,8 @@ class Packed(NamedTuple):
 
     Attributes:
       path: Its `runs.jsonl`.
-      runs: How many runs it holds.
-      added: How many of them had a folder of their own until now.
+      runs: Number of runs in it.
+      added: Number of runs that had their own folder until now.
     """
 
     path: Path
@@ -39,21 +39,21 @@ _Runs = dict[tuple[str, int], _Run]
 
 
 def pack(folder: Path) -> list[Packed]:
-    """Packs all runs under a folder that have folders of their own, each into its group's `runs.jsonl`.
+    """Packs all unpacked runs under a folder, each into the `runs.jsonl` of its group.
 
-    A group's files are replaced, read back and compared before a run's folder is removed. A crash at any moment leaves
-    every run in at least one of the forms, and packing again goes on. TensorBoard's files, which repeat the history,
-    are removed with the folders.
+    The files of a group are replaced, read back and compared before any folder of a run is removed. A crash at any
+    moment leaves every run in at least one form, and packing can be repeated. TensorBoard's files, which repeat the
+    history, are removed with the folders.
 
     Args:
-      folder: of all runs, or of one group's.
+      folder: of all runs, or of one group.
 
     Returns:
-      The groups under the folder, those that were packed before among them.
+      The groups under the folder, including those that were packed before.
 
     Raises:
-      RecordError: if there is nothing to pack, or if a run is damaged, unfinished, in a folder that is not its own, or
-        packed already with other content. Nothing is changed then.
+      RecordError: if there is nothing to pack, or if a run is damaged, unfinished, in the wrong folder, or already
+        packed with other content. Nothing is changed then.
     """
     folder = folder.resolve()
     groups: dict[Path, list[Path]] = {path.parent: [] for path in folder.glob(f"**/{packed.RUNS}")}
@@ -87,7 +87,7 @@ def _group_of(record: Record, path: Path, folder: Path) -> Path:
 
 
 def _loose_run(path: Path) -> _Run:
-    """A run in a folder of its own, all of it checked."""
+    """A run in its own folder, completely checked."""
     record, result = read(path), loads(read_bytes(path), path)
     if not record.finished:
         raise RecordError(
@@ -126,7 +126,7 @@ def _write(folder: Path, runs: _Runs) -> None:
     """Writes the packed form, and reads it back.
 
     Raises:
-      RecordError: if what is read is not what was written.
+      RecordError: if the content read back differs from the content written.
     """
     arrays = {
         f"{packed.array_prefix(*key)}{name}": getattr(run.steps, name)
@@ -135,23 +135,23 @@ def _write(folder: Path, runs: _Runs) -> None:
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    # The lines come last: those there before still find their arrays, and new ones vouch for what is there already.
+    # Write the lines last. Old lines still find their arrays, and new lines only refer to arrays that exist.
     files.write_atomically(folder / STEPS, buffer.getvalue())
     files.write_atomically(folder / packed.RUNS, "".join(files.dumps_line(run.line) for run in runs.values()).encode())
     for (key, run), (other_key, other) in zip(runs.items(), _packed_runs(folder).items(), strict=True):
-        # Equal lines have equal checksums, and each run's steps were held against theirs.
+        # Equal lines have equal checksums, and the steps of each run were checked against them.
         if key != other_key or run.line != other.line:
             raise RecordError(f"{folder / packed.RUNS}: read back, it is not what was written; no run was removed")
 
 
 def _loose_trials(folder: Path) -> dict[Path, dict[str, Any]]:
-    """What the trials of a group's arms reached, as far as it is in files of their own."""
+    """The results of a group's trials that are in their own files."""
     return {path: read_trials(path) for path in sorted(folder.glob(f"**/{TRIALS}"))}
 
 
 def _write_trials(folder: Path, loose: dict[Path, dict[str, Any]]) -> None:
-    """Moves what the trials of a group's arms reached into one file."""
-    # Of an arm that was tuned again, the newer is in the file of its own.
+    """Moves the results of a group's trials into one file."""
+    # If an arm was tuned again, its own file is newer.
     own = {path.parent.relative_to(folder.parent).as_posix(): trials for path, trials in loose.items()}
     together = read_packed(folder) | own
     write_packed(folder, together)
@@ -162,7 +162,7 @@ def _write_trials(folder: Path, loose: dict[Path, dict[str, Any]]) -> None:
 
 
 def _remove(path: Path, group: Path) -> None:
-    """Removes a run's files, the record first, and the folders that are empty then."""
+    """Removes the files of a run, the record first, and then empty folders."""
     for name in (RESULT, STEPS):
         path.with_name(name).unlink(missing_ok=True)
     remove_events(path.parent)

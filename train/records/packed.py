@@ -1,10 +1,10 @@
-"""The packed form of a group: two files in the group's folder, in place of a folder per run.
+"""The packed form of a group: two files in the group's folder instead of one folder per run.
 
-* `runs.jsonl`, a run per line: the content of its `result.json`, with the history as columns;
+* `runs.jsonl`, one run per line: the content of its `result.json`, with the history as columns;
 * `steps.npz`: the arrays of all runs, under names such as `<arm>/seed-<n>/loss`.
 
-In place of `steps_sha256`, which is over a compressed file, a line has `arrays_sha256`: over the bytes of the run's
-`loss`, `momentum` and `below`, in this order.
+A line has `arrays_sha256`, the checksum of the bytes of the run's `loss`, `momentum` and `below` in this order. It
+replaces `steps_sha256`, the checksum of a compressed file.
 """
 
 import functools
@@ -24,7 +24,7 @@ from train.records.steps import decode
 
 RUNS = "runs.jsonl"
 CHECKSUM = "arrays_sha256"
-# Fields that rows of the history may lack: null in a column stands for their absence.
+# Fields that may be missing in rows of the history. In a column, null means missing.
 _OPTIONAL = ("skipped_steps",)
 
 
@@ -33,13 +33,13 @@ def group_dir(root: Path, name: str) -> Path:
 
     Args:
       root: folder of all runs.
-      name: of the arm; the part before the slash is its group.
+      name: of the arm. The part before the slash is its group.
     """
     return root / name.partition("/")[0]
 
 
 def array_prefix(name: str, seed: int) -> str:
-    """What the names of a run's arrays begin with."""
+    """The prefix of the names of a run's arrays."""
     return f"{name}/seed-{seed}/"
 
 
@@ -57,10 +57,10 @@ def to_line(result: dict[str, Any], steps: StepMetrics) -> dict[str, Any]:
 
 
 def from_line(line: dict[str, Any], path: Path | str) -> dict[str, Any]:
-    """The record's JSON value that a line holds, with the history as rows.
+    """The JSON value of the record in a line, with the history as rows.
 
     Raises:
-      RecordError: if the history is not an object of lists of one length.
+      RecordError: if the history is not an object of lists of equal length.
     """
     columns = line.get("history")
     if not isinstance(columns, dict) or not all(isinstance(column, list) for column in columns.values()):
@@ -73,7 +73,7 @@ def from_line(line: dict[str, Any], path: Path | str) -> dict[str, Any]:
 
 
 def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Where each line of a `runs.jsonl` stands, for messages, and its bytes.
+    """The position of each line of a `runs.jsonl`, for messages, and its bytes.
 
     Raises:
       RecordError: if the file cannot be read.
@@ -83,10 +83,10 @@ def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def record_of(where: str, data: bytes, folder: Path) -> Record:
-    """The record that a line holds.
+    """The record in a line.
 
     Args:
-      where: the line stands, for messages.
+      where: the position of the line, for messages.
       data: its bytes.
       folder: of the file.
 
@@ -117,7 +117,7 @@ def records_of_arm(root: Path, name: str) -> list[Record]:
 
 
 def remove(root: Path, name: str, seeds: Collection[int]) -> None:
-    """Remove runs of an arm from `runs.jsonl`, where it has them; their arrays stay until the group is packed again."""
+    """Remove runs of an arm from `runs.jsonl`, if they are there. Their arrays stay until the group is packed again."""
     if not {record.seed for record in records_of_arm(root, name)} & set(seeds):
         return
     path = group_dir(root, name) / RUNS
@@ -130,8 +130,8 @@ def remove(root: Path, name: str, seeds: Collection[int]) -> None:
 
 
 def _record_of_arm(where: str, data: bytes, folder: Path, name: str) -> Record | None:
-    """The record that a line holds; None if it is of another arm, whatever the line holds then."""
-    # Groups are large: only a line that may be of this arm is parsed.
+    """The record in a line; None if it is a line of another arm, which is not checked."""
+    # Groups are large, so only lines that may belong to this arm are parsed.
     if f'"{name}"'.encode() not in data:
         return None
     record = record_of(where, data, folder)

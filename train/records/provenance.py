@@ -1,4 +1,4 @@
-"""The command that records name as their own."""
+"""The command line that a record contains."""
 
 import contextlib
 import shlex
@@ -10,7 +10,7 @@ _WORDS: ContextVar[tuple[str, ...] | None] = ContextVar("words", default=None)
 
 @contextlib.contextmanager
 def carrying_out(words: Sequence[str]) -> Iterator[None]:
-    """Within it, `command_line` is the command of these words, whichever program has been given them."""
+    """Inside this context, `command_line` returns the command with these words."""
     token = _WORDS.set(tuple(words))
     try:
         yield
@@ -19,6 +19,6 @@ def carrying_out(words: Sequence[str]) -> Iterator[None]:
 
 
 def command_line() -> str:
-    """Return the command that a shell repeats the run with; empty if a script began it without the command line."""
+    """Return the shell command that repeats the run; empty if a script started it without the command line."""
     words = _WORDS.get()
     return "" if words is None else shlex.join(["python", "-m", "train", *words])

@@ -1,12 +1,12 @@
-"""What is kept of a run: its record as JSON and the metrics of every step as arrays.
+"""The stored data of a run: its record as JSON, and the metrics of every step as arrays.
 
-A run lies in a folder of its own, `<root>/<arm>/seed-<n>/`:
+Each run has its own folder, `<root>/<arm>/seed-<n>/`:
 
 * `result.json`, strict JSON: the settings, versions, device and history of the run;
 * `steps.npz`: loss, momentum and side of the mean of every step;
 * `events.out.tfevents.*`: the history for TensorBoard, see `train.records.events`.
 
-The first two are replaced whole, so that a killed run leaves the old file or the new one.
+The first two are replaced atomically: a killed run leaves either the old file or the new one.
 """
 
 import dataclasses
@@ -38,17 +38,17 @@ class Record:
     """One run of one arm with one seed.
 
     Attributes:
-      name: the arm, `group/arm` in general.
+      name: the arm, in general `group/arm`.
       group: the arms that this one is compared with.
-      seed: the seed that all randomness of the run comes from.
-      config: every field of the experiment, as JSON values; `epochs` among them.
-      versions: of Python, of the packages that decide the numbers, and of the data set.
+      seed: the seed of all random draws of the run.
+      config: every field of the experiment, as JSON values, including `epochs`.
+      versions: of Python, of the packages that affect the numbers, and of the data set.
       device: `platform`, `kind`, `count` and `process_count`.
-      command: the command line that repeats the run.
-      donor_seed: of a control, the seed of the run that gave it its momenta; None for other arms.
-      history: one row per epoch. Numbers that are not finite come back from disk as nan.
-      folder: where the record was read from; None for one that was not read.
-      load_steps: reads the steps; None for a record that was not read.
+      command: the command that repeats the run.
+      donor_seed: for a control, the seed of the run that gave it its momenta; None for other arms.
+      history: one row per epoch. Numbers that are not finite are read back as nan.
+      folder: where the record was read from; None if it was not read from disk.
+      load_steps: reads the steps; None if the record was not read from disk.
     """
 
     name: str
@@ -70,18 +70,18 @@ class Record:
 
     @property
     def best_test_error(self) -> float:
-        """Lowest test error of any epoch, in percent: selected on the test set, so optimistic."""
+        """Lowest test error of any epoch, in percent. It is selected on the test set and therefore optimistic."""
         errors = (epoch.test_error for epoch in self.history)
         return min((error for error in errors if math.isfinite(error)), default=math.nan)
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs that the settings ask for were run."""
+        """Whether all epochs of the settings were run."""
         return len(self.history) == self.config["epochs"]
 
     @functools.cached_property
     def steps(self) -> StepMetrics:
-        """Every step of the run, read from disk when first asked for.
+        """Every step of the run, read from disk at first use.
 
         Raises:
           RecordError: if the file is missing or is not the one that was written with the record.
@@ -108,7 +108,7 @@ def environment(devices: int | None = None) -> dict[str, dict[str, Any]]:
     """The `versions` and the `device` of this process, named as in `Record`.
 
     Args:
-      devices: How many are used; None is all.
+      devices: Number of devices in use; None means all.
     """
     import jax
 
@@ -132,12 +132,12 @@ def environment(devices: int | None = None) -> dict[str, dict[str, Any]]:
 
 
 def write(root: Path, record: Record, steps: StepMetrics) -> Path:
-    """Writes the record of a run and its steps in place of earlier ones.
+    """Writes the record and the steps of a run, replacing earlier ones.
 
     Args:
       root: folder of all runs.
       record: the run so far; numbers in the history may be nan or infinite.
-      steps: all its steps, equally many for each epoch of the history.
+      steps: all its steps, the same number for each epoch of the history.
 
     Returns:
       The path of `result.json`.
@@ -165,7 +165,7 @@ def write(root: Path, record: Record, steps: StepMetrics) -> Path:
     _decode(text.encode(), path)
     path.parent.mkdir(parents=True, exist_ok=True)
     files.remove_leftovers(path.parent)
-    # The record comes last: it vouches for the steps, and who finds it does not look for more to do.
+    # Write the record last: it contains the checksum of the steps, and a run with a finished record is not repeated.
     files.write_atomically(path.parent / STEPS, encoded)
     files.write_atomically(path, text.encode())
     return path
@@ -197,12 +197,12 @@ def from_json(result: dict[str, Any], path: Path | str, folder: Path, load_steps
 
     Args:
       result: the value, as `schema.check` returns it.
-      path: where it is from, for the error.
-      folder: of the file that it is from.
+      path: the source, for the error.
+      folder: the folder of the source file.
       load_steps: reads the steps.
 
     Raises:
-      RecordError: if its summary is not what its history gives.
+      RecordError: if its summary does not follow from its history.
     """
     fields = {key: result[key] for key in schema.FIELDS}
     record = Record(**fields, donor_seed=result.get("donor_seed"), folder=folder, load_steps=load_steps)
@@ -215,7 +215,7 @@ def from_json(result: dict[str, Any], path: Path | str, folder: Path, load_steps
 
 
 def _decode(data: bytes, path: Path) -> Record:
-    """The record that the bytes of a `result.json` hold."""
+    """The record in the bytes of a `result.json`."""
     result = schema.check(schema.loads(data, path), path, "steps_sha256")
     folder, epochs = path.parent, len(result["history"])
     return from_json(result, path, folder, functools.partial(_load_steps, folder, epochs, result["steps_sha256"]))

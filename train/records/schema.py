@@ -1,4 +1,4 @@
-"""What a record may hold: every field checked, with errors that name it."""
+"""The schema of a record: checks every field and names it in errors."""
 
 import math
 import re
@@ -10,7 +10,7 @@ from train.errors import RecordError
 from train.records.metrics import MEASURED, EpochMetrics
 
 VERSION = 1
-# What to do about any record that is not as it was written.
+# The advice for any record that differs from what was written.
 ADVICE = "take the run out (its folder, or its line of runs.jsonl) and run the arm again"
 FIELDS = {
     "name": str,
@@ -30,7 +30,7 @@ def loads(data: bytes, path: Path | str) -> Any:
     """The value of a record's JSON.
 
     Raises:
-      RecordError: naming where it is from, if the bytes are no strict JSON.
+      RecordError: naming the source, if the bytes are not strict JSON.
     """
     try:
         return files.loads(data)
@@ -43,14 +43,14 @@ def check(result: Any, path: Path | str, checksum: str) -> dict[str, Any]:
 
     Args:
       result: its JSON value, the history as a list of rows.
-      path: where it is from, for the errors.
-      checksum: the field that vouches for the steps.
+      path: the source, for the errors.
+      checksum: the field with the checksum of the steps.
 
     Returns:
-      The same, with nan for each null that stands where a number belongs.
+      The same, with nan for each null in the place of a number.
 
     Raises:
-      RecordError: naming the file and the field, if anything is not as it is written by this room.
+      RecordError: naming the file and the field, if anything differs from what this package writes.
     """
     if not isinstance(result, dict) or result.get("schema") != VERSION:
         raise RecordError(
@@ -75,7 +75,7 @@ def check(result: Any, path: Path | str, checksum: str) -> dict[str, Any]:
 
 
 def _epoch(index: int, epoch: Any, path: Path | str) -> EpochMetrics:
-    """One checked row of the history; fields that this version does not know are left out."""
+    """One checked row of the history, without fields that this version does not know."""
     if not isinstance(epoch, dict) or epoch.get("epoch") != index:
         raise RecordError(f"{path}: `history[{index}]` is {epoch!r:.80}, expected an object of epoch {index}; {ADVICE}")
     numbers = {key: _number(epoch, key, path, f"history[{index}].") for key in MEASURED}
@@ -88,7 +88,7 @@ def _epoch(index: int, epoch: Any, path: Path | str) -> EpochMetrics:
 
 
 def _number(holder: dict[str, Any], key: str, path: Path | str, prefix: str = "") -> float:
-    """A float, with nan for null and for what no float can hold."""
+    """A float, with nan for null and for numbers that no float can represent."""
     value = holder.get(key, "missing")
     if value is None:
         return math.nan

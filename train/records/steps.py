@@ -1,4 +1,4 @@
-"""The file of a run's steps: its bytes, and the checks of what they hold."""
+"""The file of a run's steps: its bytes, and the checks of its content."""
 
 import io
 import zipfile
@@ -11,7 +11,7 @@ from train.errors import RecordError
 from train.records import schema
 from train.records.metrics import STEP_DTYPES, StepMetrics
 
-# What NumPy and zipfile raise for what is no archive of three plain vectors.
+# The errors of NumPy and zipfile for anything but an archive of three plain vectors.
 _DAMAGED = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error),
@@ -35,16 +35,16 @@ def encode(steps: StepMetrics) -> bytes:
 
 
 def decode(data: bytes, path: Path, epochs: int, prefix: str = "") -> StepMetrics:
-    """The steps that a file's bytes hold, equally many for each epoch.
+    """The steps in the bytes of a file, the same number for each epoch.
 
     Args:
       data: the bytes.
       path: of the file, for messages.
       epochs: of the run.
-      prefix: of the names of the run's arrays, where the file holds those of several runs.
+      prefix: of the names of the run's arrays, if the file contains several runs.
 
     Raises:
-      RecordError: if they are anything else; nothing in them is unpickled.
+      RecordError: if they are anything else. Nothing is unpickled.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:

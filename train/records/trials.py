@@ -1,4 +1,4 @@
-"""What the trials of tuned arms reached: a file per arm, or packed, a line per arm in the group's folder."""
+"""The results of the trials of tuned arms: one file per arm, or packed, one line per arm in the group's folder."""
 
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ _ADVICE = "remove it, and run the arm again to have it written anew"
 
 
 def write_trials(root: Path, name: str, trials: dict[str, Any]) -> None:
-    """Write what the trials of an arm reached to `trials.json` in the arm's folder."""
+    """Write the results of an arm's trials to `trials.json` in its folder."""
     files.write_atomically(root / name / TRIALS, files.dumps(trials).encode())
 
 
 def find_trials(root: Path, name: str) -> dict[str, Any] | None:
-    """What the trials of an arm reached; None if it was not written down.
+    """The results of an arm's trials; None if there is no file.
 
     Raises:
       RecordError: if a file cannot be read, or is damaged.
@@ -38,7 +38,7 @@ def read_trials(path: Path) -> dict[str, Any]:
 
 
 def read_packed(folder: Path) -> dict[str, dict[str, Any]]:
-    """What the trials of the arms of a group reached, by arm, out of its `trials.jsonl`; nothing without one.
+    """The results of a group's trials, by arm, from its `trials.jsonl`; empty without this file.
 
     Raises:
       RecordError: if it cannot be read, or is damaged.
@@ -56,7 +56,7 @@ def read_packed(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_packed(folder: Path, trials: dict[str, dict[str, Any]]) -> None:
-    """Write what the trials of the arms of a group reached to its `trials.jsonl`, a line per arm."""
+    """Write the results of a group's trials to its `trials.jsonl`, one line per arm."""
     lines = [files.dumps_line({"name": name, **trials[name]}) for name in sorted(trials)]
     files.write_atomically(folder / PACKED, "".join(lines).encode())
 

@@ -14,7 +14,7 @@ from train.experiments.arguments import option
 from train.files import require_writable
 from train.records.provenance import command_line
 
-if TYPE_CHECKING:  # Imported where they are used: they bring what a `--help` can do without.
+if TYPE_CHECKING:  # Imported where they are used, because `--help` does not need them.
     from train.report.tables import Table
 
 _Out = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
@@ -35,7 +35,7 @@ class Mechanism:
     seeds: int = 200
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out.
+        """Run the command.
 
         Raises:
           ConfigError: If there are too few seeds for an interval.
@@ -55,14 +55,14 @@ class Directions:
 
     Separates the steps after a loss below the mean from those after one above it.
 
-    Trains SGD at two momenta and LCAM with both orders of them, on one device.
+    Trains SGD at two momenta, and LCAM with both orders of these momenta, on one device.
 
     Attributes:
       out: Write the tables and figures to this folder.
       dataset: The data set: `digits`, or a name in TensorFlow Datasets such as `cifar10`.
-      data_dir: The folder of prepared data sets. What is not there is downloaded.
+      data_dir: The folder of prepared data sets. Missing sets are downloaded.
       depth: Layers of the Wide ResNet: 10, 16, 22, 28, ... (6n + 4).
-      width: Factor on the channels of the Wide ResNet.
+      width: Factor of the channels of the Wide ResNet.
       epochs: Passes over the training set. The learning rate schedule stretches with them.
       batch_size: Images per step. With 32, an epoch of the digits has 45 steps.
       seeds: Train each arm once with each of these whole numbers.
@@ -82,12 +82,12 @@ class Directions:
     examples: int = 128
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out.
+        """Run the command.
 
         Raises:
           ConfigError: If an option is out of its range, or does not fit the data.
           LocationError: If the folder cannot be written.
-          DataError: If the data set cannot be had.
+          DataError: If the data set is not available.
           RunError: If a loss is not finite.
         """
         if self.examples < 2:
@@ -133,11 +133,11 @@ class Games:
     steps: int = 3000
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out.
+        """Run the command.
 
         Raises:
-          ConfigError: If there are too few seeds for an interval, or so many that they meet those of the tuning, or
-            if the steps do not divide into looks.
+          ConfigError: If there are too few seeds for an interval, or so many that they overlap with the tuning seeds,
+            or if the number of steps is not a multiple of the interval between evaluations.
           LocationError: If the folder cannot be written.
         """
         from train.studies.games import gan
@@ -154,7 +154,7 @@ class Games:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Perceptrons:
-    """Find out with many small networks whether it matters which steps LCAM picks.
+    """Test with many small networks whether it matters which steps LCAM picks.
 
     Attributes:
       out: Write the tables and figures to this folder.
@@ -168,7 +168,7 @@ class Perceptrons:
     first_seed: int = 0
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out.
+        """Run the command.
 
         Raises:
           ConfigError: If the number of seeds or the first of them is out of range.
@@ -195,7 +195,7 @@ class Perceptrons:
 
 def _show(console: Console, tables: "Sequence[Table]", paths: Sequence[Path]) -> None:
     for table in tables:
-        # On a narrow terminal a line that is too long is better than a column that is missing.
+        # On a narrow terminal, a long line is better than a missing column.
         console.print(table, crop=False)
     for path in paths:
         # Never broken into lines, so that it can be copied.

@@ -12,7 +12,7 @@ from train.report import figures
 from train.studies.games.games import ARMS, GAMES, Found, path
 from train.studies.games.gan import Gan, Tuned
 
-# On these two games both aligned forms walk as the forms without the rule do, or, of consensus, as SGD.
+# On these two games, an aligned form gives the same path as the form without the rule, or, for consensus, as SGD.
 _LOOKS: dict[str, dict[str, Any]] = {
     "sgd": {"color": figures.BLACK, "linestyle": "-", "marker": "o"},
     "adam": {"color": figures.GREY, "linestyle": (0, (1.2, 1.2)), "marker": "s"},
@@ -26,7 +26,7 @@ _SHOWN = {"bilinear": (0.2, 40), "weak-attractor": (0.004, 200)}  # learning rat
 
 @figures.styled
 def small(found: Mapping[str, Mapping[str, Found]]) -> Figure:
-    """Draw two games, a row each: paths at one learning rate, and steps to converge at all."""
+    """Draw two games, one per row: paths at one learning rate, and steps to converge for all rates."""
     figure = Figure(figsize=(7.2, 6.8), layout="constrained")
     grid = figure.subplots(len(_SHOWN), 2, squeeze=False)
     for (left, right), (name, (rate, steps)) in zip(grid, _SHOWN.items(), strict=True):
@@ -50,7 +50,7 @@ def small(found: Mapping[str, Mapping[str, Found]]) -> Figure:
 
 @figures.styled
 def samples(how: Gan, tuned: Mapping[tuple[str, str], Tuned]) -> Figure:
-    """Draw the samples of the first final run of each arm, an inner optimizer a row, a method a column."""
+    """Draw the samples of the first final run of each arm, one row per inner optimizer, one column per method."""
     rows = list(dict.fromkeys(inner for inner, _ in tuned))
     columns = list(dict.fromkeys(method for _, method in tuned))
     figure = Figure(figsize=(1.6 * len(columns), 1.9 * len(rows) + 0.9), layout="constrained")

@@ -1,4 +1,4 @@
-"""Small games with a fixed point at the origin: which methods go there, at which learning rates, and how soon."""
+"""Small games with a fixed point at the origin: which methods converge, at which learning rates, and how fast."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from lcam_optax import contrib
 from train.studies.games.methods import METHODS, Method, make_step
 
 Loss = Callable[[Sequence[jax.Array]], jax.Array]
-NEAR = 1e-3  # of the distance at the start: as close as this counts as there
+NEAR = 1e-3  # share of the initial distance that counts as converged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Game:
       title: what it is.
       losses: one for each player, of the numbers of all.
       start: where every path begins.
-      stable: whether the origin is what one would like a method to find.
+      stable: whether a method should converge to the origin.
     """
 
     title: str
@@ -65,7 +65,7 @@ def four_players(own: float) -> Game:
     return Game(title=f"four players, a = {own:g}", losses=losses, start=(1.0, -2.0, 0.5, 1.0))
 
 
-# The align rule's bias weighs against the fourth power of the distance, so that it matters where a path begins.
+# The bias of the align rule competes with the fourth power of the distance, so the start of a path matters.
 GAMES = {
     "bilinear": two_players("bilinear game", 0.0, 1.0, (1.0, -0.5)),
     "weak-attractor": two_players("weak attractor", 1.0, 10.0, (1.0, -0.5)),
@@ -90,7 +90,7 @@ ARMS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What every method is given on every game.
+    """The budget of every method on every game.
 
     Attributes:
       steps: of a path.
@@ -117,8 +117,8 @@ class Found:
 
     Attributes:
       rates: the grid, float32 [rates].
-      distance: from the origin after the last step, as a share of that at the start; not finite where it overflowed.
-      steps: after how many the distance stays within `NEAR` to the end; 0 where it does not.
+      distance: from the origin after the last step, as a share of the initial distance; not finite after an overflow.
+      steps: number of steps after which the distance stays within `NEAR` to the end; 0 if it does not.
     """
 
     rates: np.ndarray
@@ -127,17 +127,17 @@ class Found:
 
     @property
     def converged(self) -> np.ndarray:
-        """Where the path ends within `NEAR`; bool [rates]."""
+        """Whether each path ends within `NEAR`; bool [rates]."""
         return self.steps > 0
 
     @property
     def diverged(self) -> np.ndarray:
-        """Where the path ends farther away than it began, or nowhere; bool [rates]."""
+        """Whether each path ends farther away than it began, or not finite; bool [rates]."""
         return ~(self.distance <= 1)
 
     @property
     def best(self) -> int | None:
-        """Index of the rate that converges in the fewest steps, the lowest of several; None if none does."""
+        """Index of the rate that converges in the fewest steps (of ties the lowest); None if none converges."""
         if not self.converged.any():
             return None
         return int(np.argmin(np.where(self.converged, self.steps, np.iinfo(self.steps.dtype).max)))
@@ -153,7 +153,7 @@ def sweep(game: Game, arms: Mapping[str, GameArm], how: Sweep) -> dict[str, Foun
 
 
 def path(game: Game, arm: GameArm, learning_rate: float, steps: int) -> np.ndarray:
-    """The points of one path, the start among them; float32 [steps + 1, players]."""
+    """The points of one path, including the start; float32 [steps + 1, players]."""
     init, step = _program(game, arm, jnp.float32(learning_rate))
 
     def visit(carry: tuple, _: None) -> tuple[tuple, jax.Array]:
@@ -170,7 +170,7 @@ def _distances(game: Game, arm: GameArm, steps: int, learning_rate: jax.Array) -
     def visit(carry: tuple, number: jax.Array) -> tuple[tuple, None]:
         params, state, settled = carry
         params, state = step(params, state)
-        # Written so that what is not a number is not near.
+        # Written so that NaN does not count as near.
         near = optax.tree.norm(params) <= NEAR * optax.tree.norm(start)
         return (params, state, jnp.where(near, settled, number + 1)), None
 

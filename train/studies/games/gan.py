@@ -1,8 +1,9 @@
 """A small GAN on a ring of Gaussians, trained by the methods for games: how many modes it finds, and how well.
 
 The generator and the discriminator are the two players of `lcam_optax.contrib.player_field`, with the non-saturating
-losses of Goodfellow et al. (2014). Every arm has as many learning rates to choose from, the same for the same inner
-optimizer, tried on seeds of their own; the rate that finds most modes there is then run on others.
+losses of Goodfellow et al. (2014). Every arm has the same number of learning rates to choose from, and the same rates
+for the same inner optimizer. They are tried on separate seeds. The rate that finds most modes is then run on other
+seeds.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from lcam_optax import contrib
 from train.studies.games.methods import METHODS, make_step
 
 DIRECTIONS = {"sgd": optax.identity(), "adam": optax.scale_by_adam(b1=0.5)}
-# The aligned form of consensus optimization is there for the unstable fixed points of the small games.
+# The aligned form of consensus optimization is only for the unstable fixed points of the small games.
 ARMS = [(inner, method) for inner in DIRECTIONS for method in METHODS if method != "consensus-aligned"]
 FIRST_TUNING_SEED = 1000  # final seeds lie below
 _PLAYERS = {"generator": 0, "discriminator": 1}
@@ -35,12 +36,12 @@ class Gan:
       radius: of the ring.
       deviation: standard deviation of each Gaussian along each axis.
       latent: dimensions of the generator's standard normal input.
-      width: of the two hidden layers of each network, which are hyperbolic tangents.
-      batch: samples of the mixture, and of the generator, in a step.
+      width: of the two hidden tanh layers of each network.
+      batch: samples of the mixture, and of the generator, per step.
       steps: of a run.
       look_every: steps between two looks at the generator's samples.
       samples: drawn at each look.
-      share: of the samples that has to lie near a mode for it to count as found.
+      share: share of the samples near a mode from which it counts as found.
       sgd_rates: learning rates to choose from, with SGD inside,
       adam_rates: and with Adam.
       tuning_seeds: runs at each of these rates.
@@ -72,9 +73,9 @@ class Gan:
 
 
 class Outcome(NamedTuple):
-    """What runs came to; a look every `look_every` steps, the last after the last step.
+    """The results of runs, evaluated every `look_every` steps, the last time after the last step.
 
-    A run whose parameters are not all finite has found nothing.
+    A run with parameters that are not finite counts with no mode and no quality.
     """
 
     modes: np.ndarray  # [runs, looks], int32: found
@@ -84,7 +85,7 @@ class Outcome(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """One arm: what each learning rate came to on the tuning seeds, and the best one on the others."""
+    """One arm: the results of each learning rate on the tuning seeds, and of the best on the other seeds."""
 
     rate: float
     tuning: Outcome  # the runs of the first rate first
@@ -109,7 +110,7 @@ def run_arm(how: Gan, inner: str, method: str, seeds: int) -> Tuned:
 
 
 def best_rate(tuning: Outcome, rates: int) -> int:
-    """The rate whose runs end with most modes on average; of equal ones that with the highest quality."""
+    """The rate whose runs end with most modes on average; of ties the rate with the highest quality."""
     modes, quality = (last.reshape(rates, -1).mean(axis=1) for last in (tuning.modes[:, -1], tuning.quality[:, -1]))
     return int(np.lexsort((quality, modes))[-1])
 
@@ -119,7 +120,7 @@ def score(how: Gan, samples: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Args:
       how: Where the modes are, and the share of the samples that one needs.
-      samples: [n, 2]; what is not finite is near nothing.
+      samples: [n, 2]. A sample that is not finite is not near any mode.
 
     Returns:
       int32 and float32, shape=().
@@ -162,13 +163,13 @@ def apply(layers: list[dict[str, jax.Array]], x: jax.Array) -> jax.Array:
 
 
 def generator_loss(params: dict, real: jax.Array, noise: jax.Array) -> jax.Array:
-    """Non-saturating: minus the log-probability that generated samples are taken for real ones."""
+    """The non-saturating loss: minus the log-probability that generated samples are classified as real."""
     del real
     return jax.nn.softplus(-apply(params["discriminator"], apply(params["generator"], noise))).mean()
 
 
 def discriminator_loss(params: dict, real: jax.Array, noise: jax.Array) -> jax.Array:
-    """Cross-entropy of telling real samples from generated ones."""
+    """Cross-entropy of the classification of real and generated samples."""
     generated = apply(params["discriminator"], apply(params["generator"], noise))
     return jax.nn.softplus(-apply(params["discriminator"], real)).mean() + jax.nn.softplus(generated).mean()
 
@@ -200,7 +201,7 @@ def _trainer(how: Gan, inner: str, method: str) -> Callable[[np.ndarray, np.ndar
     return train
 
 
-# Random numbers take longer to compile than all else: these programs are compiled once and shared by the arms.
+# Random numbers take longest to compile, so these programs are compiled once and shared by the arms.
 @functools.partial(jax.jit, static_argnums=0)
 def _networks(how: Gan, seeds: jax.Array) -> dict:
     return jax.vmap(functools.partial(init_networks, how))(seeds)
@@ -222,7 +223,7 @@ def _batches(how: Gan, seeds: jax.Array, part: jax.Array) -> tuple[jax.Array, ja
 
 @functools.partial(jax.jit, static_argnums=0)
 def _look(how: Gan, params: dict, seeds: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """What `Outcome` keeps of the generators as they are; the same noise is shown to them each time."""
+    """The measures of `Outcome` for the current generators, with the same noise each time."""
 
     def of_run(params: dict, seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         key = jax.random.fold_in(jax.random.key(seed), 2)

@@ -1,4 +1,4 @@
-"""The methods that are made for games, each as what it makes of a game's field and of an optimizer."""
+"""The methods for games. Each adjusts the field of a game or an optimizer."""
 
 import functools
 from collections.abc import Callable
@@ -18,8 +18,8 @@ class Method(NamedTuple):
 
     Attributes:
       title: in words.
-      cost: evaluations of the field and products with its Jacobian or the transpose, in a step.
-      adjust: what is fed to the optimizer in place of the field.
+      cost: evaluations of the field and products with its Jacobian or the transpose, per step.
+      adjust: makes the input of the optimizer from the field.
       optimizer: from a direction (`optax.identity()` for SGD, `optax.scale_by_adam()` for Adam) and a learning rate.
     """
 
@@ -38,7 +38,7 @@ def _descent(direction: optax.GradientTransformation, learning_rate: Any) -> opt
 
 
 def _optimistic(direction: optax.GradientTransformation, learning_rate: Any) -> optax.GradientTransformation:
-    """Optax's optimistic gradient descent or optimistic Adam, taken apart so that both are one."""
+    """Optax's optimistic gradient descent or optimistic Adam, as one function of the direction."""
     return optax.chain(
         direction, optax.scale_by_optimistic_gradient(alpha=1.0, beta=1.0), optax.scale_by_learning_rate(learning_rate)
     )

@@ -23,11 +23,11 @@ def study(
     """Play all games by all methods and write `games.json`, and `games-small` and `games-gan` as PNG and SVG.
 
     Args:
-      out: Folder to write to, made if need be.
-      seeds: How many final runs of the GAN, at least 2.
+      out: Folder to write to, created if necessary.
+      seeds: Number of final runs of the GAN, at least 2.
       command: The command line, for the record.
-      how: What every method is given on the small games; None is the default.
-      gan: The GAN and the budget of each of its arms; None is the default.
+      how: The budget of every method on the small games; None means the default.
+      gan: The GAN and the budget of each of its arms; None means the default.
 
     Returns:
       The table of each game, and the files written.
@@ -50,13 +50,13 @@ def study(
         *figures.save(games_figures.small(found), out / "games-small"),
         *figures.save(games_figures.samples(gan, tuned), out / "games-gan"),
     ]
-    # The tables are made of what was written, so that they can be made of it again.
+    # Make the tables from the written record, so that they can be reproduced from it.
     document = files.loads(words.encode())
     return [*(small_table(document, name) for name in GAMES), gan_table(document)], [path, *drawn]
 
 
 def small_table(document: Mapping[str, Any], name: str) -> tables.Table:
-    """How every method fared on one small game."""
+    """The results of every method on one small game."""
     small = document["small"]
     game, number = small["games"][name], len(small["rates"])
     return tables.Table(
@@ -80,7 +80,7 @@ def small_table(document: Mapping[str, Any], name: str) -> tables.Table:
 
 
 def gan_table(document: Mapping[str, Any]) -> tables.Table:
-    """How every arm fared on the GAN."""
+    """The results of every arm on the GAN."""
     gan = document["gan"]
     settings = gan["settings"]
     return tables.Table(
@@ -96,7 +96,7 @@ def gan_table(document: Mapping[str, Any]) -> tables.Table:
 
 
 def small_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The published table of the small games: a method a row, a game a column."""
+    """The published table of the small games: one row per method, one column per game."""
     games = document["small"]["games"].values()
     rows = []
     for arm, numbers in next(iter(games))["arms"].items():
@@ -107,7 +107,7 @@ def small_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def gan_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The published table of the GAN, an arm a row."""
+    """The published table of the GAN, one row per arm."""
     return [
         (
             arm["inner"],
@@ -201,5 +201,5 @@ def _arm_numbers(inner: str, method: str, how: Gan, tuned: Tuned) -> dict[str, A
 
 
 def _short(values: np.ndarray) -> list[float]:
-    """The digits that float32 is sure of."""
+    """Round to the digits that float32 can represent."""
     return [float(f"{value:.6g}") for value in values]

@@ -1,1 +1,1 @@
-"""Thousands of small networks: whether it matters which steps the loss picks, to hundredths of a percentage point."""
+"""A study with thousands of small networks: does it matter, to 0.01 percentage points, which steps the loss picks?"""

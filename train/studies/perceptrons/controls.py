@@ -1,8 +1,8 @@
-"""The momenta of the controls: each keeps a part of what LCAM does to the momentum, and none sees a loss of its run."""
+"""The momenta of the controls. Each shares a part of LCAM's momentum over time, and none uses a loss of its own run."""
 
 import numpy as np
 
-BLOCK = 5  # seeds, the first divisible by it, within which runs replay each other's momenta
+BLOCK = 5  # seeds per block, within which runs replay each other's momenta; the first seed is divisible by it
 
 
 def yoked(momenta: np.ndarray) -> np.ndarray:
@@ -12,13 +12,13 @@ def yoked(momenta: np.ndarray) -> np.ndarray:
       momenta: Of the LCAM runs, [seeds, steps].
 
     Returns:
-      [seeds, steps], those of the donors.
+      [seeds, steps], the momenta of the donors.
     """
     return of_donors(momenta)
 
 
 def of_donors(of_seeds: np.ndarray) -> np.ndarray:
-    """For each seed, what belongs to its donor: the next seed of its block, or for the last one the first.
+    """Return the values of each seed's donor: the next seed of its block, or for the last seed the first.
 
     Args:
       of_seeds: [seeds, ...], whole blocks of consecutive seeds.
@@ -43,7 +43,7 @@ def constant(momenta: np.ndarray) -> np.ndarray:
 
 
 def random(momenta: np.ndarray, steps_per_epoch: int, below: float, above: float, coins: np.ndarray) -> np.ndarray:
-    """Draw each step's momentum: below as often as in that epoch of the LCAM run of the same seed, on average.
+    """Draw the momentum of each step, on average with the frequencies of that epoch in the LCAM run of the same seed.
 
     Args:
       momenta: Of the LCAM runs, [seeds, steps].
@@ -58,7 +58,7 @@ def random(momenta: np.ndarray, steps_per_epoch: int, below: float, above: float
 
 
 def rising(below: float, above: float, shape: tuple[int, int], steps_per_epoch: int) -> np.ndarray:
-    """Go from one momentum to the other in equal steps per epoch, whatever LCAM did.
+    """Go from one momentum to the other in equal steps per epoch, independently of LCAM.
 
     Args:
       below: The momentum of the first epoch.
@@ -74,5 +74,5 @@ def rising(below: float, above: float, shape: tuple[int, int], steps_per_epoch: 
 
 
 def epoch_means(values: np.ndarray, steps_per_epoch: int) -> np.ndarray:
-    """Average over each epoch; [seeds, steps] to float64 [seeds, epochs]."""
+    """Average over each epoch, from [seeds, steps] to float64 [seeds, epochs]."""
     return values.reshape(len(values), -1, steps_per_epoch).mean(axis=2, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The picture of the study: LCAM minus each other arm, and how the momentum goes over the epochs."""
+"""The picture of the study: LCAM minus each other arm, and the mean momentum over the epochs."""
 
 from collections.abc import Sequence
 
@@ -44,7 +44,7 @@ def draw(record: Record, contrasts: Sequence[Contrast]) -> Figure:
 
 
 def _differences(axes: Axes, contrasts: Sequence[Contrast], colours: dict[str, str]) -> None:
-    """Draw a row per contrast, the margin shaded."""
+    """Draw one row per contrast, with the margin shaded."""
     margin = contrasts[0].margin
     axes.axvspan(-margin, margin, color="#e6e6e6", zorder=0)
     axes.axvline(0.0, color=figures.BLACK, linewidth=1.0)

@@ -1,4 +1,4 @@
-"""The record of the study: JSON Lines, first what all runs share, then a line per arm with a number per run."""
+"""The record of the study in JSON Lines: first the shared settings, then one line per arm with one number per run."""
 
 import dataclasses
 import json
@@ -15,14 +15,14 @@ from train.studies.perceptrons.task import Task
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """The study as it was written.
+    """The record of a study.
 
     Attributes:
-      settings: What all runs share: `versions`, `device`, `command`, `task`, `test_images`, `first_seed` and `seeds`
+      settings: The shared values: `versions`, `device`, `command`, `task`, `test_images`, `first_seed` and `seeds`
         (their number).
       arms: By name, as Python values of JSON: `wrong`, the number of wrongly classified test images of each run, in
-        the order of the seeds; `not_finite`, the seeds whose parameters were not finite in the end, which count with
-        all their test images; `momentum`, the mean momentum of each epoch over all runs; and of the yoked arms
+        the order of the seeds; `not_finite`, the seeds whose final parameters were not finite, for which all test
+        images count as wrong; `momentum`, the mean momentum of each epoch over all runs; and for the yoked arms
         `donors`, the seed whose momenta each run replayed.
     """
 
@@ -43,8 +43,8 @@ def make(
     """Put the parts of a study together.
 
     Args:
-      task: What the runs learned.
-      test_images: How many images each run was tested on.
+      task: The task of the runs.
+      test_images: Number of test images of each run.
       found: The seeds and the outcomes of each part, in order.
       environment: `versions`, `device` and `command`.
     """

@@ -31,13 +31,13 @@ def write(
 
     Args:
       out: Folder to write to, which exists.
-      task: What the runs learned.
-      test_images: How many images each run was tested on.
+      task: The task of the runs.
+      test_images: Number of test images of each run.
       found: The seeds and the outcomes of each part, in order.
       command: The command line, for the record.
 
     Returns:
-      The table of the arms and that of the differences, and the files written.
+      The table of the arms, the table of the differences, and the files written.
 
     Raises:
       OSError: If the files cannot be written.
@@ -45,7 +45,7 @@ def write(
     path = out / "perceptrons.jsonl"
     content = encode(make(task, test_images, found, records.environment() | {"command": command}))
     files.write_atomically(path, content)
-    # Tables and picture are made of what was written, so that they can be made of it again.
+    # Make tables and picture from the written record, so that they can be reproduced from it.
     record = decode(content)
     compared = compare(record)
     drawn = figures.save(perceptrons_figures.draw(record, compared), out / "perceptrons")
@@ -58,7 +58,7 @@ def compare(record: Record) -> tuple[Contrast, ...]:
 
 
 def compare_blocks(record: Record) -> Contrast:
-    """The primary contrast over the means of blocks of seeds, which share no momenta and so are independent."""
+    """The primary contrast over the means of blocks of seeds. Blocks share no momenta, so they are independent."""
     primary = study.comparisons()[0]
     means = {arm: record.error(arm).reshape(-1, controls.BLOCK).mean(axis=1) for arm in primary}
     return contrasts([primary], means, MARGIN)[0]
@@ -85,7 +85,7 @@ def arms(record: Record) -> tables.Table:
 
 
 def differences(record: Record, compared: Sequence[Contrast]) -> tables.Table:
-    """LCAM minus its controls and SGD: difference, equivalence, and how much could have been seen."""
+    """LCAM minus its controls and SGD: difference, equivalence, and the detectable difference."""
     blocks = compare_blocks(record)
     return tables.Table(
         title=f"Perceptrons: final test error, {record.settings['seeds']} pairs (percentage points)",

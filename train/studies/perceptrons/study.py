@@ -1,4 +1,4 @@
-"""All arms of the study: the arms of a seed share its draws, and many seeds are trained by one program."""
+"""All arms of the study. The arms of a seed share its draws, and one program trains many seeds."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,21 +10,21 @@ from train.studies.perceptrons.task import Digits, Draws, Task, draw, num_test_i
 from train.studies.perceptrons.training import Trained, train_lcam, train_sgd
 
 TOGETHER = 100  # seeds in one program; a multiple of `controls.BLOCK`
-ORDERS = ((0.9, 0.95), (0.95, 0.9))  # LCAM's momenta after a loss below the mean, and after another
+ORDERS = ((0.9, 0.95), (0.95, 0.9))  # LCAM's momenta: after a loss below the mean, and after the others
 FIXED = (0.9, 0.95)
 CONTROLS = ("yoked", "schedule", "random", "constant", "rising")
 
 
 class Outcome(NamedTuple):
-    """What some runs of one arm came to."""
+    """The results of some runs of one arm."""
 
-    wrong: np.ndarray  # [seeds], int: wrongly classified test images; all of them where a parameter is not finite
-    finite: np.ndarray  # [seeds], bool: whether all parameters are
+    wrong: np.ndarray  # [seeds], int: wrongly classified test images; all if a parameter is not finite
+    finite: np.ndarray  # [seeds], bool: whether all parameters are finite
     momentum: np.ndarray  # [seeds, epochs], float64: mean momentum of each epoch
 
 
 def name(kind: str, order: tuple[float, float]) -> str:
-    """The name of an arm with two momenta, such as `lcam-0.9-0.95`; the first is that below the mean."""
+    """The name of an arm with two momenta, such as `lcam-0.9-0.95`; the first is the momentum below the mean."""
     return f"{kind}-{order[0]:g}-{order[1]:g}"
 
 
@@ -43,15 +43,15 @@ def comparisons() -> list[tuple[str, str]]:
 
 
 def parts(first_seed: int, seeds: int) -> list[np.ndarray]:
-    """Divide consecutive seeds, uint32, into those that are trained together."""
+    """Divide consecutive seeds, uint32, into groups that are trained together."""
     return np.split(np.arange(first_seed, first_seed + seeds, dtype=np.uint32), range(TOGETHER, seeds, TOGETHER))
 
 
 def run(task: Task, digits: Digits, seeds: np.ndarray) -> dict[str, Outcome]:
-    """Train every arm with every one of some seeds.
+    """Train every arm with every seed.
 
     Args:
-      task: What the runs learn.
+      task: The task of the runs.
       digits: The images.
       seeds: uint32, whole blocks of `controls.BLOCK` consecutive seeds.
 

@@ -1,4 +1,4 @@
-"""What every run learns: a small multilayer perceptron on the bundled digits, and all that is drawn for it."""
+"""The task of every run: a small multilayer perceptron on the bundled digits, and its random draws."""
 
 import dataclasses
 import functools
@@ -15,12 +15,11 @@ from train import data
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """The network, the split and the recipe: those of the authors' step schedule, for 20 epochs.
+    """The network, the split and the recipe: the authors' step schedule over 20 epochs.
 
     Attributes:
       hidden: Units of the hidden layer.
-      train_images: How many of the 1,797 images are for training; a multiple of `batch_size`. The others are for
-        testing.
+      train_images: Number of training images of the 1,797, a multiple of `batch_size`. The others are for testing.
       batch_size: Images per step.
       epochs: Of each run.
       learning_rate: Of the first epochs.
@@ -63,7 +62,7 @@ class Digits(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Everything random about a run; with a leading axis where several seeds run together."""
+    """All random draws of a run, with a leading axis if several seeds run together."""
 
     params: dict[str, jax.Array]  # before the first step
     train_rows: jax.Array  # [steps, batch_size], int32: the images of each step, by their row in `Digits`
@@ -89,7 +88,7 @@ def draw(task: Task, images: int, seeds: jax.Array) -> Draws:
     """Draw the split, the initial parameters, the order of the images and the coins of some runs.
 
     Args:
-      task: What the runs learn.
+      task: The task of the runs.
       images: The number of all images.
       seeds: uint32 [seeds].
 

@@ -1,4 +1,4 @@
-"""The two programs that train many seeds at once: LCAM, and SGD whose momenta are given step by step."""
+"""The two programs that train many seeds at once: LCAM, and SGD with a given momentum for each step."""
 
 import functools
 from collections.abc import Callable
@@ -17,10 +17,10 @@ _Update = Callable[[Any, Any, Any, jax.Array, Any], tuple[Any, Any, jax.Array]]
 
 
 class Trained(NamedTuple):
-    """What some runs came to."""
+    """The results of some runs."""
 
     wrong: jax.Array  # [seeds], int32: test images that are classified wrongly after the last epoch
-    finite: jax.Array  # [seeds], bool: whether all parameters are, then
+    finite: jax.Array  # [seeds], bool: whether all parameters are finite then
     momentum: jax.Array  # [seeds, steps], float32: the momentum that each step used
 
 
@@ -74,7 +74,7 @@ def train_sgd(task: Task, digits: Digits, draws: Draws, momenta: jax.Array) -> T
 
     def update(grads: Any, state: Any, params: Any, loss: jax.Array, momentum: jax.Array) -> tuple[Any, Any, jax.Array]:
         del loss
-        # A transformation is a pair of pure functions, and its state has one form whatever the momentum.
+        # A transformation is a pair of pure functions, and the form of its state does not depend on the momentum.
         return *optimizer(momentum).update(grads, state, params), momentum
 
     def run(draws: Draws, momenta: jax.Array) -> Trained:

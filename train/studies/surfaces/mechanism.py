@@ -1,10 +1,10 @@
-"""What LCAM does where it can be seen: paths on two-dimensional surfaces, and numbers over many of them.
+"""Paths of LCAM and its controls on two-dimensional surfaces, and numbers over many paths.
 
-A single path is an anecdote: beside the picture stands what all noise seeds gave. LCAM's two momenta are those of the
-two SGDs, so its average momentum lies between theirs, and so may everything else. Two controls, made from what LCAM
-showed on the same surface, tell what is left for the loss phase to explain: SGD at its average momentum (`constant-*`),
-and an optimizer whose momentum a coin picks from LCAM's two (`random-*`), with LCAM's share of steps below in the same
-epoch of the path with the same noise seed, as in `train.experiments.controls`.
+A single path is an anecdote, so the numbers are over all noise seeds. LCAM has the momenta of the two SGDs, so its
+average momentum lies between theirs, and everything else may do so too. Two controls, made from LCAM's runs on the same
+surface, show what is left for the loss phase to explain. One is SGD at LCAM's average momentum (`constant-*`). In the
+other, a coin picks the momentum from LCAM's two (`random-*`), with LCAM's share of steps below in the same epoch of the
+path with the same noise seed, as in `train.experiments.controls`.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class SurfaceArm(NamedTuple):
     below: float
     above: float
     initial: float  # of the first step
-    # [seeds, epochs]: the chance of each step of an epoch to be called below, by a coin; None asks the loss.
+    # [seeds, epochs]: the probability that a coin calls a step of the epoch below; None uses the loss.
     chances: np.ndarray | None = None
 
 
@@ -47,19 +47,19 @@ ARMS = {
 }
 CONTROLS = ("constant", "random")
 
-# Added to a noise seed for the coin's: no path's noise, whose seeds count up from 0, comes from such a key.
+# Added to a noise seed to get the coin's seed. The seeds of noise count up from 0, so no noise comes from such a key.
 _COIN = np.uint32(2**31)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Walk:
-    """How every path is made.
+    """The settings of every path.
 
     Attributes:
       steps: of a path.
-      steps_per_epoch: after which the mean of the losses starts anew.
+      steps_per_epoch: after which the mean of the losses restarts.
       learning_rate: constant.
-      noise: standard deviation of the surface's shift, along each axis and drawn anew at each step.
+      noise: standard deviation of the surface's shift along each axis, drawn at each step.
     """
 
     steps: int = 250
@@ -69,7 +69,7 @@ class Walk:
 
 
 class Paths(NamedTuple):
-    """The paths of one arm on one surface; all arms meet the same noise."""
+    """The paths of one arm on one surface. All arms have the same noise."""
 
     points: np.ndarray  # [seeds, steps + 1, 2], float32
     below: np.ndarray  # [seeds, steps], bool: the phase, by loss or coin, at each point but the last
@@ -78,7 +78,7 @@ class Paths(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Found:
-    """What the paths of one arm on one surface came to, over the noise seeds.
+    """The results of one arm on one surface, over the noise seeds.
 
     Attributes:
       progress: the surface's own measure.
@@ -94,7 +94,7 @@ class Found:
 
 
 def walk(surface: Surface, arms: Mapping[str, SurfaceArm], seeds: int, how: Walk) -> dict[str, Paths]:
-    """Take every arm over a surface, once with each noise seed 0, 1, ..., `seeds` - 1."""
+    """Run every arm on a surface, once per noise seed 0, 1, ..., `seeds` - 1."""
     program = _program(surface, how)
     numbers = jnp.arange(seeds, dtype=jnp.uint32)
     return {
@@ -104,8 +104,8 @@ def walk(surface: Surface, arms: Mapping[str, SurfaceArm], seeds: int, how: Walk
 
 @functools.cache
 def _program(surface: Surface, how: Walk) -> Callable[[SurfaceArm, jax.Array], tuple[jax.Array, jax.Array, jax.Array]]:
-    """All paths of an arm at once; kept, so that the arms that come later are not compiled again."""
-    each_seed = SurfaceArm._make((None, None, None, 0))  # the chances alone have a row for each
+    """All paths of an arm at once. Cached, so that later arms are not compiled again."""
+    each_seed = SurfaceArm._make((None, None, None, 0))  # only the probabilities have one row per seed
     return jax.jit(jax.vmap(functools.partial(_path, surface, how), in_axes=(each_seed, 0)))
 
 
@@ -150,19 +150,20 @@ def find(surface: Surface, paths: Paths) -> Found:
 
 
 def controls(walked: Mapping[str, Paths], how: Walk) -> dict[str, SurfaceArm]:
-    """The controls of each LCAM that walked, by the names of `control`."""
+    """The controls of each LCAM, by the names of `control`."""
     made = {}
     for name, arm in ARMS.items():
         if arm.below != arm.above:
             mean = walked[name].momentum.mean(dtype=np.float64)
             made[control("constant", name)] = sgd(float(mean))
-            # The coin stands for the phase, which the next step's momentum follows, so LCAM's share is that of phases.
+            # The coin replaces the phase, which picks the momentum of the next step. So LCAM's share is a share of
+            # phases.
             made[control("random", name)] = arm._replace(chances=shares(walked[name].below, how))
     return made
 
 
 def control(kind: str, name: str) -> str:
-    """The name of an arm, of a kind of `CONTROLS`, that an LCAM has to beat for its loss phase to matter."""
+    """The name of a control arm, of a kind in `CONTROLS`, that LCAM must beat for its loss phase to matter."""
     return name.replace("lcam", kind)
 
 

@@ -12,7 +12,7 @@ _CONTROLS = {"constant": "minus constant momentum", "random": "minus random swit
 
 
 def _mechanism(results: Path) -> Rows:
-    """What each optimizer reached on each surface, and the differences of LCAM to its controls."""
+    """The progress of each optimizer on each surface, and the differences of LCAM from its controls."""
     surfaces = files.loads((results / "mechanism" / "mechanism.json").read_bytes())["surfaces"].values()
     rows = []
     for surface in surfaces:

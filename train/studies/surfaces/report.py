@@ -19,16 +19,16 @@ from train.studies.surfaces.surfaces import SURFACES, Surface
 
 
 def study(out: Path, *, seeds: int, command: str, how: Walk | None = None) -> tuple[list[tables.Table], list[Path]]:
-    """Walk all surfaces and writes `mechanism.json`, `mechanism.png` and `mechanism.svg`.
+    """Run all surfaces and write `mechanism.json`, `mechanism.png` and `mechanism.svg`.
 
     Args:
-      out: Folder to write to, made if need be.
-      seeds: How many noise seeds, at least 2.
+      out: Folder to write to, created if necessary.
+      seeds: Number of noise seeds, at least 2.
       command: The command line, for the record.
-      how: How the paths are made; None is the default.
+      how: The settings of the paths; None means the default.
 
     Returns:
-      The table of each surface and that of the differences, and the files written.
+      The table of each surface, the table of the differences, and the files written.
 
     Raises:
       OSError: If the files cannot be written.
@@ -53,7 +53,7 @@ def study(out: Path, *, seeds: int, command: str, how: Walk | None = None) -> tu
 
 
 def table(surface: Surface, found: Mapping[str, Found]) -> tables.Table:
-    """The numbers of one surface, an arm a row."""
+    """The numbers of one surface, one row per arm."""
     return tables.Table(
         title=surface.title,
         columns=("Optimizer", surface.measure, "final loss", "below the mean", "mean momentum"),
@@ -74,7 +74,7 @@ def table(surface: Surface, found: Mapping[str, Found]) -> tables.Table:
 
 
 def differences(found: Mapping[str, Mapping[str, Found]]) -> tables.Table:
-    """The progress of each LCAM minus that of its controls, a surface of `SURFACES` and an LCAM a row."""
+    """The progress of each LCAM minus the progress of its controls, one row per surface of `SURFACES` and LCAM."""
     rows = []
     for surface, arms in found.items():
         constant, random = (beyond(kind, arms) for kind in CONTROLS)
@@ -93,7 +93,7 @@ def differences(found: Mapping[str, Mapping[str, Found]]) -> tables.Table:
 
 @figures.styled
 def draw(walked: Mapping[str, Mapping[str, Paths]]) -> Figure:
-    """Draw the path of the first noise seed, a surface of `SURFACES` a row, an arm a column."""
+    """Draw the path of the first noise seed, one row per surface of `SURFACES`, one column per arm."""
     arms = list(next(iter(walked.values())))
     figure = Figure(figsize=(2.3 * len(arms), 2.2 * len(walked) + 0.8), layout="constrained")
     grid = figure.subplots(len(walked), len(arms), sharex="row", sharey="row", squeeze=False)
@@ -114,7 +114,7 @@ def draw(walked: Mapping[str, Mapping[str, Paths]]) -> Figure:
 
 
 def _numbers(surface: Surface, found: Mapping[str, Found]) -> dict[str, Any]:
-    """The part of the JSON about one surface; the values of single seeds can be had again from the seeds."""
+    """The part of the JSON about one surface, without the values of single seeds, which the seeds reproduce."""
     arms: dict[str, dict[str, Any]] = {name: dataclasses.asdict(numbers) for name, numbers in found.items()}
     for kind in CONTROLS:
         for name, difference in beyond(kind, found).items():
@@ -146,7 +146,7 @@ def _contours(axes: Axes, surface: Surface, corners: np.ndarray) -> None:
     x, y = np.meshgrid(*(np.linspace(low, high, 300) for low, high in corners.T))
     points = jnp.asarray(np.stack([x, y], axis=-1), jnp.float32)
     loss = np.asarray(jax.vmap(jax.vmap(surface.loss))(points))
-    # As many levels as make equal shares of the picture: walls are steep and floors nearly flat.
+    # Levels with equal shares of the picture, because walls are steep and floors nearly flat.
     levels = np.unique(np.quantile(loss, np.linspace(0.03, 0.9, 14)))
     axes.contour(x, y, loss, levels, colors="#b8b8b8", linewidths=0.6, linestyles="solid", zorder=1)
     axes.grid(visible=False)
@@ -156,7 +156,7 @@ def _phases(axes: Axes, paths: Paths) -> None:
     """Draw the first path, each step marked by the phase of its loss."""
     points, below = paths.points[0], paths.below[0]
     axes.plot(*points.T, color=figures.GREY, linewidth=0.5, zorder=2)
-    # Those above the mean are the fewer: on top, or they would be covered.
+    # Draw the steps above the mean on top: there are fewer, and they would be covered.
     axes.plot(*points[:-1][below].T, "o", color=figures.BLUE, markersize=1.8, label="below the mean", zorder=3)
     look: dict[str, Any] = {
         "color": figures.VERMILLION,

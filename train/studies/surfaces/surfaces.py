@@ -1,7 +1,7 @@
-"""Two-dimensional surfaces with noise, on which the path of an optimizer can be looked at.
+"""Two-dimensional surfaces with noise, on which the path of an optimizer can be drawn.
 
-A mini-batch has a surface of its own: here the surface moves by a random shift at every step, and the loss and the
-gradient of the step come from the same shifted surface, as they do in training.
+Each mini-batch has its own surface. Here the surface shifts at random at every step, and the loss and the gradient of a
+step come from the same shifted surface, as in training.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Surface:
-    """A surface and what is measured of the paths on it.
+    """A surface, and the measure of the paths on it.
 
     Attributes:
       title: what it shows.
       loss: from a point, float [2], to a scalar; without noise.
       start: where every path begins.
-      measure: what `progress` returns, in words.
+      measure: the description of `progress`.
       progress: from paths, float [..., points, 2], to one number each, [...].
     """
 
@@ -40,8 +40,8 @@ def ravine(title: str, wavelength: float, *, steepness: float = 1.0, stiffness: 
       f(x, y) = \tfrac{c}{2} \bigl(y - h(x)\bigr)^2 - x, \qquad
       h(x) = \frac{s \lambda}{2 \pi} \sin\frac{2 \pi x}{\lambda}
 
-    The steepest direction of the floor :math:`h` is :math:`s` whatever the wavelength :math:`\lambda`: ravines of
-    different wavelengths go in the same directions equally often, and differ only in how soon these change.
+    The steepest direction of the floor :math:`h` is :math:`s` for every wavelength :math:`\lambda`. Ravines of
+    different wavelengths have the same directions equally often, and differ only in how soon these change.
 
     Args:
       title: Of the surface.
@@ -70,7 +70,7 @@ def ravine(title: str, wavelength: float, *, steepness: float = 1.0, stiffness: 
 
 
 def saddle(title: str, *, stiffness: float = 10.0) -> Surface:
-    r"""A saddle between two basins, approached exactly along the ridge, so that only noise leads away from it.
+    r"""A saddle between two basins. The path starts exactly on the ridge, so only noise leads away from it.
 
     .. math::
 
@@ -84,7 +84,7 @@ def saddle(title: str, *, stiffness: float = 10.0) -> Surface:
 
     Returns:
       The surface; its measure is the number of steps until a path is first halfway down to one of the basins
-      (a loss of 1/4 on the line through them); of a path that never is, all its steps.
+      (a loss of 1/4 on the line through them); for a path that never is, all its steps.
     """
     halfway = math.sqrt(1 - math.sqrt(0.5))
 

@@ -1,8 +1,8 @@
-"""How large the updates of single parameters are and how often they turn round, by the phase of the loss.
+"""The size of the updates of single parameters, and how often they change sign, by the phase of the loss.
 
-The authors of LCAM claim that it speeds up parameters that change slowly, or, with its momenta swapped, those that
-change frequently. Here a network is trained by the programs that every run uses, and each parameter is watched at every
-step: all is added up on the device, and a few small arrays come back at the end of an epoch.
+The authors of LCAM claim that it speeds up parameters that change slowly, or, with its momenta swapped, parameters that
+change frequently. This study trains a network with the same programs as every run, and measures each parameter at every
+step. The sums stay on the device; only a few small arrays are read at the end of an epoch.
 """
 
 import dataclasses
@@ -45,9 +45,10 @@ class Measurement(NamedTuple):
 def arms(
     dataset: str, *, depth: int, width: int, epochs: int, batch_size: int, seeds: tuple[int, ...]
 ) -> list[Experiment]:
-    """SGD at both momenta and LCAM both ways, as in the quickstart on the digits, as the authors did on other data.
+    """SGD at both momenta and LCAM in both orders: on the digits as in the quickstart, on other data as in the paper.
 
-    LCAM's average momentum lies between SGD's two: a number that does so too may be owed to it and not to the loss.
+    LCAM's average momentum lies between SGD's two. A number that also lies between SGD's two may be an effect of the
+    average momentum and not of the loss.
 
     Raises:
       ConfigError: If a setting is out of its range.
@@ -60,7 +61,7 @@ def arms(
         width=width,
         epochs=epochs,
         batch_size=batch_size,
-        dtype="float32",  # the last digits of an update decide about its sign
+        dtype="float32",  # the last digits of an update decide its sign
         seeds=seeds,
     )
     return [sgd(base, 0.9), sgd(base, 0.95), lcam(base, 0.95, 0.9), lcam(base, 0.9, 0.95)]
@@ -73,20 +74,21 @@ def ends_of_rates(experiment: Experiment) -> tuple[int, ...]:
 
 
 def measure(experiment: Experiment, dataset: Dataset, *, epochs: Sequence[int], examples: int) -> Iterator[Measurement]:
-    """Train an arm on one device, a seed after the other, and look closely at some epochs.
+    """Train an arm on one device, one seed after the other, and measure some epochs.
 
-    Everything that is drawn comes from the seed, so arms with the same seed start alike and see the same batches. The
-    gradient noise is that of the loss without weight decay, on training images drawn once a seed and not augmented,
-    with the network in evaluation mode: with the statistics of a batch no example would have a gradient of its own.
+    All random draws come from the seed, so arms with the same seed start with the same parameters and see the same
+    batches. The gradient noise is measured for the loss without weight decay, on training images that are drawn once
+    per seed and not augmented. The network is in evaluation mode, because with the statistics of a batch no example
+    would have its own gradient.
 
     Args:
       experiment: The arm, and its seeds.
       dataset: What to train on.
-      epochs: Which to look at, counted from 1.
-      examples: How many training images the gradient noise is measured on.
+      epochs: The epochs to measure, counted from 1.
+      examples: Number of training images for the gradient noise.
 
     Yields:
-      A measurement of each of these epochs, NumPy arrays, as soon as it is over.
+      A measurement of each of these epochs, as NumPy arrays, after the epoch.
 
     Raises:
       ConfigError: If the experiment does not fit the data.
@@ -115,7 +117,7 @@ def _epochs_of_seed(
 ) -> Callable[[int], Iterator[tuple[TrainState, UpdateSums, float]]]:
     """Make the function seed -> state, sums and mean loss of each epoch; its programs are compiled once.
 
-    The arrays are gone when the next epoch is asked for.
+    The arrays are invalid once the next epoch is requested.
     """
     sharding = replicated(mesh)
     batches = [(setup.full_batches, setup.experiment.batch_size)]
@@ -151,8 +153,8 @@ def watched_program(setup: Setup, mesh: Mesh, steps: int, batch: int) -> Callabl
         def step(carry: tuple[TrainState, UpdateSums], _: None) -> tuple[tuple[TrainState, UpdateSums], jax.Array]:
             before, sums = carry
             after, metrics = one_step(before, data)
-            # The trace is the update before the learning rate. The difference of the parameters would be rounded to
-            # their size, which is enough to turn the sign of a small update.
+            # The trace is the update before the learning rate. The difference of the parameters would be rounded
+            # relative to their size, which can change the sign of a small update.
             old, new = _trace(before.opt_state), _trace(after.opt_state)
             changed = jnp.sign(old) * jnp.sign(new) < 0
             sums = add(sums, rate(before.step) * jnp.abs(new), changed, metrics.below[0])

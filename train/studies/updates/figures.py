@@ -26,11 +26,11 @@ _ALPHA = 0.18  # of the bands, two of which may overlap
 
 @figures.styled
 def draw(measured: Sequence[Measurement], title: str) -> Figure:
-    """Draw the distributions of one epoch, an arm a column, the phases as lines.
+    """Draw the distributions of one epoch, one column per arm, with the phases as lines.
 
     Args:
-      measured: All arms at this epoch with all their seeds.
-      title: What they have in common.
+      measured: All arms at this epoch, with all seeds.
+      title: The common settings.
     """
     runs: dict[str, list[Measurement]] = {}
     for each in measured:
@@ -64,7 +64,7 @@ def draw(measured: Sequence[Measurement], title: str) -> Figure:
 
 
 def _distribution(axes: Axes, seeds: Sequence[Measurement], phase: int, look: dict[str, Any]) -> None:
-    # The open bins at both ends have no width to be drawn with: they are in the JSON.
+    # The open bins at both ends have no width, so they are not drawn. The JSON contains them.
     shares = np.stack([each.directions.magnitudes[phase][1:-1] for each in seeds])
     axes.stairs(shares.mean(axis=0), MAGNITUDE_EDGES, **look)
     if len(seeds) > 1:
@@ -73,14 +73,14 @@ def _distribution(axes: Axes, seeds: Sequence[Measurement], phase: int, look: di
 
 
 def _cumulative(axes: Axes, seeds: Sequence[Measurement], phase: int, look: dict[str, Any]) -> None:
-    # Counts of few steps fall on few values: a histogram of them would show a comb.
+    # Counts of few steps have few values, so their histogram would look like a comb.
     shares = np.stack([np.cumsum([0.0, *each.directions.change_rates[phase]]) for each in seeds])
     axes.plot(RATE_EDGES, shares.mean(axis=0), **look)
     _shade(axes, RATE_EDGES, shares, look)
 
 
 def _update_by_rate(axes: Axes, seeds: Sequence[Measurement], phase: int, look: dict[str, Any]) -> None:
-    # Of fewer than a thousandth of the parameters the mean is an accident.
+    # The mean of fewer than a thousandth of the parameters is unreliable.
     kept = np.all([np.asarray(each.directions.rate_share) > 1e-3 for each in seeds], axis=0)
     middles = ((RATE_EDGES[1:] + RATE_EDGES[:-1]) / 2)[kept]
     updates = np.stack([each.directions.rate_update[phase][kept] for each in seeds])
@@ -100,6 +100,6 @@ def _band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _drawn(shares: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
-    """The outer edges of the bins that hold a thousandth of the parameters in any of the histograms."""
+    """The outer edges of the bins with a thousandth of the parameters in any of the histograms."""
     used = np.flatnonzero((np.nan_to_num(shares) > 1e-3).reshape(-1, shares.shape[-1]).any(axis=0))
     return (float(edges[used[0]]), float(edges[used[-1] + 1])) if used.size else (float(edges[0]), float(edges[-1]))

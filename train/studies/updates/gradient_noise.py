@@ -10,13 +10,13 @@ from jax.flatten_util import ravel_pytree
 
 
 class GradientNoise(NamedTuple):
-    """How the gradients of single examples scatter; all float32, of n examples."""
+    """The spread of the gradients of single examples; all float32, of n examples."""
 
     eigenvalues: jax.Array  # [n - 1], descending; the other eigenvalues of the covariance are zero
     trace: jax.Array  # shape=(), unbiased estimate of tr(C)
     squared_gradient: jax.Array  # shape=(), unbiased estimate of |g|^2; may come out negative where noise drowns g
-    effective_rank: jax.Array  # shape=(), tr(C)^2 / tr(C^2), from 1 to n - 1; NaN where all gradients are equal
-    noise_scale: jax.Array  # shape=(), tr(C) / |g|^2; NaN where the estimate of |g|^2 is not positive
+    effective_rank: jax.Array  # shape=(), tr(C)^2 / tr(C^2), from 1 to n - 1; NaN if all gradients are equal
+    noise_scale: jax.Array  # shape=(), tr(C) / |g|^2; NaN if the estimate of |g|^2 is not positive
 
 
 def gradient_noise(
@@ -64,7 +64,7 @@ def gradient_noise(
     chunk = min(chunk, number)
     gradients = functools.partial(_gradients, loss_fn, params, batch)
     starts = jnp.arange(0, number, chunk)
-    # The rows after the end repeat the last example and count for nothing.
+    # The rows after the end repeat the last example and are ignored.
     chunks = starts[:, None] + jnp.arange(chunk)
 
     def summed(total: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
@@ -75,7 +75,7 @@ def gradient_noise(
 
     def rows(index: jax.Array) -> jax.Array:
         own = gradients(index) - mean
-        # Centred before the products: afterwards the large common part would cost all digits of the small rest.
+        # Centre before the products. Afterwards, the large common part would cancel all digits of the small rest.
         products = jax.lax.map(lambda other: _products(own, gradients(other) - mean), chunks)
         return products.transpose(1, 0, 2).reshape(chunk, -1)
 
@@ -92,14 +92,14 @@ def _gradients(loss_fn: Callable[[Any, Any], jax.Array], params: Any, batch: Any
 
 
 def _products(left: jax.Array, right: jax.Array) -> jax.Array:
-    # The default precision of a GPU would leave ten bits of each factor.
+    # The default precision of a GPU would keep only ten bits of each factor.
     return jnp.matmul(left, right.T, precision="highest")
 
 
 def _noise(covariance: jax.Array, squared_mean: jax.Array) -> GradientNoise:
     """The statistics from the centred Gram matrix divided by n - 1, [n, n]."""
     number = len(covariance)
-    # Centring took one dimension: the smallest eigenvalue is zero but for rounding.
+    # Centring removed one dimension: the smallest eigenvalue is zero up to rounding.
     eigenvalues = jnp.maximum(jnp.linalg.eigvalsh(covariance)[:0:-1], 0)
     trace = jnp.trace(covariance)
     squared_gradient = squared_mean - trace / number

@@ -16,7 +16,7 @@ from train.studies.updates.directions import Measurement
 from train.studies.updates.figures import draw
 from train.studies.updates.update_statistics import MAGNITUDE_EDGES, RATE_EDGES, Array
 
-# Of the eigenvalues, descending: the others are hardly more than nothing, and a third of a record.
+# Number of the largest eigenvalues to store. The others are nearly zero, and would be a third of a record.
 _KEPT_EIGENVALUES = 32
 
 
@@ -26,7 +26,7 @@ def write(
     """Write `directions.json` and, for each epoch measured, `directions-epoch-<n>.png` and `.svg`.
 
     Args:
-      out: Folder to write to, made if need be.
+      out: Folder to write to, created if necessary.
       measured: All arms, with the same seeds in the same order, at the same epochs.
       experiment: One of the arms, for the seeds and settings that all share.
       command: The command line, for the record.
@@ -62,7 +62,7 @@ def write(
         of_epoch = [each for each in measured if each.epoch == epoch]
         title = f"{network}, epoch {epoch} of {experiment.epochs}"
         paths += figures.save(draw(of_epoch, title), out / f"directions-epoch-{epoch}")
-    # The tables are made of what was written, so that they can be made of it again.
+    # Make the tables from the written record, so that they can be reproduced from it.
     document = files.loads(words.encode())
     made = (directions_tables.updates, directions_tables.noise, directions_tables.against_sgd)
     return [make(document) for make in made], paths
@@ -82,7 +82,7 @@ def _numbers(each: Measurement) -> dict[str, Any]:
 
 
 def _short(values: Array) -> Any:
-    """The digits that float32 is sure of."""
+    """Round to the digits that float32 can represent."""
     values = np.asarray(values)
     if values.ndim:
         return [_short(value) for value in values]

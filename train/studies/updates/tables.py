@@ -1,7 +1,7 @@
-"""What the seeds of `train.studies.updates.directions` say together: tables, made of the record alone.
+"""The tables of `train.studies.updates.directions` over seeds, made only from the record.
 
-Sizes and ratios scatter over seeds by factors: their means are geometric, with the interval of the mean logarithm. Of
-shares, and of what may be negative, means and intervals are the ordinary ones.
+Sizes and ratios differ between seeds by factors, so their means are geometric, with the interval of the mean logarithm.
+Shares and values that may be negative have arithmetic means and ordinary intervals.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from train.report.statistics import BASELINE, LEVEL, estimate
 from train.report.tables import NONE, Table
 
 _Json = Mapping[str, Any]
-_Get = Callable[[_Json], float]  # from one measurement; NaN where there is no such number
+_Get = Callable[[_Json], float]  # from one measurement; NaN if there is no such number
 
 
 class _Number(NamedTuple):
@@ -144,7 +144,7 @@ def _means(record: _Json, title: str, numbers: Mapping[str, _Number], note: str)
 
 
 def _table(record: _Json, title: str, cells: Mapping[tuple[str, str, int], str], note: str) -> Table:
-    """Numbers and epochs down, arms across."""
+    """One row per number and epoch, one column per arm."""
     arms = list(dict.fromkeys(arm for _, arm, _ in cells))
     seeds = len(record["seeds"])
     means = f"Means over {seeds} seeds with 95 % intervals by Student's t. " if seeds > 1 else "One seed. "
@@ -168,7 +168,7 @@ def _runs(record: _Json) -> dict[tuple[str, int], list[_Json]]:
 
 
 def _cell(values: Sequence[float] | np.ndarray, form: str, *, geometric: bool) -> str:
-    """Mean and interval of the values of the seeds, or of how many seeds there is one."""
+    """Mean and interval of the values of the seeds, or the number of seeds with a value."""
     values = _floats(values)
     found = estimate((_log(values) if geometric else values).tolist())
     mean, low, high = (np.exp if geometric else np.asarray)([found.mean, *found.interval])
@@ -179,11 +179,11 @@ def _cell(values: Sequence[float] | np.ndarray, form: str, *, geometric: bool) -
 
 
 def _floats(values: Any) -> np.ndarray:
-    """JSON's numbers, null being NaN."""
+    """JSON's numbers, with NaN for null."""
     return np.asarray(values, np.float64)
 
 
 def _log(values: Any) -> np.ndarray:
-    """The logarithm, NaN of what has none."""
+    """The logarithm; NaN if there is none."""
     values = _floats(values)
     return np.log(np.where(values > 0, values, np.nan))

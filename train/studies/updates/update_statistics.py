@@ -9,14 +9,14 @@ import optax
 
 Array = jax.Array | np.ndarray  # on the device, or read from it
 
-# Of |update|, six a decade; two more bins take what is smaller, zero included, and what is larger.
+# Bin edges of |update|, six per decade. Two more bins contain smaller values, including zero, and larger ones.
 MAGNITUDE_EDGES = np.logspace(-9, 1, 61).astype(np.float32)
-# Of the share of steps at which an update changed its sign.
+# Bin edges of the share of steps at which an update changed its sign.
 RATE_EDGES = np.linspace(0, 1, 21).astype(np.float32)
 
 
 class UpdateSums(NamedTuple):
-    """What was added up so far in an epoch; the first axis is the phase of the step's loss: below, above."""
+    """The sums so far in an epoch. The first axis is the phase of the step's loss: below, above."""
 
     steps: jax.Array  # [2], int32
     magnitudes: jax.Array  # [2, 62], float32: sum over steps of the share of parameters in each bin of |update|
@@ -25,10 +25,10 @@ class UpdateSums(NamedTuple):
 
 
 class Directions(NamedTuple):
-    """An epoch summed up; where there are two rows, they are the phase of the step's loss: below, above.
+    """The summary of an epoch. If there are two rows, they are the phase of the step's loss: below, above.
 
     Slow and frequent are the halves of the parameters by the number of sign changes in the whole epoch: slow are those
-    with at most the median number. All but the steps are float32, and NaN where no step or no parameter is counted.
+    with at most the median number. All but the steps are float32, and NaN if no step or no parameter counts.
     """
 
     steps: Array  # [2], int32
@@ -65,7 +65,7 @@ def add(sums: UpdateSums, magnitude: jax.Array, changed: jax.Array, below: jax.A
     """
     phase = jnp.where(below, 0, 1)
     bins = jnp.searchsorted(jnp.asarray(MAGNITUDE_EDGES), magnitude, side="right")
-    # Shares and not counts are summed: over an epoch of a large network the counts would leave the range of int32.
+    # Sum shares instead of counts, because over an epoch of a large network the counts would overflow int32.
     shares = _histogram(bins, len(MAGNITUDE_EDGES) + 1)
     return UpdateSums(
         steps=sums.steps.at[phase].add(1),
@@ -107,9 +107,9 @@ def summary(sums: UpdateSums) -> Directions:
 
 
 def _rate_bins(changed: jax.Array, steps: jax.Array) -> jax.Array:
-    """In which of the `RATE_EDGES` each parameter's share of steps lies; the last bin has its right edge too."""
+    """The bin of `RATE_EDGES` of each parameter's share of steps. The last bin includes its right edge."""
     number = len(RATE_EDGES) - 1
-    # In whole numbers: a share that lies on an edge has to fall on the same side on every device.
+    # Use whole numbers, so that a share on an edge falls on the same side on every device.
     return jnp.minimum(changed * number // jnp.maximum(steps, 1), number - 1)
 
 
