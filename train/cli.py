@@ -25,7 +25,7 @@ from train.records.provenance import carrying_out, command_line
 from train.studies.command import Directions, Games, Mechanism, Perceptrons
 
 if TYPE_CHECKING:  # imported where it is used, as `--help` can do without
-    from train.report.publish import Tables
+    from train.report.publish import Figures, Tables
 
 # EX_TEMPFAIL of sysexits.h: try again. A script's loop can tell it from success and from an error.
 _TIME_UP_STATUS = 75
@@ -195,7 +195,7 @@ class Report:
       baseline: Compare the other arms of a group with this one; its name without the group's.
       margin: Count LCAM as equivalent to another arm if they differ by less than this, in percentage points.
       pack: Instead, pack the runs of this folder: per group one file of records and one of steps.
-      publish: Instead, rewrite the tables of the README and docs from the committed records.
+      publish: Instead, rewrite the tables of the README and docs, and the README's figure, from the committed records.
     """
 
     runs: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
@@ -217,10 +217,11 @@ class Report:
             for group in records.pack(self.pack):
                 console.print(Text(f"{group.path}: {group.runs} runs, {group.added} of them new"), soft_wrap=True)
         if self.publish:
-            from train.report.publish import publish
+            from train.report.publish import publish, redraw
 
-            changed = publish(published_tables(), documents(), RESULTS)
-            console.print(Text("\n".join(map(str, changed)) or "All tables are up to date."), soft_wrap=True)
+            changed = [*publish(published_tables(), documents(), RESULTS), *redraw(published_figures(), RESULTS)]
+            words = "\n".join(map(str, changed)) or "All tables and figures are up to date."
+            console.print(Text(words), soft_wrap=True)
         if self.pack is not None or self.publish:
             return
         if self.out is not None or self.runs.is_dir():
@@ -241,6 +242,13 @@ def published_tables() -> "Tables":
 
     rooms = (report, bench, surfaces, updates, games, perceptrons)
     return {name: make for room in rooms for name, make in room.TABLES.items()}
+
+
+def published_figures() -> "Figures":
+    """The figures that are drawn again from the committed records, by their file's name."""
+    from train.studies import published
+
+    return published.FIGURES
 
 
 def documents() -> list[Path]:

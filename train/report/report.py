@@ -14,7 +14,7 @@ from rich.text import Text
 from train import files
 from train.errors import RecordError
 from train.records import Record, read_all
-from train.report import figures, tables
+from train.report import differences, figures, style, tables
 from train.report.decision import Decision, decide, decision_table
 from train.report.statistics import BASELINE, Group, analyse
 from train.report.verdict import verdict
@@ -145,15 +145,15 @@ def _draw(group: Group, out: Path) -> tuple[list[Path], list[str]]:
         title += f", WRN-{shared['depth']}-{shared['width']}"
     stem = group.name.replace("/", "-")
     runs = {group.short(arm.name): arm.records for arm in group.arms}
-    paths = [*figures.save(figures.curves(runs, title), out / f"{stem}-curves")]
+    paths = [*style.save(figures.curves(runs, title), out / f"{stem}-curves")]
     rows = [
         dataclasses.replace(comparison, name=group.short(comparison.name))
         for comparison in group.comparisons
         if math.isfinite(comparison.difference.mean)
     ]
     if group.baseline and rows:
-        drawing = figures.forest(rows, group.short(group.baseline), title)
-        paths += figures.save(drawing, out / f"{stem}-differences")
+        drawing = differences.draw(rows, group.short(group.baseline), title)
+        paths += style.save(drawing, out / f"{stem}-differences")
     left_out = []
     for name, (run, *_) in runs.items():
         if run.config.get("momentum_below") == run.config.get("momentum_above"):
@@ -177,7 +177,7 @@ def _draw_steps(run: Record, path: Path) -> tuple[Path, Path]:
     """Draws the first, the middle and the last epoch of a run."""
     last = len(run.history) - 1
     chosen = sorted({0, last // 2, last})
-    return figures.save(figures.steps(run, chosen, f"{run.name}, seed {run.seed}"), path)
+    return style.save(figures.steps(run, chosen, f"{run.name}, seed {run.seed}"), path)
 
 
 def _section(group: Group, drawn: Sequence[Path]) -> Iterator[str]:
