@@ -14,6 +14,7 @@ from rich.text import Text
 from train import files
 from train.errors import RecordError
 from train.records import Record, read_all
+from train.records.stages import lost_in_words
 from train.report import differences, figures, style, tables
 from train.report.decision import Decision, decide, decision_table
 from train.report.statistics import BASELINE, Group, analyse
@@ -26,7 +27,8 @@ class Report:
 
     Attributes:
       groups: the statistics of each group.
-      left_out: why runs or figures are missing, and whose steps were skipped, a sentence each.
+      left_out: why runs or figures are missing, whose steps were skipped, and which arms had too few epochs for the
+        whole schedule, a sentence each.
       paths: the files written: `report.md`, `report.json`, `decision.json` if there are decisions, then the figures.
       decisions: those of the groups that have a margin and an LCAM with controls.
     """
@@ -90,7 +92,7 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
     sections, paths = ["# Report\n"], []
     for group in groups:
         drawn, missing = _draw(group, out)
-        left_out += [*missing, *_skipped(group)]
+        left_out += [*missing, *_skipped(group), *_lost(group)]
         paths += drawn
         sections += _section(group, drawn)
         if group.name in decided:
@@ -171,6 +173,14 @@ def _skipped(group: Group) -> Iterator[str]:
         skipped = sum(row.skipped_steps or 0 for row in record.history)
         if skipped:
             yield f"{record.name}, seed {record.seed}: {skipped} steps, at numbers that were not finite"
+
+
+def _lost(group: Group) -> Iterator[str]:
+    """Which arms had too few epochs for the whole step schedule, a sentence each."""
+    for arm in group.arms:
+        first = arm.records[0]
+        if first.lost_rates:
+            yield f"{arm.name}: {lost_in_words(len(first.history), first.lost_rates)}"
 
 
 def _draw_steps(run: Record, path: Path) -> tuple[Path, Path]:

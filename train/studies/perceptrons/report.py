@@ -113,7 +113,8 @@ def differences(record: Record, compared: Sequence[Contrast]) -> tables.Table:
         f"column, and give the verdict at the level {ALPHA:g}. {omnibus_note(p_all)} Uncorrected: intervals, the "
         "smallest margin that would pass the test of equivalence, and the smallest true difference found with 80 % "
         f"power. The first row over means of blocks of {controls.BLOCK} seeds, uncorrected: "
-        f"{tables.interval(blocks.difference.interval, '+.3f')}, p different {tables.probability(blocks.p_different)}, p equivalent {tables.probability(blocks.p_equivalent)}.",
+        f"{tables.interval(blocks.difference.interval, '+.3f')}, p different {tables.probability(blocks.p_different)}, "
+        f"p equivalent {tables.probability(blocks.p_equivalent)}.",
     )
 
 
