@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from train import cli, records
 from train.experiments import DEFAULTS, find
+from train.report import forest as tasks_figure
 from train.report import publish
+from train.studies import published as published_tasks
 
 TABLES = cli.published_tables()
 
@@ -22,6 +25,20 @@ def published():
 @pytest.mark.parametrize("name", TABLES)
 def test_table_follows_from_its_record(name, published):
     assert published[name] == publish.markdown(TABLES[name](cli.RESULTS)), "run `python -m train report --publish`"
+
+
+@pytest.mark.parametrize("name", cli.published_figures())
+def test_figure_follows_from_its_records(name):
+    # Pixels depend on the versions of fonts and Matplotlib; the description has every number.
+    _, description = cli.published_figures()[name](cli.RESULTS)
+    committed = Image.open(cli.RESULTS / name)
+    assert committed.text["Description"] == description, "run `python -m train report --publish`"
+
+
+def test_the_readme_shows_the_figure_of_all_tasks():
+    readme = (cli.RESULTS.parent.parent / "README.md").read_text()
+    title = tasks_figure.title(published_tasks.tasks(cli.RESULTS))
+    assert f"![{title}](train/results/forest.png)" in readme
 
 
 def test_every_marked_table_is_made(published):

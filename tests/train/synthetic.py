@@ -14,7 +14,7 @@ CONFIG = {
     "width": 1,
     "batch_size": 128,
     "learning_rate": 0.1,
-    "schedule": "step",
+    "schedule": "constant",
     "weight_decay": 5e-4,
     "momentum_below": 0.9,
     "momentum_above": 0.9,

@@ -14,7 +14,7 @@ from train.experiments.arguments import option
 from train.files import require_writable
 
 if TYPE_CHECKING:  # imported where it is used, because `--help` does not need it
-    from train.report.publish import Tables
+    from train.report.publish import Figures, Tables
 
 _CHECKOUT = Path(__file__).parents[2]
 RESULTS = _CHECKOUT / "train" / "results"
@@ -31,7 +31,8 @@ class Report:
       baseline: Compare the other arms of a group with this one. Give its name without the group.
       margin: Count LCAM as equivalent to another arm if they differ by less than this, in percentage points.
       pack: Instead, pack the runs of this folder into two files per group: records and steps.
-      publish: Instead, rewrite the tables of the README and docs from the committed records.
+      publish: Instead, rewrite the tables of the README and docs, and the README's figure, from the committed
+        records.
     """
 
     runs: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
@@ -53,10 +54,11 @@ class Report:
             for group in records.pack(self.pack):
                 console.print(Text(f"{group.path}: {group.runs} runs, {group.added} of them new"), soft_wrap=True)
         if self.publish:
-            from train.report.publish import publish
+            from train.report.publish import publish, redraw
 
-            changed = publish(published_tables(), documents(), RESULTS)
-            console.print(Text("\n".join(map(str, changed)) or "All tables are up to date."), soft_wrap=True)
+            changed = [*publish(published_tables(), documents(), RESULTS), *redraw(published_figures(), RESULTS)]
+            words = "\n".join(map(str, changed)) or "All tables and figures are up to date."
+            console.print(Text(words), soft_wrap=True)
         if self.pack is not None or self.publish:
             return
         if self.out is not None or self.runs.is_dir():
@@ -77,6 +79,13 @@ def published_tables() -> "Tables":
 
     rooms = (report, bench, surfaces, updates, games, perceptrons)
     return {name: make for room in rooms for name, make in room.TABLES.items()}
+
+
+def published_figures() -> "Figures":
+    """The figures that are redrawn from the committed records, by the name of their file."""
+    from train.studies import published
+
+    return published.FIGURES
 
 
 def documents() -> list[Path]:

@@ -78,6 +78,8 @@ class Run:
         from train.engine.signals import TimeUp
         from train.experiments import blocks, tuning
 
+        if not self.process:
+            _announce_lost_rates(arms, console)
         deadline = None if self.minutes is None else time.monotonic() + 60 * self.minutes
         policy = SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         processes.join(self.coordinator, self.processes, self.process)
@@ -133,6 +135,20 @@ class Run:
             sentences.append("More seeds reveal smaller differences: add --seeds 0 1 2 3 4. Finished runs are kept.")
         sentences.append("Other experiments: python -m train list")
         console.print(Text("\n".join(sentences)), soft_wrap=True)
+
+
+def _announce_lost_rates(arms: list[Experiment], console: Console) -> None:
+    """Say which arms have too few epochs for the whole step schedule."""
+    from train.recipe.schedules import lost_rates
+    from train.records.stages import lost_in_words
+
+    losing: dict[tuple[int, tuple[float, ...]], list[str]] = {}
+    for arm in arms:
+        if lost := lost_rates(arm):
+            losing.setdefault((arm.epochs, lost), []).append(arm.name)
+    for (epochs, lost), names in losing.items():
+        sentence = f"{', '.join(names)}: {lost_in_words(epochs, lost)}"
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def _is_finished(arm: Experiment, root: Path) -> bool:

@@ -14,6 +14,7 @@ import optax
 
 from train.experiments import Experiment
 from train.recipe.modes import MODES
+from train.records.stages import STEP_FACTOR, stage_rates
 
 _AUTHORS_EPOCHS = 150
 _STEP_DROP_EPOCHS = (31, 61, 91)  # counted from 0; the rate falls to a fifth at the start of each
@@ -49,10 +50,29 @@ def epochs_per_stage(experiment: Experiment) -> int:
     return experiment.epochs // MODES[experiment.training].num_stages
 
 
+def lost_rates(experiment: Experiment) -> tuple[float, ...]:
+    """Return the learning rates of `step` for which an experiment has too few epochs.
+
+    Drops come at the starts of epochs. In fewer than 5 epochs some come at the same one, and the stage between them has
+    no epoch. Other schedules lose nothing.
+    """
+    if experiment.schedule != "step":
+        return ()
+    epochs = epochs_per_stage(experiment)
+    ends = [*(min(drop, epochs) for drop in _drop_epochs(epochs)), epochs]
+    starts = [0, *ends[:-1]]
+    rates = zip(stage_rates(experiment.learning_rate), starts, ends, strict=True)
+    return tuple(rate for rate, start, end in rates if start == end)
+
+
 def _step(initial: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    drops = [epoch * steps_per_epoch for epoch in _drop_epochs(epochs)]
+    return lambda step: initial * STEP_FACTOR ** sum((step >= drop).astype(jnp.float32) for drop in drops)
+
+
+def _drop_epochs(epochs: int) -> list[int]:
     # The first drop never comes at step 0, so even the shortest run begins at the initial rate.
-    drops = [max(_scaled(epoch, epochs), 1) * steps_per_epoch for epoch in _STEP_DROP_EPOCHS]
-    return lambda step: initial * 0.2 ** sum((step >= drop).astype(jnp.float32) for drop in drops)
+    return [max(_scaled(epoch, epochs), 1) for epoch in _STEP_DROP_EPOCHS]
 
 
 def _smooth(initial: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:

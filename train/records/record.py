@@ -23,7 +23,7 @@ import numpy as np
 
 from train import files
 from train.errors import RecordError
-from train.records import schema
+from train.records import schema, stages
 from train.records.metrics import EpochMetrics, StepMetrics
 from train.records.steps import decode, encode
 
@@ -78,6 +78,13 @@ class Record:
     def finished(self) -> bool:
         """Whether all epochs of the settings were run."""
         return len(self.history) == self.config["epochs"]
+
+    @property
+    def lost_rates(self) -> tuple[float, ...]:
+        """The learning rates of the step schedule for which a finished run had too few epochs; else empty."""
+        if self.config.get("schedule") != "step" or not self.finished:
+            return ()
+        return stages.not_among(self.config["learning_rate"], (epoch.learning_rate for epoch in self.history))
 
     @functools.cached_property
     def steps(self) -> StepMetrics:
@@ -156,6 +163,7 @@ def write(root: Path, record: Record, steps: StepMetrics) -> Path:
             "schema": schema.VERSION,
             **{key: getattr(record, key) for key in schema.FIELDS},
             **({} if record.donor_seed is None else {"donor_seed": record.donor_seed}),
+            **({"lost_rates": record.lost_rates} if record.lost_rates else {}),
             "history": [epoch.to_json() for epoch in record.history],
             "final_test_error": record.final_test_error,
             "best_test_error": record.best_test_error,
@@ -211,6 +219,12 @@ def from_json(result: dict[str, Any], path: Path | str, folder: Path, load_steps
             raise RecordError(
                 f"{path}: `{key}` is {result[key]}, but the history gives {getattr(record, key)}; {schema.ADVICE}"
             )
+    # Records that are older than the field lack it.
+    if tuple(result.get("lost_rates", record.lost_rates)) != record.lost_rates:
+        raise RecordError(
+            f"{path}: `lost_rates` is {result['lost_rates']}, but the history gives {list(record.lost_rates)}; "
+            f"{schema.ADVICE}"
+        )
     return record
 
 

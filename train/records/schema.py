@@ -61,6 +61,9 @@ def check(result: Any, path: Path | str, checksum: str) -> dict[str, Any]:
             raise RecordError(f"{path}: `{key}` is {result.get(key)!r:.80}, expected {kind.__name__}; {ADVICE}")
     if type(result.get("donor_seed", 0)) is not int:
         raise RecordError(f"{path}: `donor_seed` is {result['donor_seed']!r:.80}, expected int; {ADVICE}")
+    lost = result.get("lost_rates", [])
+    if type(lost) is not list or not all(type(rate) in (int, float) for rate in lost):
+        raise RecordError(f"{path}: `lost_rates` is {lost!r:.80}, expected a list of numbers; {ADVICE}")
     for key in ("name", "group"):
         if not NAME.fullmatch(result[key]):
             raise RecordError(f"{path}: `{key}` is {result[key]!r:.80}, expected words and slashes; {ADVICE}")

@@ -6,19 +6,22 @@ in percentage points.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import scipy.stats
 
+from train.experiments import find
 from train.records import Record
-from train.report.equivalence import ALPHA, Contrast, conclude, contrasts, omnibus
+from train.report.equivalence import ALPHA, Contrast, contrasts, omnibus, omnibus_note
 from train.report.statistics import LEVEL, Arm, Group
 from train.report.tables import Table, interval, number, probability
 
 # The margins of equivalence that docs/preregistration.md fixes, by group.
 MARGINS: Mapping[str, float] = {"decision-digits": 0.2, "decision-cifar10": 0.2}
+# The seeds that docs/preregistration.md fixes, by group; all arms have all of them.
+SEEDS: Mapping[str, range] = {"decision-digits": range(10000, 10150), "decision-cifar10": range(10020, 10140)}
 # Where the errors of two arms correlate less than this over seeds, pairing gains little.
 _CORRELATED = 0.1
 _NOT_FINITE = 100.0
@@ -61,8 +64,7 @@ class Decision:
 
     def verdict(self, contrast: Contrast) -> str:
         """The verdict on one contrast; no difference counts as found if the omnibus test finds none."""
-        different = contrast.p_different < ALPHA and not self.p_omnibus >= ALPHA
-        return conclude(different, contrast.p_equivalent < ALPHA, contrast.difference.mean)
+        return contrast.verdict(self.p_omnibus)
 
     def numbers(self) -> dict[str, Any]:
         """The decision as values for JSON."""
@@ -72,6 +74,20 @@ class Decision:
         ]
         fields = {"group": self.group, "seeds": self.seeds, "p_omnibus": self.p_omnibus, "not_finite": self.not_finite}
         return fields | {"contrasts": rows}
+
+
+def preregistered(runs: Iterable[Record]) -> list[Record] | None:
+    """Select the preregistered runs of a group.
+
+    Returns:
+      None before all of them have ended: nothing of them may be looked at until then.
+    """
+    runs = list(runs)
+    group = runs[0].group
+    kept = [run for run in runs if run.finished and run.seed in SEEDS[group]]
+    ended = {(run.name, run.seed) for run in kept}
+    expected = {(arm.name, seed) for arm in find(group) for seed in SEEDS[group]}
+    return kept if expected <= ended else None
 
 
 def decide(group: Group, margin: float | None = None) -> Decision | None:
@@ -140,11 +156,8 @@ def _note(decision: Decision) -> str:
     note = (
         "Paired by seed; negative: LCAM is better. p different: paired t-test. p equivalent: two one-sided paired "
         f"t-tests with a margin of ±{margin:g} points. Both are corrected by Holm for the {len(decision.contrasts)} "
-        f"contrasts, and give the verdict at the level {ALPHA:g}. Friedman's test that all arms are equal: "
-        f"p {probability(decision.p_omnibus)}."
+        f"contrasts, and give the verdict at the level {ALPHA:g}. {omnibus_note(decision.p_omnibus)}"
     )
-    if decision.p_omnibus >= ALPHA:
-        note += " So no single difference counts as found."
     note += (
         " Uncorrected: intervals, the smallest margin that would pass, and the smallest true difference found with "
         "80 % power. Pooled (secondary): the interval from the residuals of all arms, where the correlation of two "

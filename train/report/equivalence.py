@@ -19,6 +19,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
 from train.report.statistics import RESOLUTION, Estimate, estimate
+from train.report.tables import probability
 
 ALPHA = 0.05
 POWER = 0.8
@@ -52,10 +53,15 @@ class Contrast:
     smallest_margin: float
     detectable: float
 
-    @property
-    def verdict(self) -> str:
-        """What the two corrected tests say, in one or two words."""
-        return conclude(self.p_different < ALPHA, self.p_equivalent < ALPHA, self.difference.mean)
+    def verdict(self, p_omnibus: float) -> str:
+        """What the two corrected tests say, in one or two words.
+
+        Args:
+          p_omnibus: Of the test that all arms are equal. At 0.05 or more no difference counts as found. It is nan where
+            the test cannot be made; then the two corrected tests decide alone.
+        """
+        different = self.p_different < ALPHA and not p_omnibus >= ALPHA
+        return conclude(different, self.p_equivalent < ALPHA, self.difference.mean)
 
 
 def conclude(different: bool, equivalent: bool, mean: float) -> str:
@@ -128,6 +134,14 @@ def omnibus(errors: Sequence[np.ndarray]) -> float:
     if len(table) < 3 or table.shape[1] < 2 or np.all(np.ptp(table, axis=0) <= RESOLUTION):
         return math.nan
     return float(scipy.stats.friedmanchisquare(*table).pvalue)
+
+
+def omnibus_note(p_omnibus: float) -> str:
+    """The sentences about Friedman's test under a table of contrasts."""
+    if math.isnan(p_omnibus):
+        return "Friedman's test that all arms are equal cannot be made."
+    sentence = f"Friedman's test that all arms are equal: p {probability(p_omnibus)}."
+    return f"{sentence} So no single difference counts as found." if p_omnibus >= ALPHA else sentence
 
 
 def pairs_for_equivalence(deviation: float, margin: float, power: float = POWER) -> int:

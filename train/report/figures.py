@@ -1,29 +1,17 @@
-"""Figures of runs, made from their records alone.
+"""Figures of runs, made from their records alone: curves over epochs, and single steps."""
 
-Colours are those of Okabe and Ito, which the colour-blind can tell apart; line styles and markers
-differ as well, so that nothing is lost in black and white. The same records give the same SVG,
-byte for byte.
-"""
-
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
-from PIL import Image
 
-from train import files
 from train.records import Record
-from train.report.statistics import Comparison
+from train.report.style import BLACK, BLUE, GREY, VERMILLION, frame, styled
 
-BLACK, GREY, BLUE, VERMILLION = "#000000", "#6b6b6b", "#0072B2", "#D55E00"
 _COLOURS = (BLACK, BLUE, VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES: tuple[Any, ...] = (
     "-",
@@ -33,27 +21,6 @@ _DASHES: tuple[Any, ...] = (
     (0, (9, 2)),
 )
 _MARKERS = "osD^vPX*"
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": BLACK,
-    "ytick.labelcolor": BLACK,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "svg.hashsalt": "lcam-optax",  # the names of clip paths, random without it
-}
-_DPI = 120  # most figures are 864 pixels wide then, about as wide as a page shows them; the SVG has the details
-styled = matplotlib.rc_context(_STYLE)
 
 
 @styled
@@ -140,72 +107,6 @@ def steps(record: Record, epochs: Sequence[int], title: str) -> Figure:
     return figure
 
 
-@styled
-def forest(comparisons: Sequence[Comparison], baseline: str, title: str) -> Figure:
-    """The paired differences of final test error with their intervals, an arm a row.
-
-    Args:
-      comparisons: those to show, each named as it is to appear.
-      baseline: the name of what they are differences to.
-      title: what they have in common.
-    """
-    figure = Figure(figsize=(7.2, 1.6 + 0.36 * len(comparisons)), layout="constrained")
-    axes = figure.subplots()
-    axes.axvline(0.0, color=BLACK, linewidth=1.0)
-    for row, comparison in enumerate(comparisons):
-        difference = comparison.difference
-        axes.plot(difference.interval, [row, row], color=BLUE, linewidth=2.2)
-        axes.plot(difference.mean, row, "D", color=BLUE, markeredgecolor="white", markersize=7)
-        axes.plot(difference.values, [row] * len(difference.values), "|", color=BLACK)
-        words = _in_words(comparison)
-        axes.text(1.03, row, words, transform=axes.get_yaxis_transform(), va="center")
-    axes.set_yticks(range(len(comparisons)), [comparison.name for comparison in comparisons])
-    axes.set_ylim(len(comparisons) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="y", visible=False)
-    # With zero in the middle, equal lengths are equal amounts of better and worse.
-    reach = float(np.max(np.abs(axes.get_xlim())))
-    axes.set_xlim(-reach, reach)
-    axes.set_xlabel(f"final test error minus that of {baseline} (percentage points)")
-    axes.set_title("← better", loc="left", color=GREY)
-    axes.set_title("worse →", loc="right", color=GREY)
-    axes.annotate(
-        "mean (95 % interval), Holm p",
-        (1.03, 1.0),
-        (0, matplotlib.rcParams["axes.titlepad"]),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        color=GREY,
-    )
-    caption = "Diamonds: mean of the differences paired by seed. Bars: 95 % interval. Ticks: seeds."
-    frame(figure, title, caption)
-    return figure
-
-
-def save(figure: Figure, path: Path) -> tuple[Path, Path]:
-    """Writes a figure as `<path>.png` and `<path>.svg` and returns both paths, in this order."""
-    png, svg = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")
-    pixels, drawing = io.BytesIO(), io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(pixels, format="png", dpi=_DPI)
-        figure.savefig(drawing, format="svg", metadata={"Date": None})
-    files.write_atomically(png, with_palette(pixels.getvalue()))
-    files.write_atomically(svg, drawing.getvalue())
-    return png, svg
-
-
-def with_palette(png: bytes) -> bytes:
-    """The same picture in 256 colours: about a third of the bytes, and no difference that the eye sees."""
-    image = Image.open(io.BytesIO(png)).convert("RGB")
-    # The method keeps rare colours, such as those of thin lines, and a step of k-means the frequent ones. Dithering
-    # would only add noise.
-    image = image.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-    buffer = io.BytesIO()
-    image.save(buffer, format="png", optimize=True)
-    return buffer.getvalue()
-
-
 def _look(index: int) -> dict[str, Any]:
     """How the line of one arm is drawn; the first 35 all differ in colour or dashes."""
     return {
@@ -254,32 +155,3 @@ def _losses(axes: Axes, loss: np.ndarray, below: np.ndarray) -> None:
     )
     axes.plot(step[below], loss[below], "o", color=BLUE, markersize=2.6, label="below the mean")
     axes.plot(step, mean, color=BLACK, label="mean of the epoch so far")
-
-
-def _in_words(comparison: Comparison) -> str:
-    """Mean, interval and corrected p-value of one row, as far as they exist."""
-    low, high = comparison.difference.interval
-    interval = f" ({low:+.2f} to {high:+.2f})" if np.isfinite(low) else ""
-    p_value = ""
-    if np.isfinite(comparison.p_holm):
-        p_value = f", p = {comparison.p_holm:.3f}" if comparison.p_holm >= 5e-4 else ", p < 0.001"
-    return f"{comparison.difference.mean:+.2f}{interval}{p_value}".replace("-", "\N{MINUS SIGN}")
-
-
-def frame(figure: Figure, title: str, caption: str, handles: Sequence[Artist] = ()) -> None:
-    """Title above, legend under it, caption below, all flush left."""
-    figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color=GREY)
-    if not handles:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-        return
-    # The title belongs to the legend: the layout would set a title of the figure on top of it.
-    figure.legend(
-        handles=handles,
-        loc="outside upper left",
-        ncols=4,
-        title=title,
-        alignment="left",
-        title_fontproperties={"size": 11, "weight": "bold"},
-        borderpad=0.2,
-        borderaxespad=0.2,
-    )

@@ -1,4 +1,4 @@
-"""Writes the tables that follow from the committed records into the README and docs.
+"""Writes the tables that follow from the committed records into the README and docs, and draws the figures again.
 
 A document gives a table's name and head; `publish` replaces the rows and nothing else:
 
@@ -13,13 +13,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from train import files
 from train.errors import ConfigError
+from train.report import style
 
 Rows = Sequence[Sequence[str]]
 """The cells of a table's rows, without its head."""
 Tables = Mapping[str, Callable[[Path], Rows]]
 """Functions that make the rows of a table from the folder of committed records, by the name of the table."""
+Figures = Mapping[str, Callable[[Path], tuple[Figure, str]]]
+"""Functions that make a figure and its description from the folder of committed records, by the file's name."""
 
 _MARKER = re.compile(r"^<!-- table: (\S+) -->$", re.MULTILINE)
 _ROWS = re.compile(r"\n\|.*\n\|[-:| ]+\|\n(?P<rows>(?:\|.*\n)*)<!-- end -->$", re.MULTILINE)
@@ -62,6 +67,28 @@ def publish(tables: Tables, documents: Iterable[Path], results: Path) -> list[Pa
             text = text[: place.start] + made[name] + text[place.stop :]
         if text != texts[path]:
             files.write_atomically(path, text.encode())
+            changed.append(path)
+    return changed
+
+
+def redraw(figures: Figures, results: Path) -> list[Path]:
+    """Draw every published figure again, as PNG beside the records that it is made of.
+
+    Args:
+      figures: All figures, by name.
+      results: The folder of committed records.
+
+    Returns:
+      The files that changed.
+
+    Raises:
+      RecordError: If a record is damaged or missing.
+    """
+    changed = []
+    for name, make in figures.items():
+        png, path = style.png_of(*make(results)), results / name
+        if not path.exists() or path.read_bytes() != png:
+            files.write_atomically(path, png)
             changed.append(path)
     return changed
 

@@ -15,7 +15,8 @@ from rich.text import Text
 from train import files
 from train.errors import RecordError
 from train.records import Record, read_all
-from train.report import figures, page, tables
+from train.records.stages import lost_in_words
+from train.report import differences, figures, page, style, tables
 from train.report.decision import Decision, decide, decision_table
 from train.report.statistics import BASELINE, Group, analyse
 from train.report.verdict import verdict
@@ -27,7 +28,8 @@ class Report:
 
     Attributes:
       groups: the statistics of each group.
-      left_out: why runs or figures are missing, and whose steps were skipped, a sentence each.
+      left_out: why runs or figures are missing, whose steps were skipped, and which arms had too few epochs for the
+        whole schedule, a sentence each.
       paths: the files written: `report.md`, `report.json`, `decision.json` if there are decisions, `report.html`, then
         the figures.
       decisions: those of the groups that have a margin and an LCAM with controls.
@@ -93,7 +95,7 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
     sections, paths = ["# Report\n", *(f"> {verdict(group)}\n" for group in groups)], []
     for group in groups:
         drawn, missing = _draw(group, out)
-        left_out += [*missing, *_skipped(group)]
+        left_out += [*missing, *_skipped(group), *_lost(group)]
         paths += drawn
         sections += _section(group, drawn)
         if group.name in decided:
@@ -153,15 +155,15 @@ def _draw(group: Group, out: Path) -> tuple[list[Path], list[str]]:
         title += f", WRN-{shared['depth']}-{shared['width']}"
     stem = group.name.replace("/", "-")
     runs = {group.short(arm.name): arm.records for arm in group.arms}
-    paths = [*figures.save(figures.curves(runs, title), out / f"{stem}-curves")]
+    paths = [*style.save(figures.curves(runs, title), out / f"{stem}-curves")]
     rows = [
         dataclasses.replace(comparison, name=group.short(comparison.name))
         for comparison in group.comparisons
         if math.isfinite(comparison.difference.mean)
     ]
     if group.baseline and rows:
-        drawing = figures.forest(rows, group.short(group.baseline), title)
-        paths += figures.save(drawing, out / f"{stem}-differences")
+        drawing = differences.draw(rows, group.short(group.baseline), title)
+        paths += style.save(drawing, out / f"{stem}-differences")
     left_out = []
     for name, (run, *_) in runs.items():
         if run.config.get("momentum_below") == run.config.get("momentum_above"):
@@ -181,11 +183,19 @@ def _skipped(group: Group) -> Iterator[str]:
             yield f"{record.name}, seed {record.seed}: {skipped} steps, at numbers that were not finite"
 
 
+def _lost(group: Group) -> Iterator[str]:
+    """Which arms had too few epochs for the whole step schedule, a sentence each."""
+    for arm in group.arms:
+        first = arm.records[0]
+        if first.lost_rates:
+            yield f"{arm.name}: {lost_in_words(len(first.history), first.lost_rates)}"
+
+
 def _draw_steps(run: Record, path: Path) -> tuple[Path, Path]:
     """Draws the first, the middle and the last epoch of a run."""
     last = len(run.history) - 1
     chosen = sorted({0, last // 2, last})
-    return figures.save(figures.steps(run, chosen, f"{run.name}, seed {run.seed}"), path)
+    return style.save(figures.steps(run, chosen, f"{run.name}, seed {run.seed}"), path)
 
 
 def _section(group: Group, drawn: Sequence[Path]) -> Iterator[str]:

@@ -16,6 +16,7 @@ import pytest
 from tests.train import tiny_run
 from train import cli, data, experiments, records
 from train.cli import run
+from train.errors import ConfigError
 from train.experiments import MAIN_SETTINGS
 from train.experiments.overrides import Overrides
 
@@ -90,6 +91,22 @@ def test_records_name_the_command_that_a_script_gave(quickstart):
     (command,) = {run.command for run in records.read_all(quickstart)}
     words = ["--seeds", "0,1", "--flip", "--epochs", "2", "--batch-size", "16", "--devices", "1"]
     assert shlex.split(command) == ["python", "-m", "train", *words, "--runs", str(quickstart)]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"),
+    [
+        ("2", "quickstart/sgd-0.9: 2 epochs leave out the learning rates 0.02 and 0.004 of the step schedule\n"),
+        ("5", ""),
+    ],
+)
+def test_a_lost_stage_is_told_at_the_start(tmp_path, monkeypatch, capsys, epochs, said):
+    def train(run, **settings):
+        raise ConfigError("the start is over")
+
+    monkeypatch.setattr("train.engine.run.run_experiment", train)
+    assert cli.main(["run", "quickstart/sgd-0.9", "--epochs", epochs, "--runs", str(tmp_path)]) == 2
+    assert capsys.readouterr().out == f"1 arm to train in {tmp_path}/quickstart\n{said}"
 
 
 def test_a_second_run_says_first_what_is_finished_and_last_what_was_found(quickstart, monkeypatch, capsys):

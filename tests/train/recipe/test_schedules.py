@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from train.experiments import EXPERIMENTS
-from train.recipe.schedules import learning_rate
+from train.recipe.schedules import learning_rate, lost_rates
+from train.records.stages import not_among
 
 STEPS = 391
 STEP = EXPERIMENTS["fig3/sgd-0.9"]
@@ -61,3 +62,33 @@ def test_cosine_and_constant():
     assert cosine[0] == np.float32(0.1)
     assert cosine[50] == pytest.approx(0.05, rel=1e-5)
     assert (rates(dataclasses.replace(STEP, schedule="constant", epochs=2), 10) == np.float32(0.1)).all()
+
+
+# By hand: the drops come at epochs round(31 E / 150), round(61 E / 150) and round(91 E / 150), but none before epoch 1.
+@pytest.mark.parametrize(
+    ("epochs", "lost"),
+    [
+        (1, (0.02, 0.004, 0.0008)),
+        (2, (0.02, 0.004)),
+        (3, (0.02,)),
+        (4, (0.004,)),
+        (5, ()),
+        (6, ()),
+        (75, ()),
+        (150, ()),
+    ],
+)
+def test_short_runs_lose_stages(epochs, lost):
+    assert lost_rates(dataclasses.replace(STEP, epochs=epochs)) == lost
+
+
+@pytest.mark.parametrize(("training", "stages"), [("end-to-end", 1), ("partitioned", 3)])
+@pytest.mark.parametrize("epochs", [*range(1, 9), 24, 151])
+def test_what_is_lost_is_what_no_step_has(training, stages, epochs):
+    arm = dataclasses.replace(STEP, epochs=epochs * stages, training=training, depth=10, width=1, learning_rate=0.3)
+    assert lost_rates(arm) == not_among(0.3, rates(arm, 3).tolist())
+
+
+@pytest.mark.parametrize("schedule", ["smooth", "cosine", "constant"])
+def test_other_schedules_lose_nothing(schedule):
+    assert lost_rates(dataclasses.replace(STEP, schedule=schedule, epochs=1)) == ()

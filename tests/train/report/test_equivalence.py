@@ -75,7 +75,13 @@ def test_both_families_are_corrected_by_holm():
     ],
 )
 def test_verdicts(shift, margin, verdict):
-    assert contrast(OURS + shift, THEIRS, margin).verdict == verdict
+    assert contrast(OURS + shift, THEIRS, margin).verdict(p_omnibus=0.01) == verdict
+
+
+@pytest.mark.parametrize(("p_omnibus", "verdict"), [(0.05, "undecided"), (0.049, "worse"), (math.nan, "worse")])
+def test_no_difference_counts_where_all_arms_may_be_equal(p_omnibus, verdict):
+    assert contrast(OURS + 0.9, THEIRS, 0.4).verdict(p_omnibus) == verdict
+    assert contrast(OURS, THEIRS, 0.4).verdict(p_omnibus) == "equivalent"
 
 
 @pytest.mark.parametrize("errors", [([4.0], [5.0]), ([4.0, 5.0], [4.5, 5.5]), ([], [])])
@@ -83,7 +89,7 @@ def test_without_spread_nothing_is_tested(errors):
     found = contrast(*errors)
     numbers = [found.p_different, found.p_equivalent, found.smallest_margin, found.detectable]
     assert np.isnan(numbers).all()
-    assert found.verdict == "undecided"
+    assert found.verdict(math.nan) == "undecided"
 
 
 def test_arms_of_different_seeds_are_refused():

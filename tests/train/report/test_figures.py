@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.train.report.layout import nothing_is_cut_off
 from tests.train.synthetic import record, steps
 from train import records
-from train.report import figures
-from train.report.statistics import analyse
+from train.report import figures, style
 
 
 def _arms(epochs=12, arms=("sgd-0.9", "lcam-0.9-0.95"), seeds=3):
@@ -22,11 +22,6 @@ def _arms(epochs=12, arms=("sgd-0.9", "lcam-0.9-0.95"), seeds=3):
         ]
         for index, arm in enumerate(arms)
     }
-
-
-def _group(**finals):
-    runs = [record(arm, s, [error]) for arm, errors in finals.items() for s, error in enumerate(errors)]
-    return analyse(runs, "base")
 
 
 def _lines(axes):
@@ -95,7 +90,7 @@ def test_arms_may_have_different_budgets():
 def test_runs_that_are_not_finite_can_be_drawn(tmp_path):
     run = record("sgd-0.9", 0, [math.nan] * 12)
     run.history[:] = [dataclasses.replace(row, train_loss=math.nan) for row in run.history]
-    assert figures.save(figures.curves({"a": [run]}, "title"), tmp_path / "a")[0].exists()
+    assert style.save(figures.curves({"a": [run]}, "title"), tmp_path / "a")[0].exists()
 
 
 @pytest.fixture
@@ -120,31 +115,10 @@ def test_steps_show_the_momentum_that_was_used(run):
     assert sorted({round(float(y), 2) for y in vertices[:, 1]})[1:] == [0.9, 0.95]
 
 
-def test_forest_draws_each_difference_with_its_interval():
-    group = _group(base=[5.0, 5.5, 7.5], better=[4.0, 5.0, 6.0], worse=[6.0, 6.1, 8.8])
-    figure = figures.forest(group.comparisons, "base", "title")
-    (axes,) = figure.axes
-    bar = axes.get_lines()[1]
-    assert tuple(bar.get_xdata()) == group.comparisons[0].difference.interval
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["demo/better", "demo/worse"]
-    assert axes.get_xlim()[0] == -axes.get_xlim()[1]
-    minus = "\N{MINUS SIGN}"
-    assert any(text.startswith(f"{minus}1.00 ({minus}2.24 to +0.24), p = ") for text in _texts(figure))
-
-
-def test_forest_shows_a_single_pair_without_interval(tmp_path):
-    group = _group(base=[5.0], other=[4.5])
-    figure = figures.forest(group.comparisons, "base", "title")
-    assert "\N{MINUS SIGN}0.50" in _texts(figure)
-    assert figures.save(figure, tmp_path / "forest")[0].exists()
-
-
 def _draw_all(run):
-    comparisons = _group(base=[5.0, 5.5, 7.5], other=[4.0, 5.0, 6.0]).comparisons
     return {
         "curves": figures.curves(_arms(), "title"),
         "steps": figures.steps(run, [0, 2], "title"),
-        "forest": figures.forest(comparisons, "base", "title"),
     }
 
 
@@ -153,17 +127,17 @@ def test_figures_are_the_same_byte_for_byte(run, tmp_path):
         {
             path.name: path.read_bytes()
             for name, figure in _draw_all(run).items()
-            for path in figures.save(figure, tmp_path / name)
+            for path in style.save(figure, tmp_path / name)
         }
         for _ in range(2)
     )
-    assert len(first) == 6
+    assert len(first) == 4
     assert first == second
 
 
 def test_pngs_have_a_palette_and_look_the_same(run, tmp_path):
     figure = _draw_all(run)["curves"]
-    png, _ = figures.save(figure, tmp_path / "curves")
+    png, _ = style.save(figure, tmp_path / "curves")
     kept = Image.open(png)
     assert (kept.mode, kept.size) == ("P", (864, 912))
     whole = BytesIO()
@@ -175,26 +149,13 @@ def test_pngs_have_a_palette_and_look_the_same(run, tmp_path):
 
 
 def test_svgs_hold_no_date(run, tmp_path):
-    _, svg = figures.save(figures.steps(run, [0], "title"), tmp_path / "steps")
+    _, svg = style.save(figures.steps(run, [0], "title"), tmp_path / "steps")
     assert "<dc:date>" not in svg.read_text()
 
 
-@pytest.mark.parametrize("name", ["curves", "steps", "forest"])
+@pytest.mark.parametrize("name", ["curves", "steps"])
 def test_nothing_is_cut_off_or_overlaps(run, name):
-    figure = _draw_all(run)[name]
-    figure.draw_without_rendering()
-    page = figure.bbox
-    boxes = [axes.get_tightbbox() for axes in figure.axes]
-    boxes += [legend.get_window_extent() for legend in figure.legends]
-    boxes.append(figure._supxlabel.get_window_extent())
-    for index, box in enumerate(boxes):
-        assert box.x0 >= page.x0 - 1
-        assert box.x1 <= page.x1 + 1
-        assert box.y0 >= page.y0 - 1
-        assert box.y1 <= page.y1 + 1
-        for other in boxes[index + 1 :]:
-            shared = matplotlib.transforms.Bbox.intersection(box, other)
-            assert shared is None or min(shared.width, shared.height) < 2
+    nothing_is_cut_off(_draw_all(run)[name])
 
 
 def test_the_settings_of_other_figures_are_left_alone(run):
@@ -204,6 +165,7 @@ def test_the_settings_of_other_figures_are_left_alone(run):
 
 
 def test_no_window_system_is_asked_for():
-    code = "import sys, train.report.figures; print('matplotlib.pyplot' in sys.modules)"
+    modules = "train.report.figures, train.report.differences, train.report.forest"
+    code = f"import sys, {modules}; print('matplotlib.pyplot' in sys.modules)"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert output.stdout.strip() == "False"

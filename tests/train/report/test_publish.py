@@ -1,9 +1,11 @@
 """Publishing replaces the rows of marked tables and nothing else."""
 
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from train.errors import ConfigError
-from train.report.publish import publish, rows_of
+from train.report.publish import publish, redraw, rows_of
 
 HEAD = "| a | b |\n|---|--:|\n"
 TABLES = {
@@ -87,3 +89,12 @@ def test_a_record_that_cannot_be_read_leaves_all_documents(document, tmp_path):
 
 def test_markers_inside_a_line_are_prose(tmp_path):
     assert rows_of("Write `<!-- table: NAME -->` above it.", tmp_path) == {}
+
+
+def test_figures_are_drawn_with_their_description_and_only_if_they_changed(tmp_path):
+    figures = {"a.png": lambda results: (Figure(figsize=(1, 1)), f"from {results.name}, 95 % \N{MINUS SIGN}1")}
+    assert redraw(figures, tmp_path) == [tmp_path / "a.png"]
+    image = Image.open(tmp_path / "a.png")
+    assert image.text["Description"] == f"from {tmp_path.name}, 95 % \N{MINUS SIGN}1"
+    assert image.mode == "P"
+    assert redraw(figures, tmp_path) == []

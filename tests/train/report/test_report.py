@@ -237,6 +237,15 @@ def test_skipped_steps_are_told_loudly(root):
     _left_out(root, "demo/sgd-0.95, seed 0: 4 steps")
 
 
+def test_a_lost_stage_is_told_loudly(root):
+    for seed in range(2):
+        short = record("half", seed, [9.0, 8.0, 8.0], schedule="step")
+        rates = (0.1, 0.004, 0.0008)
+        short.history[:] = [dataclasses.replace(r, learning_rate=x) for r, x in zip(short.history, rates, strict=True)]
+        records.write(root, short, steps(3))
+    _left_out(root, "demo/half: 3 epochs leave out the learning rate 0.02 of the step schedule")
+
+
 def test_an_arm_of_mixed_settings_is_left_out_loudly(root):
     momenta = {"momentum_below": 0.95, "momentum_above": 0.95}
     mixed = record("sgd-0.95", 1, [20.0, 9.0, 8.0], width=10, dtype="float32", **momenta)

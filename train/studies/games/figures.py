@@ -8,23 +8,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from train.report import figures
+from train.report import style
 from train.studies.games.games import ARMS, GAMES, Found, path
 from train.studies.games.gan import Gan, Tuned
 
 # On these two games, an aligned form gives the same path as the form without the rule, or, for consensus, as SGD.
 _LOOKS: dict[str, dict[str, Any]] = {
-    "sgd": {"color": figures.BLACK, "linestyle": "-", "marker": "o"},
-    "adam": {"color": figures.GREY, "linestyle": (0, (1.2, 1.2)), "marker": "s"},
+    "sgd": {"color": style.BLACK, "linestyle": "-", "marker": "o"},
+    "adam": {"color": style.GREY, "linestyle": (0, (1.2, 1.2)), "marker": "s"},
     "consensus": {"color": "#E69F00", "linestyle": (0, (6, 1.5, 1.2, 1.5)), "marker": "v"},
-    "sga": {"color": figures.BLUE, "linestyle": (0, (5, 1.5)), "marker": "D"},
-    "optimistic": {"color": figures.VERMILLION, "linestyle": "-", "marker": "^"},
+    "sga": {"color": style.BLUE, "linestyle": (0, (5, 1.5)), "marker": "D"},
+    "optimistic": {"color": style.VERMILLION, "linestyle": "-", "marker": "^"},
     "extragradient": {"color": "#009E73", "linestyle": (0, (3, 1, 1, 1)), "marker": "P"},
 }
 _SHOWN = {"bilinear": (0.2, 40), "weak-attractor": (0.004, 200)}  # learning rate and steps of the paths
 
 
-@figures.styled
+@style.styled
 def small(found: Mapping[str, Mapping[str, Found]]) -> Figure:
     """Draw two games, one per row: paths at one learning rate, and steps to converge for all rates."""
     figure = Figure(figsize=(7.2, 6.8), layout="constrained")
@@ -44,11 +44,11 @@ def small(found: Mapping[str, Mapping[str, Found]]) -> Figure:
         "Crosses: the start. Pluses: the fixed point. Right: only the learning rates at which a method converges;\n"
         "one that does at none has no line. On the bilinear game sga and consensus are the same."
     )
-    figures.frame(figure, "Small games", caption, handles)
+    style.frame(figure, "Small games", caption, handles)
     return figure
 
 
-@figures.styled
+@style.styled
 def samples(how: Gan, tuned: Mapping[tuple[str, str], Tuned]) -> Figure:
     """Draw the samples of the first final run of each arm, one row per inner optimizer, one column per method."""
     rows = list(dict.fromkeys(inner for inner, _ in tuned))
@@ -62,7 +62,7 @@ def samples(how: Gan, tuned: Mapping[tuple[str, str], Tuned]) -> Figure:
         axes.plot(
             *numbers.final.samples[0].T,
             ".",
-            color=figures.BLACK,
+            color=style.BLACK,
             markersize=1.0,
             markeredgewidth=0,
             zorder=3,
@@ -77,7 +77,7 @@ def samples(how: Gan, tuned: Mapping[tuple[str, str], Tuned]) -> Figure:
         f"Seed 0, {how.samples} samples after {how.steps} steps at the learning rate chosen on other seeds; samples "
         "outside are not shown.\nCircles: three standard deviations around each mode. Per cent: samples inside any."
     )
-    figures.frame(figure, f"GAN on a ring of {how.modes} Gaussians, by the inner optimizer", caption)
+    style.frame(figure, f"GAN on a ring of {how.modes} Gaussians, by the inner optimizer", caption)
     return figure
 
 
@@ -87,8 +87,8 @@ def _paths(axes: Axes, name: str, rate: float, steps: int) -> None:
     for arm, look in _LOOKS.items():
         points = path(game, ARMS[arm], rate, steps)
         axes.plot(*points.T, markevery=max(1, steps // 20), markersize=3, linewidth=0.9, **look)
-    axes.plot(*game.start, "x", color=figures.BLACK, markersize=9, markeredgewidth=2, zorder=5)
-    axes.plot(0, 0, "+", color=figures.BLACK, markersize=12, markeredgewidth=1.5, zorder=5)
+    axes.plot(*game.start, "x", color=style.BLACK, markersize=9, markeredgewidth=2, zorder=5)
+    axes.plot(0, 0, "+", color=style.BLACK, markersize=12, markeredgewidth=1.5, zorder=5)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="first player", ylabel="second player")
 
 
@@ -96,5 +96,5 @@ def _ring(axes: Axes, how: Gan) -> None:
     angles = np.linspace(0, 2 * np.pi, 60)
     circle = 3 * how.deviation * np.stack([np.cos(angles), np.sin(angles)])
     for centre in how.centres:
-        axes.plot(*(circle + centre[:, None]), color=figures.GREY, linewidth=0.7, zorder=2)
+        axes.plot(*(circle + centre[:, None]), color=style.GREY, linewidth=0.7, zorder=2)
     axes.grid(visible=False)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from train import files, records
-from train.report import figures, tables
+from train.report import style, tables
 from train.report.statistics import estimate
 from train.studies.games import figures as games_figures
 from train.studies.games.games import ARMS, GAMES, NEAR, Found, Sweep, sweep
@@ -47,8 +47,8 @@ def study(
     path = out / "games.json"
     files.write_atomically(path, words.encode())
     drawn = [
-        *figures.save(games_figures.small(found), out / "games-small"),
-        *figures.save(games_figures.samples(gan, tuned), out / "games-gan"),
+        *style.save(games_figures.small(found), out / "games-small"),
+        *style.save(games_figures.samples(gan, tuned), out / "games-gan"),
     ]
     # Make the tables from the written record, so that they can be reproduced from it.
     document = files.loads(words.encode())

@@ -9,15 +9,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from train.report import figures
+from train.report import style
 from train.report.equivalence import Contrast
 from train.studies.perceptrons import study
 from train.studies.perceptrons.record import Record
 
-_COLOURS = (figures.BLUE, figures.VERMILLION)
+_COLOURS = (style.BLUE, style.VERMILLION)
 
 
-@figures.styled
+@style.styled
 def draw(record: Record, contrasts: Sequence[Contrast]) -> Figure:
     """Draw the differences with their intervals beside the margin of equivalence, and the mean momenta under them.
 
@@ -39,7 +39,7 @@ def draw(record: Record, contrasts: Sequence[Contrast]) -> Figure:
     shaded = Patch(color="#e6e6e6", label=f"within ±{contrasts[0].margin:g} points: equivalent")
     title = f"A 64-{record.settings['task']['hidden']}-10 perceptron on digits, {record.settings['seeds']} seeds"
     caption = "Diamonds: mean of the differences paired by seed. Bars: 95 % interval, uncorrected."
-    figures.frame(figure, title, caption, [*handles, shaded])
+    style.frame(figure, title, caption, [*handles, shaded])
     return figure
 
 
@@ -47,7 +47,7 @@ def _differences(axes: Axes, contrasts: Sequence[Contrast], colours: dict[str, s
     """Draw one row per contrast, with the margin shaded."""
     margin = contrasts[0].margin
     axes.axvspan(-margin, margin, color="#e6e6e6", zorder=0)
-    axes.axvline(0.0, color=figures.BLACK, linewidth=1.0)
+    axes.axvline(0.0, color=style.BLACK, linewidth=1.0)
     for row, contrast in enumerate(contrasts):
         colour = colours[contrast.name]
         axes.plot(contrast.difference.interval, [row, row], color=colour, linewidth=2.2)
@@ -61,5 +61,5 @@ def _differences(axes: Axes, contrasts: Sequence[Contrast], colours: dict[str, s
     reach = float(np.max(np.abs(axes.get_xlim())))
     axes.set_xlim(-reach, reach)
     axes.set_xlabel("final test error of LCAM minus that of the other arm (percentage points)")
-    axes.set_title("← LCAM better", loc="left", color=figures.GREY)
-    axes.set_title("LCAM worse →", loc="right", color=figures.GREY)
+    axes.set_title("← LCAM better", loc="left", color=style.GREY)
+    axes.set_title("LCAM worse →", loc="right", color=style.GREY)

@@ -1,7 +1,9 @@
 """The published tables of the perceptrons, made from their committed record."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from train.report import forest
 from train.report.publish import Rows, Tables
 from train.studies.perceptrons import report
 from train.studies.perceptrons.record import Record, decode
@@ -28,6 +30,25 @@ def _main(results: Path) -> Rows:
     found = {name: rest for name, *rest in _differences(results)}
     rows = [(against, found[f"lcam-0.9-0.95 minus {against}"]) for against in shown]
     return [(against, difference, interval, verdict) for against, (difference, interval, *_, verdict) in rows]
+
+
+def forest_task(results: Path, lcam: str, controls: Mapping[str, str]) -> forest.Task:
+    """One LCAM minus some of its controls, with the verdicts of all tests of the study.
+
+    Args:
+      results: The folder of committed records.
+      lcam: The arm.
+      controls: The arms that it is compared with, by what the figure calls them.
+    """
+    record = _record(results)
+    p_all = report.p_omnibus(record)
+    compared = {each.against: each for each in report.compare(record) if each.name == lcam}
+    rows = [
+        forest.Row(against=words, difference=compared[arm].difference, verdict=compared[arm].verdict(p_all))
+        for words, arm in controls.items()
+    ]
+    title = f"64-{record.settings['task']['hidden']}-10 perceptron, digits"
+    return forest.Task(title=title, margin=report.MARGIN, rows=rows)
 
 
 TABLES: Tables = {"perceptrons": _arms, "perceptrons-differences": _differences, "perceptrons-main": _main}

@@ -1,14 +1,13 @@
 """The record, the tables and the picture of the study, written to a folder."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from train import files, records
-from train.report import figures, tables
-from train.report.equivalence import ALPHA, Contrast, contrasts, omnibus
+from train.report import style, tables
+from train.report.equivalence import ALPHA, Contrast, contrasts, omnibus, omnibus_note
 from train.report.statistics import estimate
 from train.studies.perceptrons import controls, study
 from train.studies.perceptrons import figures as perceptrons_figures
@@ -48,13 +47,18 @@ def write(
     # Make tables and picture from the written record, so that they can be reproduced from it.
     record = decode(content)
     compared = compare(record)
-    drawn = figures.save(perceptrons_figures.draw(record, compared), out / "perceptrons")
+    drawn = style.save(perceptrons_figures.draw(record, compared), out / "perceptrons")
     return [arms(record), differences(record, compared)], [path, *drawn]
 
 
 def compare(record: Record) -> tuple[Contrast, ...]:
     """Each LCAM minus each of its controls and both SGDs."""
     return contrasts(study.comparisons(), {arm: record.error(arm) for arm in record.arms}, MARGIN)
+
+
+def p_omnibus(record: Record) -> float:
+    """The p-value of Friedman's test that all arms are equal, without which no single difference counts as found."""
+    return omnibus([record.error(arm) for arm in record.arms])
 
 
 def compare_blocks(record: Record) -> Contrast:
@@ -66,12 +70,10 @@ def compare_blocks(record: Record) -> Contrast:
 
 def arms(record: Record) -> tables.Table:
     """Test error and momentum of each arm."""
-    p_value = omnibus([record.error(arm) for arm in record.arms])
-    tested = "no test" if math.isnan(p_value) else f"p {tables.probability(p_value)}"
     note = (
         f"After the last of {record.settings['task']['epochs']} epochs, over {record.settings['seeds']} seeds from "
-        f"{record.settings['first_seed']} on. Interval: of the mean, by Student's t over seeds. All arms are equal: "
-        f"{tested} (Friedman)."
+        f"{record.settings['first_seed']} on. Interval: of the mean, by Student's t over seeds. "
+        f"{omnibus_note(p_omnibus(record))}"
     )
     for arm, numbers in record.arms.items():
         if numbers["not_finite"]:
@@ -86,7 +88,7 @@ def arms(record: Record) -> tables.Table:
 
 def differences(record: Record, compared: Sequence[Contrast]) -> tables.Table:
     """LCAM minus its controls and SGD: difference, equivalence, and the detectable difference."""
-    blocks = compare_blocks(record)
+    blocks, p_all = compare_blocks(record), p_omnibus(record)
     return tables.Table(
         title=f"Perceptrons: final test error, {record.settings['seeds']} pairs (percentage points)",
         columns=(
@@ -102,16 +104,17 @@ def differences(record: Record, compared: Sequence[Contrast]) -> tables.Table:
                 tables.probability(contrast.p_equivalent),
                 tables.number(contrast.smallest_margin, ".3f"),
                 tables.number(contrast.detectable, ".3f"),
-                contrast.verdict,
+                contrast.verdict(p_all),
             )
             for contrast in compared
         ],
         note="Paired by seed; negative: LCAM is better. p different: paired t-test. p equivalent: two one-sided paired "
         f"t-tests with a margin of ±{MARGIN} points. Both are corrected by Holm for the {len(compared)} tests of their "
-        f"column, and the verdict is theirs at {ALPHA:g}. Uncorrected: intervals, the smallest margin that would pass "
-        "the test of equivalence, and the smallest true difference found with 80 % power. The first row over means of "
-        f"blocks of {controls.BLOCK} seeds, uncorrected: {tables.interval(blocks.difference.interval, '+.3f')}, p "
-        f"different {tables.probability(blocks.p_different)}, p equivalent {tables.probability(blocks.p_equivalent)}.",
+        f"column, and give the verdict at the level {ALPHA:g}. {omnibus_note(p_all)} Uncorrected: intervals, the "
+        "smallest margin that would pass the test of equivalence, and the smallest true difference found with 80 % "
+        f"power. The first row over means of blocks of {controls.BLOCK} seeds, uncorrected: "
+        f"{tables.interval(blocks.difference.interval, '+.3f')}, p different {tables.probability(blocks.p_different)}, "
+        f"p equivalent {tables.probability(blocks.p_equivalent)}.",
     )
 
 

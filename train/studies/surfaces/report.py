@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from train import files, records
-from train.report import figures, tables
+from train.report import style, tables
 from train.report.statistics import Estimate
 from train.studies.surfaces.mechanism import ARMS, CONTROLS, Found, Paths, Walk, beyond, controls, find, walk
 from train.studies.surfaces.surfaces import SURFACES, Surface
@@ -48,7 +48,7 @@ def study(out: Path, *, seeds: int, command: str, how: Walk | None = None) -> tu
     }
     path = out / "mechanism.json"
     files.write_atomically(path, files.dumps_entries(document, entries=("arms",)).encode())
-    drawn = figures.save(draw(walked), out / "mechanism")
+    drawn = style.save(draw(walked), out / "mechanism")
     return [*(table(SURFACES[name], arms) for name, arms in found.items()), differences(found)], [path, *drawn]
 
 
@@ -91,7 +91,7 @@ def differences(found: Mapping[str, Mapping[str, Found]]) -> tables.Table:
     )
 
 
-@figures.styled
+@style.styled
 def draw(walked: Mapping[str, Mapping[str, Paths]]) -> Figure:
     """Draw the path of the first noise seed, one row per surface of `SURFACES`, one column per arm."""
     arms = list(next(iter(walked.values())))
@@ -109,7 +109,7 @@ def draw(walked: Mapping[str, Mapping[str, Paths]]) -> Figure:
         axes.set_title(arm, loc="left")
     caption = "Crosses: the start. Every optimizer meets the same noise and makes as many steps."
     handles, _ = grid[0, 0].get_legend_handles_labels()
-    figures.frame(figure, "Paths on noisy surfaces, each step by the phase of its loss", caption, handles)
+    style.frame(figure, "Paths on noisy surfaces, each step by the phase of its loss", caption, handles)
     return figure
 
 
@@ -155,14 +155,14 @@ def _contours(axes: Axes, surface: Surface, corners: np.ndarray) -> None:
 def _phases(axes: Axes, paths: Paths) -> None:
     """Draw the first path, each step marked by the phase of its loss."""
     points, below = paths.points[0], paths.below[0]
-    axes.plot(*points.T, color=figures.GREY, linewidth=0.5, zorder=2)
+    axes.plot(*points.T, color=style.GREY, linewidth=0.5, zorder=2)
     # Draw the steps above the mean on top: there are fewer, and they would be covered.
-    axes.plot(*points[:-1][below].T, "o", color=figures.BLUE, markersize=1.8, label="below the mean", zorder=3)
+    axes.plot(*points[:-1][below].T, "o", color=style.BLUE, markersize=1.8, label="below the mean", zorder=3)
     look: dict[str, Any] = {
-        "color": figures.VERMILLION,
+        "color": style.VERMILLION,
         "markerfacecolor": "white",
         "markersize": 3.4,
         "markeredgewidth": 0.7,
     }
     axes.plot(*points[:-1][~below].T, "^", label="at or above the mean", zorder=4, **look)
-    axes.plot(*points[0], "x", color=figures.BLACK, markersize=6, zorder=5)
+    axes.plot(*points[0], "x", color=style.BLACK, markersize=6, zorder=5)

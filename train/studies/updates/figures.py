@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from train.report import figures
+from train.report import style
 from train.studies.updates.directions import Measurement
 from train.studies.updates.update_statistics import MAGNITUDE_EDGES, RATE_EDGES
 
 _LOOKS: tuple[dict[str, Any], ...] = (
-    {"color": figures.BLUE, "linestyle": "-", "label": "steps below the mean"},
-    {"color": figures.VERMILLION, "linestyle": (0, (4, 1.5)), "label": "steps at or above the mean"},
+    {"color": style.BLUE, "linestyle": "-", "label": "steps below the mean"},
+    {"color": style.VERMILLION, "linestyle": (0, (4, 1.5)), "label": "steps at or above the mean"},
 )
 _AXES = (
     ("|update|", "parameters"),
@@ -24,7 +24,7 @@ _AXES = (
 _ALPHA = 0.18  # of the bands, two of which may overlap
 
 
-@figures.styled
+@style.styled
 def draw(measured: Sequence[Measurement], title: str) -> Figure:
     """Draw the distributions of one epoch, one column per arm, with the phases as lines.
 
@@ -59,7 +59,7 @@ def draw(measured: Sequence[Measurement], title: str) -> Figure:
         "sign than at the\nstep before in less than this share of steps. Bottom: |update| by that share of all steps. "
         + ("Mean over seeds; bands: ± one standard deviation." if len(seeds) > 1 else f"Seed {measured[0].seed}.")
     )
-    figures.frame(figure, title, caption, grid[0, 0].get_legend_handles_labels()[0])
+    style.frame(figure, title, caption, grid[0, 0].get_legend_handles_labels()[0])
     return figure
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from train import files, records
 from train.experiments import MAIN_SETTINGS, Experiment
-from train.report import figures
+from train.report import style
 from train.report.tables import Table
 from train.studies.updates import tables as directions_tables
 from train.studies.updates.directions import Measurement
@@ -61,7 +61,7 @@ def write(
     for epoch in sorted({each.epoch for each in measured}):
         of_epoch = [each for each in measured if each.epoch == epoch]
         title = f"{network}, epoch {epoch} of {experiment.epochs}"
-        paths += figures.save(draw(of_epoch, title), out / f"directions-epoch-{epoch}")
+        paths += style.save(draw(of_epoch, title), out / f"directions-epoch-{epoch}")
     # Make the tables from the written record, so that they can be reproduced from it.
     document = files.loads(words.encode())
     made = (directions_tables.updates, directions_tables.noise, directions_tables.against_sgd)

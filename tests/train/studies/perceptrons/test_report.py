@@ -78,6 +78,19 @@ def test_blocks_of_five_are_averaged_before_they_are_compared():
     assert found.p_different == pytest.approx(2 * scipy.stats.t.sf(5 / math.sqrt(7 / 3), 2))
 
 
+@pytest.mark.parametrize(("p_all", "expected"), [(0.051, "undecided"), (0.049, "better")])
+def test_no_difference_counts_where_all_arms_may_be_equal(record, monkeypatch, p_all, expected):
+    shift = np.linspace(0, 1, 10)
+    errors = {arm: 10 + shift * (arm != "sgd-0.9") for arm in record.arms} | {"sgd-0.9": 15 + 2 * shift}
+    wrong = {arm: {"wrong": (10 * error).round(), "not_finite": []} for arm, error in errors.items()}
+    made = Record(settings=record.settings, arms=wrong)
+    monkeypatch.setattr(perceptrons_report, "omnibus", lambda _: p_all)
+    table = perceptrons_report.differences(made, perceptrons_report.compare(made))
+    verdicts = {row[0]: row[-1] for row in table.rows}
+    assert verdicts["lcam-0.9-0.95 minus sgd-0.9"] == expected
+    assert ("no single difference counts" in table.note) == (expected == "undecided")
+
+
 def test_runs_that_were_not_finite_are_told(record):
     note = perceptrons_report.arms(record).note
     assert "rising-0.9-0.95: 2 runs ended not finite" in note
