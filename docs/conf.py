@@ -21,6 +21,10 @@ html_copy_source = False
 # Sphinx's own renderer takes MathJax from a network; this one needs no script.
 html_math_renderer = "mathml"
 
+# Every cross-reference must resolve. The types of other libraries cannot, without a network.
+nitpicky = True
+nitpick_ignore_regex = [("py:class", r"(collections\.abc|jax)\..*")]
+
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # The docstrings give shapes and units, and the signature would repeat long unions.
 autodoc_preserve_defaults = True

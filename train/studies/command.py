@@ -53,9 +53,9 @@ class Mechanism:
 class Directions:
     """Measure the size and the direction of updates, and the noise of gradients.
 
-    Separates the steps after a loss below the mean from those after one above it.
+    Separates the steps with a loss below the mean from the others.
 
-    Trains SGD at two momenta, and LCAM with both orders of these momenta, on one device.
+    Trains SGD at two momenta and LCAM with both orders of them, on one device.
 
     Attributes:
       out: Write the tables and figures to this folder.
