@@ -1,10 +1,11 @@
 """What LCAM does where it can be seen: paths on two-dimensional surfaces, and numbers over many of them.
 
 A single path is an anecdote: beside the picture stands what all noise seeds gave. LCAM's two momenta are those of the
-two SGDs, so its average momentum lies between theirs, and so may everything else. Two controls, made from what LCAM
-showed on the same surface, tell what is left for the loss phase to explain: SGD at its average momentum (`constant-*`),
-and an optimizer whose momentum a coin picks from LCAM's two (`random-*`), with LCAM's share of steps below in the same
-epoch of the path with the same noise seed, as in `train.experiments.controls`.
+two SGDs, so its average momentum lies between theirs, and so may everything else. Three controls, made from what LCAM
+showed on the same surface, tell what is left for the loss phase to explain: SGD at its average momentum (`constant-*`);
+an optimizer whose momentum a coin picks from LCAM's two (`random-*`), with LCAM's share of steps below in the same
+epoch of the path with the same noise seed, as in `train.experiments.controls`; and one that replays, step for step,
+the momenta of LCAM's path with the next noise seed (`yoked-*`), and so has LCAM's order in time as well.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ class SurfaceArm(NamedTuple):
     below: float
     above: float
     initial: float  # of the first step
-    # [seeds, epochs]: the chance of each step of an epoch to be called below, by a coin; None asks the loss.
+    # [seeds, steps]: the chance of each step to be called below, by a coin; None asks the loss.
     chances: np.ndarray | None = None
 
 
@@ -45,7 +46,7 @@ ARMS = {
     f"lcam-{_HIGH:g}-{_LOW:g}": SurfaceArm(_HIGH, _LOW, 0.9),
     f"lcam-{_LOW:g}-{_HIGH:g}": SurfaceArm(_LOW, _HIGH, 0.9),
 }
-CONTROLS = ("constant", "random")
+CONTROLS = ("constant", "random", "yoked")
 
 # Added to a noise seed for the coin's: no path's noise, whose seeds count up from 0, comes from such a key.
 _COIN = np.uint32(2**31)
@@ -135,7 +136,7 @@ def _phase(how: Walk, arm: SurfaceArm, seed: jax.Array) -> lcam_optax.Phase:
     chances = arm.chances
     if chances is None:
         return lcam_optax.epoch_mean(how.steps_per_epoch)
-    return lcam_optax.random_phase(lambda step: chances[step // how.steps_per_epoch], seed + _COIN)
+    return lcam_optax.random_phase(lambda step: chances[step], seed + _COIN)
 
 
 def find(surface: Surface, paths: Paths) -> Found:
@@ -157,7 +158,12 @@ def controls(walked: Mapping[str, Paths], how: Walk) -> dict[str, SurfaceArm]:
             mean = walked[name].momentum.mean(dtype=np.float64)
             made[control("constant", name)] = sgd(float(mean))
             # The coin stands for the phase, which the next step's momentum follows, so LCAM's share is that of phases.
-            made[control("random", name)] = arm._replace(chances=shares(walked[name].below, how))
+            below = walked[name].below
+            by_step = np.repeat(shares(below, how), how.steps_per_epoch, axis=1)[:, : how.steps]
+            made[control("random", name)] = arm._replace(chances=by_step)
+            # A chance of 0 or 1 leaves the coin no choice. The path of the next noise seed gives its phases; the last
+            # path takes those of the first.
+            made[control("yoked", name)] = arm._replace(chances=np.roll(below, -1, axis=0).astype(np.float32))
     return made
 
 
