@@ -21,6 +21,7 @@ _DASHES: tuple[Any, ...] = (
     (0, (9, 2)),
 )
 _MARKERS = "osD^vPX*"
+_MOMENTUM_STEPS = 40
 
 
 @styled
@@ -31,7 +32,7 @@ def curves(arms: Mapping[str, Sequence[Record]], title: str) -> Figure:
 
     Args:
       arms: the runs of each arm by the name to show, one a seed.
-      title: what the runs have in common.
+      title: what the runs have in common; it goes into the caption.
     """
     epochs = max(len(record.history) for records in arms.values() for record in records)
     spans = [(0, epochs), (epochs - epochs // 4, epochs)][: 2 if epochs >= 12 else 1]
@@ -68,43 +69,78 @@ def curves(arms: Mapping[str, Sequence[Record]], title: str) -> Figure:
     for axes, name in zip(grid[0], ("all epochs", "last quarter, magnified"), strict=False):
         axes.set_title(name, loc="left", color=GREY)
     handles = [Line2D([], [], label=name, **look) for name, look in zip(arms, looks, strict=True)]
-    caption = "Lines: mean over seeds. Bands: ± one standard deviation over seeds."
-    frame(figure, title, caption, handles)
+    caption = f"{title}. Lines: mean over seeds. Bands: ± one standard deviation over seeds."
+    frame(figure, _curves_title(arms), caption, handles)
     return figure
+
+
+def _curves_title(arms: Mapping[str, Sequence[Record]]) -> str:
+    """Say between which errors the arms end; whose they are is no finding, and so is not said."""
+    finals = np.array([np.mean([run.final_test_error for run in runs]) for runs in arms.values()])
+    finals = finals[np.isfinite(finals)]
+    if len(finals) < 2:
+        return "Test error, loss and share of steps below the mean"
+    return f"The {len(finals)} arms end with test errors of {finals.min():.2f} to {finals.max():.2f} %"
 
 
 @styled
 def steps(record: Record, epochs: Sequence[int], title: str) -> Figure:
-    """Loss and momentum of every step of some epochs of one run, an epoch a column.
+    """Loss of every step of some epochs of one run, an epoch a column, and under it the momentum of the first steps.
 
     Args:
       record: a run that was read from disk, its steps beside it.
       epochs: which, counted from 0.
-      title: which run it is.
+      title: which run it is; it goes into the caption.
     """
     size = len(record.steps.loss) // len(record.history)
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
     # Losses shrink by orders of magnitude: each epoch has a scale of its own.
-    grid = figure.subplots(2, len(epochs), sharex=True, squeeze=False, height_ratios=[4, 1])
-    low, high = float(record.steps.momentum.min()), float(record.steps.momentum.max())
-    pad = 0.25 * (high - low) or 0.01
-    step = np.arange(1, size + 1)
+    grid = figure.subplots(2, len(epochs), squeeze=False, height_ratios=[3, 1])
+    # A step line of more steps would be a black area.
+    first = min(size, _MOMENTUM_STEPS)
+    momenta = np.asarray(record.steps.momentum)
     for (top, bottom), epoch in zip(grid.T, epochs, strict=True):
         part = slice(epoch * size, (epoch + 1) * size)
         _losses(top, np.asarray(record.steps.loss[part]), np.asarray(record.steps.below[part]))
-        top.set_title(f"epoch {epoch + 1}", loc="left", color=GREY)
-        momentum = record.steps.momentum[part]
-        bottom.fill_between(step, low - pad, momentum, step="mid", color=GREY, linewidth=0)
-        bottom.set_ylim(low - pad, high + pad)
-        bottom.set_yticks(np.unique([low, high]), labels=[])
-        bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-        bottom.set_xlabel("step")
+        top.set_title(f"epoch {epoch + 1}", loc="left")
+        bottom.step(np.arange(1, first + 1), momenta[part][:first], where="mid", color=BLACK, linewidth=1.0)
+        _momentum_axis(bottom, momenta)
+        for axes in (top, bottom):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+        top.set_xlabel("step")
+        bottom.set_xlabel(f"the first {first} of {size} steps" if first < size else "step")
     grid[0, 0].set_ylabel("loss of the batch")
     grid[1, 0].set_ylabel("momentum")
-    grid[1, 0].set_yticks(ticks := np.unique([low, high]), [f"{tick:.3g}" for tick in ticks])
-    caption = "The momentum is the one that the step used."
-    frame(figure, title, caption, grid[0, 0].get_legend_handles_labels()[0])
+    caption = f"{title}. Momentum: the one that the step used, {_picked_by(record)}."
+    frame(figure, _steps_title(record, epochs, size), caption, grid[0, 0].get_legend_handles_labels()[0])
     return figure
+
+
+def _steps_title(record: Record, epochs: Sequence[int], size: int) -> str:
+    """Say how many losses of the first and the last epoch shown lie below the mean."""
+    below = np.asarray(record.steps.below).reshape(-1, size).mean(axis=1)
+    first, last = epochs[0], epochs[-1]
+    said = f"{below[first]:.0%} of the losses of epoch {first + 1} are below the mean"
+    return f"{said}, {below[last]:.0%} in epoch {last + 1}" if last > first else said
+
+
+def _momentum_axis(axes: Axes, momenta: np.ndarray) -> None:
+    """A scale that holds all momenta of the run, the ends of their range labelled."""
+    low, high = float(momenta.min()), float(momenta.max())
+    pad = 0.15 * (high - low) or 0.01
+    axes.set_ylim(low - pad, high + pad)
+    ticks = np.unique([low, high])
+    axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
+
+
+def _picked_by(record: Record) -> str:
+    """What picked the momentum of a step, in words."""
+    config = record.config
+    if config.get("control", "none") != "none" or (config.get("follows") and config.get("phase") == "none"):
+        return "given before the run"
+    if config.get("phase") == "random":
+        return "drawn at random"
+    return "picked by the loss before" if config.get("delay", True) else "picked by the step's own loss"
 
 
 def _look(index: int) -> dict[str, Any]:

@@ -56,8 +56,9 @@ class Report:
             if path.suffix != ".svg":  # Each stands beside a PNG of its name.
                 # Never broken into lines, so that it can be copied.
                 console.print(Text(str(path)), soft_wrap=True)
+        decided = {decision.group: decision for decision in self.decisions}
         for group in self.groups:
-            console.print("", Text(verdict(group), style="bold"), sep="\n")
+            console.print("", Text(verdict(group, decided.get(group.name)), style="bold"), sep="\n")
 
 
 def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, margin: float | None = None) -> Report:
@@ -230,6 +231,7 @@ def _numbers(group: Group) -> dict[str, Any]:
     return {
         "name": group.name,
         "baseline": group.baseline,
+        "target_error": group.target,
         "arms": [
             {
                 "name": arm.name,

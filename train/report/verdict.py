@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from train.report.decision import Decision
 from train.report.statistics import LEVEL, Comparison, Group
 from train.report.tables import interval
 
@@ -10,12 +11,22 @@ from train.report.tables import interval
 _MOST_LISTED = 4
 
 
-def verdict(group: Group) -> str:
-    """Say whether the arms of a group differ from the baseline, and by how much.
+def verdict(group: Group, decision: Decision | None = None) -> str:
+    """Say whether the arms of a group differ from the baseline, what LCAM does against its controls, and by how much.
 
     An arm differs if the p-value of its paired t-test is below 0.05 after Holm's correction. Otherwise these runs show
     no difference, which does not mean that there is none.
+
+    Args:
+      group: The group, analysed.
+      decision: What the tests of docs/preregistration.md say of the group, if it has a margin: then these say what LCAM
+        does against its controls.
     """
+    against_controls = _decided(decision) if decision is not None else _controls(group)
+    return " ".join([_against_baseline(group), *([against_controls] if against_controls else [])])
+
+
+def _against_baseline(group: Group) -> str:
     if group.baseline is None:
         return f"{group.name}: nothing is compared, because the baseline has no finished run."
     if not group.comparisons:
@@ -30,6 +41,42 @@ def verdict(group: Group) -> str:
     if alike:
         sentences.append(_no_difference(group, alike, baseline))
     return f"{group.name}: {' '.join(sentences)}"
+
+
+def _controls(group: Group) -> str:
+    """What LCAM does against its controls; empty without any."""
+    if not group.controlled:
+        return ""
+    tested = [each for each in group.controlled if math.isfinite(each.p_holm)]
+    if not tested:
+        return "LCAM against its controls, which do not look at the loss: nothing can be tested with so few seeds."
+    said = "LCAM against its controls, which do not look at the loss, in percentage points with 95 % intervals: "
+    return said + "; ".join(_against_control(group, each) for each in tested) + "."
+
+
+def _against_control(group: Group, found: Comparison) -> str:
+    outcome = "no difference can be seen"
+    if found.p_holm < 1 - LEVEL:
+        outcome = "better" if found.difference.mean < 0 else "worse"
+    return (
+        f"{group.short(found.name)} minus {group.short(found.against)} {found.difference.mean:+.2f} "
+        f"({interval(found.difference.interval, '+.2f')}), {_seeds([found])}, {outcome}"
+    )
+
+
+def _decided(decision: Decision) -> str:
+    """The verdicts of the preregistered tests on LCAM minus its controls."""
+    said = [
+        f"{each.name} minus {each.against} {each.difference.mean:+.2f} ({interval(each.difference.interval, '+.2f')}), "
+        f"{len(decision.seeds)} seeds, {decision.verdict(each)}"
+        for each in decision.contrasts
+        if not each.against.startswith("sgd-")
+    ]
+    margin = decision.contrasts[0].margin
+    return (
+        f"LCAM against its controls, which do not look at the loss, with a margin of {margin:g} percentage points and "
+        f"95 % intervals: {'; '.join(said)}."
+    )
 
 
 def _why_untested(group: Group, baseline: str) -> str:
@@ -62,9 +109,11 @@ def _no_difference(group: Group, alike: Sequence[Comparison], baseline: str) -> 
         f"No difference from {baseline} can be seen with {_seeds(alike)}. Differences of the error in percentage "
         f"points, with 95 % intervals: {listed}."
     )
-    if any(_excludes_zero(each) for each in alike):
+    excluding = sum(_excludes_zero(each) for each in alike)
+    if excluding:
         least = min(each.p_holm for each in alike)
-        sentence += f" One interval excludes zero, but after Holm's correction p is at least {least:.2f}."
+        which = "One interval excludes" if excluding == 1 else f"{excluding} intervals exclude"
+        sentence += f" {which} zero, but after Holm's correction p is at least {least:.2f}."
     return sentence
 
 

@@ -111,7 +111,7 @@ def test_a_lost_stage_is_told_at_the_start(tmp_path, monkeypatch, capsys, epochs
 
 def test_a_second_run_says_first_what_is_finished_and_last_what_was_found(quickstart, monkeypatch, capsys):
     said = "No difference from sgd-0.9 can be seen with 2 seeds"
-    monkeypatch.setattr("train.report.report.verdict", lambda group: f"{group.name}: {said}")
+    monkeypatch.setattr("train.report.report.verdict", lambda group, decision: f"{group.name}: {said}")
     assert trained(quickstart, "run", "quickstart", "--seeds", "0", "1", "--flip", "true") == 0
     captured = capsys.readouterr()
     assert captured.out.startswith(f"3 arms already finished in {quickstart}/quickstart\n")

@@ -32,6 +32,10 @@ def _texts(figure):
     return [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
 
 
+def _texts_and_legends(figure):
+    return [*_texts(figure), *(legend.get_title().get_text() for legend in figure.legends)]
+
+
 def test_curves_show_the_mean_of_each_arm_over_epochs():
     figure = figures.curves(_arms(), "title")
     line, other = _lines(figure.axes[0])
@@ -109,10 +113,44 @@ def test_steps_are_split_by_the_side_of_the_mean(run):
 
 
 def test_steps_show_the_momentum_that_was_used(run):
-    vertices = figures.steps(run, [1], "title").axes[1].collections[0].get_paths()[0].vertices
-    at_third_step = vertices[np.isclose(vertices[:, 0], 2.5)][:, 1]
-    assert at_third_step.max() == pytest.approx(0.95)
-    assert sorted({round(float(y), 2) for y in vertices[:, 1]})[1:] == [0.9, 0.95]
+    axes = figures.steps(run, [1], "title").axes[1]
+    (line,) = axes.get_lines()
+    np.testing.assert_array_equal(line.get_ydata(), run.steps.momentum[6:12])
+    assert line.get_drawstyle() == "steps-mid"
+    low, high = axes.get_ylim()
+    assert low < 0.9 < 0.95 < high
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["0.9", "0.95"]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "picked by the loss before"),
+        ({"delay": False}, "picked by the step's own loss"),
+        ({"phase": "random"}, "drawn at random"),
+        ({"phase": "none", "control": "yoked"}, "given before the run"),
+        ({"phase": "none", "follows": "lcam-0.9-0.95"}, "given before the run"),
+    ],
+)
+def test_the_caption_says_what_picked_the_momentum(run, config, said):
+    changed = dataclasses.replace(run, config=run.config | config)
+    assert f"Momentum: the one that the step used, {said}." in " ".join(_texts(figures.steps(changed, [1], "title")))
+
+
+def test_of_many_steps_the_momentum_of_the_first_is_shown(tmp_path):
+    long = records.StepMetrics(*(np.tile(values, 20) for values in steps(1)))
+    run = records.read(records.write(tmp_path, record("lcam", 0, [9.0]), long))
+    axes = figures.steps(run, [0], "title").axes
+    assert len(axes[0].get_lines()[-1].get_xdata()) == 120
+    np.testing.assert_array_equal(axes[1].get_lines()[0].get_ydata(), run.steps.momentum[:40])
+    assert axes[1].get_xlabel() == "the first 40 of 120 steps"
+
+
+def test_titles_say_what_is_seen(run):
+    assert "50% of the losses of epoch 1 are below the mean, 50% in epoch 3" in _texts_and_legends(
+        figures.steps(run, [0, 2], "title")
+    )
+    assert "The 2 arms end with test errors of 8.50 to 9.50 %" in _texts_and_legends(figures.curves(_arms(), "title"))
 
 
 def _draw_all(run):

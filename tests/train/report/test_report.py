@@ -82,9 +82,10 @@ def test_the_paired_table_holds_the_tests(markdown):
 
 
 def test_censored_runs_are_named(markdown):
-    rows = _table(markdown, "demo: epochs to the final test error of sgd-0.9 (6.00 %)")
-    assert rows[1] == ["sgd-0.9", "2 of 3", "2", "2, 2, never in 3"]
-    assert rows[3] == ["sgd-0.95", "0 of 3", "more than 3", ", ".join(["never in 3"] * 3)]
+    rows = _table(markdown, "demo: epochs to the final test error of sgd-0.9 plus an allowance (8.65 %)")
+    assert rows[1] == ["sgd-0.9", "3 of 3", "2", "2, 2, 2"]
+    assert rows[3] == ["sgd-0.95", "2 of 3", "2", "2, 2, never in 3"]
+    assert "the baseline's mean final error, 6.00 %, plus twice its standard deviation" in markdown
 
 
 def test_settings_are_split_into_common_and_differing(markdown):
@@ -118,7 +119,8 @@ def test_the_numbers_are_strict_json(made):
     (group,) = numbers["groups"]
     assert group["baseline"] == "demo/sgd-0.9"
     assert group["arms"][0]["final_test_error"]["values"] == [5.0, 5.5, 7.5]
-    assert group["arms"][2]["median_epochs_to_baseline"] is None
+    assert group["arms"][2]["median_epochs_to_baseline"] == 2
+    assert group["target_error"] == made.groups[0].target
     assert group["comparisons"][0]["p_holm"] == made.groups[0].comparisons[0].p_holm
 
 

@@ -150,10 +150,28 @@ def test_final_and_best_errors_are_estimated_apart():
 def test_epochs_to_the_baseline_are_counted_from_one_and_censored():
     runs = [record("sgd-0.9", 0, [9.0, 8.0, 4.0]), record("sgd-0.9", 1, [9.0, 7.0, 6.0])]
     runs += [record("a", 0, [5.0, 9.0, 9.0]), record("a", 1, [6.0, 6.0, 5.01])]
-    baseline, arm = analyse(runs).arms  # the baseline's mean final error is 5
-    assert baseline.reached == (3, None)
-    assert arm.reached == (1, None)
-    assert arm.median_reached == math.inf
+    runs += [record("b", 0, [9.0, 9.0, 9.0]), record("b", 1, [9.0, 7.83, 5.0])]
+    group = analyse(runs)
+    assert group.target == pytest.approx(5 + 2 * math.sqrt(2))  # 7.83; the baseline ends at 4 and 6
+    baseline, arm, other = group.arms
+    assert baseline.reached == (3, 2)
+    assert arm.reached == (1, 1)
+    assert other.reached == (None, 3)
+    assert other.median_reached == math.inf
+
+
+def test_the_baseline_s_own_runs_can_reach_the_target():
+    finals = np.random.default_rng(0).normal(30, 1, 200)
+    (arm,) = analyse([record("sgd-0.9", seed, [90.0, final]) for seed, final in enumerate(finals)]).arms
+    assert np.mean([epochs is not None for epochs in arm.reached]) > 0.95
+
+
+def test_rising_and_random_without_a_donor_are_controls_by_their_names():
+    finals = {"sgd-0.9": 5.0, "lcam-0.9-0.95": 4.0, "rising-0.9-0.95": 4.5, "random-0.9-0.95": 4.2}
+    others = {"rising-0.95-0.9": 6.0, "cosine-lcam-0.9-0.95": 3.0, "random": 3.0}
+    runs = [run for arm, final in (finals | others).items() for run in _runs(arm, [final, final + 1])]
+    found = [(each.name, each.against) for each in analyse(runs).controlled]
+    assert found == [("demo/lcam-0.9-0.95", "demo/random-0.9-0.95"), ("demo/lcam-0.9-0.95", "demo/rising-0.9-0.95")]
 
 
 @pytest.mark.parametrize(("finals", "median"), [([5.0, 5.0, 9.0], 2.0), ([5.0, 9.0, 9.0], math.inf)])

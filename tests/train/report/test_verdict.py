@@ -5,6 +5,7 @@ import math
 import pytest
 
 from tests.train.synthetic import record
+from train.report.decision import decide
 from train.report.statistics import analyse
 from train.report.verdict import verdict
 
@@ -37,9 +38,9 @@ def test_arms_are_told_apart():
 
 
 def test_an_interval_without_zero_is_no_difference_before_the_correction():
-    found = group(sgd=[5.0, 5.5, 7.5], a=[6.0, 6.6, 8.4], b=[5.4, 6.2, 8.0], c=[5.0, 5.6, 7.4])
+    found = group(sgd=[5.0, 5.5, 7.5], a=[6.0, 6.6, 8.4], b=[5.4, 6.2, 8.0], c=[5.0, 5.6, 7.4], d=[5.41, 6.2, 8.0])
     assert all(comparison.p_holm >= 0.05 for comparison in found.comparisons if comparison.name != "demo/a")
-    assert "after Holm's correction p is at least" in verdict(found)
+    assert "2 intervals exclude zero, but after Holm's correction p is at least" in verdict(found)
 
 
 def test_many_arms_are_counted():
@@ -59,3 +60,48 @@ def test_many_arms_are_counted():
 )
 def test_what_cannot_be_tested_is_said(errors, said):
     assert said in verdict(group(**errors))
+
+
+LCAM, YOKED, SGD = "lcam-0.9-0.95", "yoked-0.9-0.95", "sgd-0.9"
+FINALS = {SGD: [5.0, 5.5, 7.5, 6.0], LCAM: [4.0, 4.4, 6.6, 5.0], YOKED: [4.2, 4.3, 6.5, 5.1]}
+
+
+def controlled(**finals):
+    """SGD, LCAM and its yoked control; analysed against SGD."""
+    runs = [
+        record(arm, seed, [error], **({"follows": LCAM} if arm == YOKED else {}))
+        for arm, errors in (FINALS | finals).items()
+        for seed, error in enumerate(errors)
+    ]
+    return analyse(runs)
+
+
+def test_lcam_is_held_against_its_controls_too():
+    said = verdict(controlled())
+    assert "lcam-0.9-0.95 is better than sgd-0.9" in said
+    low, high = controlled().controlled[0].difference.interval
+    assert f"minus yoked-0.9-0.95 -0.02 ({low:+.2f} to {high:+.2f}), 4 seeds, no difference can be seen." in said
+
+
+@pytest.mark.parametrize(("shift", "outcome"), [(3.0, "better"), (-3.0, "worse")])
+def test_a_difference_to_a_control_has_a_side(shift, outcome):
+    said = verdict(controlled(**{YOKED: [error + shift for error in FINALS[YOKED]]}))
+    assert f", 4 seeds, {outcome}." in said
+
+
+def test_one_seed_is_no_test_against_a_control():
+    said = verdict(controlled(**{arm: errors[:1] for arm, errors in FINALS.items()}))
+    assert said.endswith("which do not look at the loss: nothing can be tested with so few seeds.")
+
+
+def test_a_decision_says_what_lcam_does_against_its_controls():
+    group = controlled()
+    said = verdict(group, decide(group, 0.5))
+    assert "with a margin of 0.5 percentage points" in said
+    assert ", 4 seeds, equivalent." in said
+    assert "no difference can be seen" not in said
+    assert "minus sgd-0.9" not in said
+
+
+def test_without_controls_nothing_is_said_of_them():
+    assert "controls" not in verdict(group(sgd=[5.0, 5.5, 7.5], lcam=[5.5, 5.0, 7.0]))

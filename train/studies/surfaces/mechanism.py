@@ -1,10 +1,13 @@
 """Paths of LCAM and its controls on two-dimensional surfaces, and numbers over many paths.
 
 A single path is an anecdote, so the numbers are over all noise seeds. LCAM has the momenta of the two SGDs, so its
-average momentum lies between theirs, and everything else may do so too. Two controls, made from LCAM's runs on the same
-surface, show what is left for the loss phase to explain. One is SGD at LCAM's average momentum (`constant-*`). In the
-other, a coin picks the momentum from LCAM's two (`random-*`), with LCAM's share of steps below in the same epoch of the
-path with the same noise seed, as in `train.experiments.controls`.
+average momentum lies between theirs, and everything else may do so too. Three controls, made from LCAM's runs on the
+same surface, show what is left for the loss phase to explain:
+
+* `constant-*` is SGD at LCAM's average momentum.
+* In `random-*`, a coin picks the momentum from LCAM's two, with LCAM's share of steps below in the same epoch of the
+  path with the same noise seed, as in `train.experiments.controls`.
+* `yoked-*` replays, step for step, the momenta of LCAM's path with the next noise seed.
 """
 
 import dataclasses
@@ -30,7 +33,7 @@ class SurfaceArm(NamedTuple):
     below: float
     above: float
     initial: float  # of the first step
-    # [seeds, epochs]: the probability that a coin calls a step of the epoch below; None uses the loss.
+    # [seeds, steps]: the probability that a coin calls each step below; None uses the loss.
     chances: np.ndarray | None = None
 
 
@@ -45,7 +48,7 @@ ARMS = {
     f"lcam-{_HIGH:g}-{_LOW:g}": SurfaceArm(_HIGH, _LOW, 0.9),
     f"lcam-{_LOW:g}-{_HIGH:g}": SurfaceArm(_LOW, _HIGH, 0.9),
 }
-CONTROLS = ("constant", "random")
+CONTROLS = ("constant", "random", "yoked")
 
 # Added to a noise seed to get the coin's seed. The seeds of noise count up from 0, so no noise comes from such a key.
 _COIN = np.uint32(2**31)
@@ -135,7 +138,7 @@ def _phase(how: Walk, arm: SurfaceArm, seed: jax.Array) -> lcam_optax.Phase:
     chances = arm.chances
     if chances is None:
         return lcam_optax.epoch_mean(how.steps_per_epoch)
-    return lcam_optax.random_phase(lambda step: chances[step // how.steps_per_epoch], seed + _COIN)
+    return lcam_optax.random_phase(lambda step: chances[step], seed + _COIN)
 
 
 def find(surface: Surface, paths: Paths) -> Found:
@@ -156,9 +159,7 @@ def controls(walked: Mapping[str, Paths], how: Walk) -> dict[str, SurfaceArm]:
         if arm.below != arm.above:
             mean = walked[name].momentum.mean(dtype=np.float64)
             made[control("constant", name)] = sgd(float(mean))
-            # The coin replaces the phase, which picks the momentum of the next step. So LCAM's share is a share of
-            # phases.
-            made[control("random", name)] = arm._replace(chances=shares(walked[name].below, how))
+    # [seeds, steps]: the probability that a coin calls each step below; None uses the loss.
     return made
 
 

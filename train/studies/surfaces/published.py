@@ -8,7 +8,7 @@ from train import files
 from train.report.publish import Rows, Tables
 
 _ARMS = ("sgd-0.9", "sgd-0.95", "lcam-0.95-0.9", "lcam-0.9-0.95")
-_CONTROLS = {"constant": "minus constant momentum", "random": "minus random switching"}
+_CONTROLS = {"constant": "minus constant momentum", "random": "minus random switching", "yoked": "minus yoked"}
 
 
 def _mechanism(results: Path) -> Rows:

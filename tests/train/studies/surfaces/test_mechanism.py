@@ -82,7 +82,7 @@ def test_found_sums_up_the_paths(walked):
 
 def test_constant_controls_are_sgd_at_the_mean_momentum_of_each_lcam(walked):
     matched = controls(walked, HOW)
-    assert list(matched) == ["constant-0.95-0.9", "random-0.95-0.9", "constant-0.9-0.95", "random-0.9-0.95"]
+    assert list(matched) == [control(kind, name) for name in LCAMS for kind in CONTROLS]
     for name in LCAMS:
         arm = matched[control("constant", name)]
         assert arm == sgd(arm.below)
@@ -94,7 +94,29 @@ def test_constant_controls_are_sgd_at_the_mean_momentum_of_each_lcam(walked):
 def test_random_controls_have_the_momenta_of_lcam_and_its_shares(walked, name):
     arm = controls(walked, HOW)[control("random", name)]
     assert arm[:3] == ARMS[name][:3]
-    np.testing.assert_allclose(arm.chances, walked[name].below.reshape(3, -1, HOW.steps_per_epoch).mean(axis=2))
+    by_epoch = walked[name].below.reshape(3, -1, HOW.steps_per_epoch).mean(axis=2)
+    np.testing.assert_allclose(arm.chances, np.repeat(by_epoch, HOW.steps_per_epoch, axis=1))
+
+
+@pytest.mark.parametrize("name", LCAMS)
+def test_yoked_controls_replay_the_momenta_of_the_next_seed_step_for_step(many, name):
+    yoked, donors = many[control("yoked", name)], np.roll(np.arange(200), -1)
+    assert donors[0] == 1
+    assert donors[-1] == 0
+    np.testing.assert_array_equal(yoked.momentum, many[name].momentum[donors])
+    np.testing.assert_array_equal(yoked.below, many[name].below[donors])
+    assert not np.array_equal(yoked.points, many[name].points[donors])
+
+
+@pytest.mark.parametrize("name", LCAMS)
+def test_yoked_controls_meet_the_noise_of_their_own_seed(many, name):
+    np.testing.assert_array_equal(many[control("yoked", name)].points[:, 1], many["sgd-0.9"].points[:, 1])
+
+
+def test_chances_of_a_last_epoch_that_is_short_have_a_number_per_step():
+    how = Walk(steps=12, steps_per_epoch=8)
+    walked = walk(SURFACE, ARMS, 2, how)
+    assert {arm.chances.shape for arm in controls(walked, how).values() if arm.chances is not None} == {(2, 12)}
 
 
 def test_a_last_epoch_that_is_short_has_its_own_share():
@@ -137,7 +159,7 @@ def test_a_coin_of_its_own_picks_the_next_momentum_of_a_random_control(many, nam
 
 
 def test_random_switching_between_equal_momenta_is_sgd(walked):
-    chances = np.full((3, HOW.steps // HOW.steps_per_epoch), 0.5, np.float32)
+    chances = np.full((3, HOW.steps), 0.5, np.float32)
     (drawn,) = walk(SURFACE, {"random": sgd(0.95)._replace(chances=chances)}, 3, HOW).values()
     np.testing.assert_array_equal(drawn.points, walked["sgd-0.95"].points)
     assert not np.array_equal(drawn.below, walked["sgd-0.95"].below)
@@ -145,7 +167,7 @@ def test_random_switching_between_equal_momenta_is_sgd(walked):
 
 def test_chances_for_other_seeds_are_refused():
     with pytest.raises(ValueError, match="inconsistent sizes"):
-        walk(SURFACE, {"random": sgd(0.95)._replace(chances=np.full((2, 5), 0.5, np.float32))}, 3, HOW)
+        walk(SURFACE, {"random": sgd(0.95)._replace(chances=np.full((2, HOW.steps), 0.5, np.float32))}, 3, HOW)
 
 
 @pytest.mark.parametrize("kind", CONTROLS)
