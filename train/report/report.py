@@ -93,7 +93,8 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
     )
     decided = {group.name: found for group in groups if (found := decide(group, margin)) is not None}
     # The verdict comes first; a quotation stands out.
-    sections, paths = ["# Report\n", *(f"> {verdict(group)}\n" for group in groups)], []
+    verdicts = [f"> {verdict(group, decided.get(group.name))}\n" for group in groups]
+    sections, paths = ["# Report\n", *verdicts], []
     for group in groups:
         drawn, missing = _draw(group, out)
         left_out += [*missing, *_skipped(group), *_lost(group)]
