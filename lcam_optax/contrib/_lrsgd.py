@@ -71,7 +71,7 @@ def lrsgd(
       weight_decay: :math:`\omega`, coupled; added to the gradient first.
       weight_decay_mask: A tree of booleans with the structure of the parameters (or a prefix of it), or a function
         of the parameters that returns one: True where weight decay applies. None applies it everywhere. A function is
-          static: name it in the `static_args` of `optax.inject_hyperparams`, or nothing decays.
+        static: name it in the `static_args` of `optax.inject_hyperparams`, or nothing decays.
       seed: An int, or a key such as `jax.random.key(0)`, which may be traced. Variant R draws from it and the step.
 
     Returns:

@@ -159,7 +159,13 @@ def controls(walked: Mapping[str, Paths], how: Walk) -> dict[str, SurfaceArm]:
         if arm.below != arm.above:
             mean = walked[name].momentum.mean(dtype=np.float64)
             made[control("constant", name)] = sgd(float(mean))
-    # [seeds, steps]: the probability that a coin calls each step below; None uses the loss.
+            # The coin replaces the phase, which sets the momentum of the NEXT step. So its share is that of the phases.
+            below = walked[name].below
+            by_step = np.repeat(shares(below, how), how.steps_per_epoch, axis=1)[:, : how.steps]
+            made[control("random", name)] = arm._replace(chances=by_step)
+            # Probabilities of 0 and 1 replay the phases of the path with the next noise seed; the last path replays
+            # those of the first.
+            made[control("yoked", name)] = arm._replace(chances=np.roll(below, -1, axis=0).astype(np.float32))
     return made
 
 
