@@ -140,16 +140,7 @@ def salp_swarm_sgd(
         **extra_args: Any,
     ) -> tuple[optax.Updates, SalpSwarmSgdState]:
         del extra_args
-        if value_fn is None:
-            raise TypeError(
-                "salp_swarm_sgd evaluates its population and was given no value_fn: call "
-                "update(grads, state, params, value_fn=value_fn), where value_fn(params) gives the loss there. "
-                "If you do pass it, a wrapper around this transformation drops it."
-            )
-        if params is None:
-            raise ValueError(
-                "salp_swarm_sgd moves the parameters and was given none: call update(grads, state, params)"
-            )
+        params, value_fn = _required(params, value_fn)
         updates, state, params = as_arrays((updates, state, params))
         step = incremented(state.salp_step)
         rate = at_step("learning_rate", learning_rate, state.salp_step)
@@ -169,6 +160,21 @@ def salp_swarm_sgd(
         return jax.tree.map(lambda rows: rows[best], candidates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _required(
+    params: optax.Params | None, value_fn: Callable[[optax.Params], jax.Array] | None
+) -> tuple[optax.Params, Callable[[optax.Params], jax.Array]]:
+    """Return both, or say which is missing."""
+    if value_fn is None:
+        raise TypeError(
+            "salp_swarm_sgd evaluates its population and was given no value_fn: call "
+            "update(grads, state, params, value_fn=value_fn), where value_fn(params) gives the loss there. "
+            "If you do pass it, a wrapper around this transformation drops it."
+        )
+    if params is None:
+        raise ValueError("salp_swarm_sgd moves the parameters and was given none: call update(grads, state, params)")
+    return params, value_fn
 
 
 def _sgd_step(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from train.bench import result
+from train.bench import budget, result
 from train.bench.accelerators.show import markdown_rows
 from train.report.publish import Rows, Tables
 
@@ -48,4 +48,9 @@ def _read(results: Path) -> list[result.Result]:
     return [found for name in _FILES for found in result.read(results / "bench" / name)]
 
 
-TABLES: Tables = {"benchmarks": _benchmarks, "costs": _costs, "compiled": _compiled}
+def _budgets(results: Path) -> Rows:
+    """The work of the large groups, and the least time that it takes on a GPU."""
+    return list(budget.rows(results))
+
+
+TABLES: Tables = {"benchmarks": _benchmarks, "costs": _costs, "compiled": _compiled, "gpu-budget": _budgets}
