@@ -7,7 +7,7 @@ import numpy as np
 
 from train.data import archives, cifar_records, folder_layout
 from train.data.dataset import Dataset, Source, as_source, stratified_split
-from train.errors import DataError
+from train.errors import DataError, LocationError
 from train.files import local_path
 
 # TFDS, Pillow and scikit-learn are imported at first use, which makes `--help` a second faster.
@@ -109,6 +109,11 @@ def _import_images(folder: Path, root: Path, name: str | None) -> str:
     """Imports a folder of images under a name, by default the folder's, and returns the name."""
     from train.data import image_folder, tfds_store
 
+    if root.resolve().is_relative_to(folder.resolve()):
+        raise LocationError(
+            f"--data-dir is {root}, within the folder of images, {folder}, and would become a class of them. Name a "
+            "folder elsewhere."
+        )
     if name is None:
         name = folder.resolve().name.lower().replace("-", "_").replace(" ", "_")
     # Reading the images may take minutes.
