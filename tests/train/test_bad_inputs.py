@@ -251,6 +251,8 @@ NAMES = [
     Row("names", "a folder of two words", folder_called("2024-Flowers (1)"), ("'2024_f", "such as --name flowers_1")),
     Row("names", "a folder with accents", folder_called("Été"), ("'été'", "Choose another", "such as --name ete")),
     Row("names", "a folder called as a known set", folder_called("mnist"), ("mnist: a known", "--name my_mnist")),
+    Row("names", "an import called as an archive", import_as("cifar10_local"), ("--dataset cifar10 would", "my_cif")),
+    Row("names", "an import of a private name", import_as("_x"), ("'_x'", "a letter first", "such as --name x")),
     Row("names", "an import of no name", import_as(""), ("''", "expected lower-case", "Choose another")),
     Row("names", "an import of two words", import_as("Two Words"), ("'Two Words'", "expected lower-case", "another")),
     Row("names", "an import that climbs", import_as("../up"), ("'../up'", "expected lower-case", "Choose another")),

@@ -94,7 +94,7 @@ def require_importable(name: str | None, data_dir: Path) -> None:
       LocationError: If the folder cannot be written.
     """
     if name is not None:
-        if not (name.isascii() and name.isidentifier() and name.islower()):
+        if not re.fullmatch("[a-z][a-z0-9_]*", name):
             raise DataError(
                 f"{name!r}: cannot be the name of a data set; expected lower-case letters, digits and underscores, a "
                 f"letter first. Choose another with --name, such as --name {_possible_name(name)}."
