@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax._checks import is_number, require_whole
+from lcam_optax._checks import is_number, require_optimizer, require_whole
 from lcam_optax._decision import as_loss
 from lcam_optax._scalars import as_arrays, moved_mean, scalar
 
@@ -57,7 +57,8 @@ def accumulate(
       Other extra arguments are passed on unchanged: a step sees those of its last micro-batch.
 
     Raises:
-      TypeError: If `k` is neither a number nor a function; from `update`, if there is no `value`.
+      TypeError: If `optimizer` is not an optimizer, or `k` is neither a number nor a function; from `update`, if there
+        is no `value`.
       ValueError: If `k` is an array with axes, or not a whole number of at least 1; from `update`, if `value` is not a
         real floating scalar.
 
@@ -74,6 +75,7 @@ def accumulate(
       False 0.0 [1. 1. 1.]
       True 2.0 [0.9 0.9 0.9]
     """
+    require_optimizer(optimizer)
     multi_steps = optax.MultiSteps(optimizer, _as_schedule(every_k_schedule), **multi_steps_kwargs)
 
     def init_fn(params: optax.Params) -> AccumulateState:

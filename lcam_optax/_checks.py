@@ -7,6 +7,7 @@ tracers may not be known yet, as under `optax.inject_hyperparams`.
 import numbers
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -46,6 +47,28 @@ def require_whole(name: str, value: Any) -> None:
     require_scalar(name, value)
     if is_number(value) and not (1 <= value < 2**31 and value % 1 == 0):
         raise ValueError(f"{name} must be a whole number of at least 1 and below 2^31, got {value}.")
+
+
+def require_optimizer(optimizer: Any) -> None:
+    """Refuse what is not an Optax optimizer."""
+    if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
+        raise TypeError(f"optimizer must be an Optax optimizer, such as optax.sgd(0.1), got {_described(optimizer)}.")
+
+
+def real_number(value: Any, needs: str) -> jax.Array:
+    """Convert one number that `update` was given to the scalar dtype of the state.
+
+    Raises:
+      TypeError: If it is no array, such as a loss in a tuple with other outputs. The message begins with `needs`.
+      ValueError: If it is not one real floating-point number.
+    """
+    try:
+        number = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{needs}, got {value!r}.") from error
+    if number.ndim != 0 or not jnp.issubdtype(number.dtype, jnp.floating):
+        raise ValueError(f"{needs}, got {_described(number)}.")
+    return number.astype(float)
 
 
 def require_seed(seed: Any) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lcam_optax._checks import real_number
 from lcam_optax._phase import Phase, PhaseState
 from lcam_optax._scalars import at_step
 
@@ -19,13 +20,7 @@ def as_loss(value: Any, axis_name: Any, caller: str) -> jax.Array:
             "and any plain optax.GradientTransformation. Linen's "
             "TrainState.apply_gradients does not pass it on either (call state.tx.update yourself)."
         )
-    loss = jnp.asarray(value)
-    if loss.ndim != 0 or not jnp.issubdtype(loss.dtype, jnp.floating):
-        raise ValueError(
-            f"{caller} needs one real floating-point loss, the mean over the batch, got value of shape {loss.shape} "
-            f"and dtype {loss.dtype}."
-        )
-    loss = loss.astype(float)
+    loss = real_number(value, f"{caller} needs value=loss, one real floating-point number, the mean over the batch")
     return loss if axis_name is None else jax.lax.pmean(loss, axis_name)
 
 

@@ -54,7 +54,8 @@ def require_writable(folder: Path, what: str) -> None:
       LocationError: If the folder, or the nearest existing folder above it, cannot be written.
     """
     try:
-        existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        # A link that leads nowhere exists too: nothing can be created behind it.
+        existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"0")
     except OSError as error:

@@ -5,7 +5,7 @@ from typing import Any
 
 import optax
 
-from lcam_optax._checks import require_scalar_or_schedule
+from lcam_optax._checks import require_optimizer, require_scalar_or_schedule
 from lcam_optax.contrib._trees import require_like
 
 
@@ -34,7 +34,7 @@ def extragradient(optimizer: optax.GradientTransformation) -> optax.GradientTran
       `value`, are passed to both half-steps.
 
     Raises:
-      TypeError: From `update`, if there is no `grad_fn`.
+      TypeError: If `optimizer` is not an optimizer; from `update`, if there is no `grad_fn`.
       ValueError: From `update`, if there are no `params`, or `grad_fn` does not return a tree with the structure and
         the shapes of `grads`.
 
@@ -56,6 +56,7 @@ def extragradient(optimizer: optax.GradientTransformation) -> optax.GradientTran
       Variational Inequality Perspective on GANs, 2019, arXiv 1802.10551; Xu et al., Stochastic gradient descent with
       extrapolation, IJCAI 2019, arXiv 1901.10682.
     """
+    require_optimizer(optimizer)
     optimizer = optax.with_extra_args_support(optimizer)
 
     def update_fn(

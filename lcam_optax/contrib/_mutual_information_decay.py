@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lcam_optax._checks import is_number, require_scalar, require_whole
+from lcam_optax._checks import is_number, real_number, require_scalar, require_whole
 from lcam_optax._scalars import as_arrays, as_float, counter, initial
 
 _NOTHING_TOLD = -1.0  # not NaN, at which `jax_debug_nans` would stop
@@ -167,13 +167,11 @@ def _as_information(information: Any, rates: Any) -> Any:
                 f"{sorted(rates)}, got {got}."
             )
         return {label: _as_information(information[label], None) for label in rates}
-    number = jnp.asarray(information)
-    if number.ndim != 0 or not jnp.issubdtype(number.dtype, jnp.floating):
-        raise ValueError(
-            "mutual_information_decay needs information as one real floating-point number in [0, 1], such as "
-            f"label_information gives, got shape {number.shape} and dtype {number.dtype}."
-        )
-    number = number.astype(float)
+    number = real_number(
+        information,
+        "mutual_information_decay needs information as one real floating-point number in [0, 1], such as "
+        "label_information gives",
+    )
     return jnp.where(jnp.isfinite(number), jnp.clip(number, 0, 1), number)
 
 

@@ -130,6 +130,10 @@ def missing(caller):
     )
 
 
+def no_loss(kind, got):
+    return kind(f"LCAM needs value=loss, one real floating-point number, the mean over the batch, got {got}.")
+
+
 UNEXPECTED = TypeError("...update_fn() got an unexpected keyword argument 'value'")
 SLOW_AND_FAST = optax.LookaheadParams.init_synced(ONES)
 
@@ -173,6 +177,14 @@ WRAPPERS = [
     ("Linen's TrainState", lambda: linen().apply_gradients(grads={"w": ONES}, value=1.0), missing("LCAM")),
     ("nothing passed", lambda: update(lcam()), missing("LCAM")),
     ("accumulate", lambda: update(lcam_optax.accumulate(lcam(), 2)), missing("lcam_optax.accumulate")),
+    ("a loss with other outputs", lambda: update(lcam(), value=(1.0, {})), no_loss(TypeError, "(1.0, {})")),
+    ("a text", lambda: update(lcam(), value="1.0"), no_loss(TypeError, "'1.0'")),
+    ("a loss per image", lambda: update(lcam(), value=ONES), no_loss(ValueError, "an array of shape (2,) and ...")),
+    (
+        "information that is a text",
+        lambda: update(decay(), information="high"),
+        TypeError("mutual_information_decay needs information as one real ..., got 'high'."),
+    ),
     (
         "loss_controlled",
         lambda: update(optax.inject_hyperparams(optax.sgd)(0.1, momentum=controlled())),
@@ -286,6 +298,10 @@ def no_phase(value="..."):
     return TypeError(f"phase must be a Phase, such as lcam_optax.epoch_mean(steps_per_epoch), got {value}.")
 
 
+def no_optimizer(value="..."):
+    return TypeError(f"optimizer must be an Optax optimizer, such as optax.sgd(0.1), got {value}.")
+
+
 PAIR = jnp.array([0.5, 0.5])
 SALPS = {"learning_rate": 0.1, "iterations": 10, "radius": 0.1, "population": 2}
 PAIRS: dict[str, Callable[[Any], Any]] = {
@@ -342,6 +358,8 @@ SETTINGS += [
     ),
     ("an optimizer as phase", lambda: lcam(optax.sgd(0.1)), no_phase()),
     ("a number as phase", lambda: lcam(391), no_phase(391)),
+    ("a number as optimizer", lambda: lcam_optax.accumulate(0.1, 2), no_optimizer("0.1")),
+    ("the function as optimizer", lambda: contrib.extragradient(optax.sgd), no_optimizer()),
     ("the function as phase", lambda: lcam(lcam_optax.epoch_mean), no_phase()),
     (
         "an optimizer as a controlled phase",

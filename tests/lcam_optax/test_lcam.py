@@ -214,7 +214,7 @@ def test_without_weight_decay_params_are_not_needed():
 @pytest.mark.parametrize("value", [jnp.ones(3), jnp.ones(1), jnp.int32(1), jnp.complex64(1)], ids=str)
 def test_a_value_that_is_no_real_scalar_is_refused(value):
     tx = lcam_optax.lcam(0.1, PHASE, 0.9, 0.95)
-    with pytest.raises(ValueError, match="one real floating-point loss"):
+    with pytest.raises(ValueError, match="one real floating-point number"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)), value=value)
 
 

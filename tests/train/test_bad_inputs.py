@@ -5,6 +5,7 @@ command line it has to end in one sentence on standard error, and nothing that i
 """
 
 import gzip
+import io
 import lzma
 import os
 import pickle
@@ -120,6 +121,10 @@ WORDS = [
     words("traim", told=("No command is called 'traim'", "run, list, report, data, bench")),
     words("fig3/sgd-0.9", told=("No command", "`python -m train run fig3/sgd-0.9`")),
     words("run", SGD, "--epoch", "3", told=("no option is called '--epoch'", "Did you mean --epochs?")),
+    words("run", SGD, "--EPOCHS", "3", told=("no option is called '--EPOCHS'", "Did you mean --epochs?")),
+    words("run", SGD, "\u2014epochs", "3", told=("no option is called '\u2014epochs'", "Did you mean --epochs?")),
+    words("report", "--pack", "x", "--out", "y", told=("--out (y) has no effect with --pack", "Leave it out")),
+    words("report", "x", "--publish", told=("FOLDER (x) has no effect with --publish",)),
     words("bench", "step", "--epoch", "3", told=("bench: no option", "Did you mean --depth?")),
     words("run", SGD, "--epochs", told=("Missing value for argument '--epochs'",)),
     words("run", SGD, "--epochs", "2.5", told=(f"--epochs: '2.5' {WHOLE}", "Passes over the training set")),
@@ -129,6 +134,8 @@ WORDS = [
     words("run", SGD, "--flip=maybe", told=("--flip is 'maybe'. Type --flip or --no-flip.",)),
     words("run", SGD, "--flip", "--no-flip", told=("--flip is given twice",)),
     words("run", SGD, "--schedule", "linear", told=("invalid choice 'linear'", "'smooth', 'cosine'")),
+    words("run", SGD, "--runs", "", told=("--runs: '' is not a path, such as runs", "type a dot")),
+    words("data", " ", told=("SOURCE: ' ' is not a path", "type a dot")),
     words("run", SGD, "--seeds", "0", "x", told=(f"--seeds: 'x' {WHOLE}",)),
     words("run", SGD, "--seeds", "0", "--seeds", "1", told=("--seeds is given twice", "with all its values")),
     words("run", SGD, "and", "more", told=("'and' is one word too many", "python -m train run --help")),
@@ -244,6 +251,8 @@ NAMES = [
     Row("names", "a folder of two words", folder_called("2024-Flowers (1)"), ("'2024_f", "such as --name flowers_1")),
     Row("names", "a folder with accents", folder_called("Été"), ("'été'", "Choose another", "such as --name ete")),
     Row("names", "a folder called as a known set", folder_called("mnist"), ("mnist: a known", "--name my_mnist")),
+    Row("names", "an import called as an archive", import_as("cifar10_local"), ("--dataset cifar10 would", "my_cif")),
+    Row("names", "an import of a private name", import_as("_x"), ("'_x'", "a letter first", "such as --name x")),
     Row("names", "an import of no name", import_as(""), ("''", "expected lower-case", "Choose another")),
     Row("names", "an import of two words", import_as("Two Words"), ("'Two Words'", "expected lower-case", "another")),
     Row("names", "an import that climbs", import_as("../up"), ("'../up'", "expected lower-case", "Choose another")),
@@ -276,6 +285,21 @@ def folder_for_a_file(place: Path) -> None:
     (folder / "test_batch.bin").unlink()
     (folder / "test_batch.bin").mkdir()
     prepare(folder)
+
+
+def store_among_images(place: Path) -> None:
+    images = bad_inputs.images(place)
+    prepare(images, "--data-dir", images / "store")
+
+
+def linked_nowhere(option: str, *typed: object) -> Row:
+    """A folder that is a link to one that isn't there, such as a disk that isn't mounted."""
+
+    def done(place: Path) -> None:
+        (place / "link").symlink_to(place / "unmounted/folder")
+        command(*typed, *((bad_inputs.images(place),) if typed == ("data",) else ()), option, place / "link")
+
+    return Row("unwritable", f"{typed[0]} {option} on a link", done, (f"{option} is ", "/link", "cannot be written"))
 
 
 def file_that_cannot_be_read(place: Path) -> None:
@@ -407,6 +431,15 @@ FILES = [
         pipe_among_images,
         ("zz.png: a folder, a pipe", "a plain file", "move it elsewhere"),
     ),
+    Row(
+        "files",
+        "a store among images",
+        store_among_images,
+        ("--data-dir is ", "within the folder of images", "elsewhere"),
+    ),
+    linked_nowhere("--runs", "run", SGD),
+    linked_nowhere("--out", "report"),
+    linked_nowhere("--data-dir", "data"),
     Row("files", "a link to itself", loop_of_links, ("zz.png: cannot be read", "check the path")),
     Row("files", "a folder for a file", folder_for_a_file, ("test_batch.bin: no such file", "expected", FETCH)),
     Row("files", "a file that cannot be read", file_that_cannot_be_read, ("batches.meta.txt: cannot be read", FETCH)),
@@ -427,13 +460,21 @@ def packing(wrong: str, contents: Callable[[], bytes], *told: str) -> Row:
     return Row("archives", wrong, lambda place: prepare(made(place / "archive.tar.gz", contents())), told)
 
 
+def npy() -> bytes:
+    """The file of an array."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((2, 8, 8)))
+    return buffer.getvalue()
+
+
 NOT_WHOLE = "not a whole .tar.gz archive"
 TEST_BATCH = f"{CIFAR10.folder}/test_batch.bin"
 
 ARCHIVES = [
-    packing("an empty file", bytes, "it is empty", "Expected https", "fetch the archive again"),
+    packing("an empty file", bytes, "it is empty", "Expected https", "archives, fetch it again"),
     packing("a zip", lambda: b"PK\x03\x04" + bytes(99), "a .zip archive", "expected a .tar.gz", "Unpack it"),
     packing("a tar.xz", lambda: lzma.compress(bytes(99)), "a .xz archive", "expected a .tar.gz", "Unpack it"),
+    packing("an array", npy, "begins with b'\\x93NUMPY", "or a folder of images", "save each as a file"),
     packing("a web page", lambda: b"<!DOCTYPE html>", "begins with b'<!DOCTYP'", "Expected https", "Check the path"),
     packing("a cut tar", lambda: tiny_data.tar({TEST_BATCH: b"1"}, "w")[:600], "test_batch.bin: 1 bytes", FETCH),
     packing("a tar of images", lambda: tiny_data.tar({"a": b""}, "w"), "no known data set", "unpack it and pass the"),
@@ -589,6 +630,14 @@ def divided(wrong: str, train: str, test: str, *told: str) -> Row:
     return Row("image folders", wrong, done, told)
 
 
+def beside_train(images: Path, name: str) -> None:
+    """Makes a train folder of the classes, and an image outside it."""
+    images.rename(images.parent / "train")
+    images.mkdir()
+    (images.parent / "train").rename(images / "train")
+    picture(images / name)
+
+
 IMAGES = [
     pictures("another size", lambda f: picture(f / "bee/02.png", size=(4, 5)), "02.png: 4x5 RGB", "expected one size"),
     pictures("another mode", lambda f: picture(f / "bee/02.png", "L"), "02.png: 5x4 L", "expected one size and mode"),
@@ -599,7 +648,14 @@ IMAGES = [
         "02.png: not a whole image",
         "Replace the file",
     ),
-    pictures("an empty PNG", lambda f: made(f / "bee/02.png"), "02.png: not a whole image", "Replace the file"),
+    pictures("an empty PNG", lambda f: made(f / "bee/02.png"), "02.png: not an image", "Convert or replace the file"),
+    pictures(
+        "another format",
+        lambda f: picture(f / "bee/02.gif"),
+        "02.gif: not an image, or an image of another format",
+        "in the class folder bee, each one of BMP, JPEG",
+        "Convert",
+    ),
     pictures(
         "a huge image",
         lambda f: made(f / "bee/x.ppm", b"P6 99999 99999 255\n"),
@@ -642,7 +698,21 @@ IMAGES = [
         "a class that is no text", lambda f: (f / "bee").rename(f / "be\udcff"), "outer spaces or bytes", "Rename it"
     ),
     pictures("a class of two lines", lambda f: (f / "bee").rename(f / "be\ne"), r"be\ne", "line breaks", "Rename it"),
-    divided("no test images", "ab", "", "no test images", "found folders 'train'", "Add a test folder, or pass"),
+    divided("no test images", "ab", "", "no test folder", "found folders 'train'", "rename their folder, or pass"),
+    pictures(
+        "a test folder of an unknown name",
+        lambda f: beside_train(f, "dev/ant/0.png"),
+        "no test folder",
+        "found folders 'dev' (1 folder), 'train' (2 folders)",
+        "rename their folder",
+    ),
+    pictures(
+        "test images without classes",
+        lambda f: beside_train(f, "test/0.png"),
+        "no class folders in test",
+        "found folders 'test' (1 file), 'train' (2 folders)",
+        "Sort the test images",
+    ),
     divided("a class only to train on", "abc", "ab", "test: classes differ", "(c)", "Add the missing ones"),
     pictures(
         "a file among classes",

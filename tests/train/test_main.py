@@ -42,6 +42,26 @@ def test_a_closed_standard_output_is_no_error_of_python():
     assert run("", "1>&- 2>/dev/null").returncode == 0
 
 
+@pytest.mark.parametrize("words", [["list"], ["list", "quickstart", "--json"], ["list", "--help"], ["--help"]])
+def test_output_that_nobody_reads_ends_the_program_as_sigpipe_would(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "train", *words]
+    process = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("words", [["list", "quickstart", "--json"], ["list", "--help"]])
+def test_output_to_a_full_disk_is_an_error(words):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "train", *words]
+        process = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert process.returncode == 2
+    assert process.stderr.startswith("error: [Errno 28] No space left on device")
+    assert len(process.stderr.splitlines()) == 1
+
+
 @pytest.fixture
 def of_several(monkeypatch):
     """What a process of several does at its end."""

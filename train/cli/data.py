@@ -1,6 +1,7 @@
 """`python -m train data`: import images from this machine."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -31,4 +32,5 @@ class Data:
         from train import data
 
         name = data.prepare(self.source, self.data_dir, name=self.name)
-        console.print(f"Prepared. Train on it with --dataset {name}.", highlight=False)
+        words = ["--dataset", name, *(["--data-dir", str(self.data_dir)] if self.data_dir else [])]
+        console.print(f"Prepared. Train on it with {shlex.join(words)}", highlight=False, markup=False, soft_wrap=True)

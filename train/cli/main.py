@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with carrying_out(words):
             usage.read(words, COMMANDS)(Console())
+            sys.stdout.flush()  # A failed write must be reported here, not at the end of Python.
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

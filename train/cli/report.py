@@ -46,8 +46,9 @@ class Report:
         """Run the command.
 
         Raises:
-          ConfigError: If the margin is not a positive number.
+          ConfigError: If the margin is not a positive number, or if an option would be ignored.
         """
+        self._refuse_ignored()
         if self.margin is not None and not 0 < self.margin < float("inf"):
             raise ConfigError(f"margin is {self.margin}, allowed: a positive number of percentage points.")
         if self.pack is not None:
@@ -66,6 +67,18 @@ class Report:
         from train.report.report import report
 
         report(self.runs, self.out, baseline=self.baseline, margin=self.margin).show(console)
+
+    def _refuse_ignored(self) -> None:
+        """Raise ConfigError if an option of the report is given although no report is made."""
+        if self.pack is None and not self.publish:
+            return
+        instead = "--pack" if self.pack is not None else "--publish"
+        for name, word in (("runs", "FOLDER"), ("out", "--out"), ("baseline", "--baseline"), ("margin", "--margin")):
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ConfigError(
+                    f"report: {word} ({getattr(self, name)}) has no effect with {instead}, which makes no report. "
+                    f"Leave it out, or leave {instead} out."
+                )
 
 
 def published_tables() -> "Tables":

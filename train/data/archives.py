@@ -104,12 +104,13 @@ def _kind(path: Path) -> str:
         if head.startswith(magic):
             raise DataError(
                 f"{path}: a {kind} archive; expected a .tar.gz or .tar archive, or a folder. "
-                "Unpack it, and pass the folder that comes out."
+                "Unpack it, and pass the folder of images that comes out."
             )
     found = f"it begins with {head[:8]!r}" if head else "it is empty"
     raise DataError(
         f"{path}: not a .tar.gz or .tar archive: {found}. Expected {_official_archives()}, or a folder of images. "
-        "Check the path, or fetch the archive again."
+        "Check the path. If it is one of these archives, fetch it again; if it contains other images, save each as a "
+        "file in the folder of its class."
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from train.data import archives, cifar_records, folder_layout
 from train.data.dataset import Dataset, Source, as_source, stratified_split
-from train.errors import DataError
+from train.errors import DataError, LocationError
 from train.files import local_path
 
 # TFDS, Pillow and scikit-learn are imported at first use, which makes `--help` a second faster.
@@ -83,7 +83,7 @@ def prepare(source: Path, data_dir: Path | None = None, *, name: str | None = No
         official = tfds_store.official(source, root)
         if official is not None:
             return official
-    tfds_store.require_importable(name, root)
+    _require_importable(name, root)
     origin = str(source.resolve())
     if unpacked is not None:
         records = archives.read_folder(*unpacked)
@@ -91,6 +91,19 @@ def prepare(source: Path, data_dir: Path | None = None, *, name: str | None = No
         records = archives.read_archive(source)
         origin += f" (SHA-256 {tfds_store.sha256(source)})"
     return _import_records(records, origin, root, name)
+
+
+def _require_importable(name: str | None, root: Path) -> None:
+    """Raises an error if an import cannot have a name that was chosen for it, or cannot be stored."""
+    from train.data import tfds_store
+
+    for layout in cifar_records.LAYOUTS:
+        if name == layout.local_name:
+            raise DataError(
+                f"{name}: --dataset {layout.name} would use the import of this name instead of the archive of "
+                f"{layout.name}. Choose another with --name, such as --name my_{layout.name}."
+            )
+    tfds_store.require_importable(name, root)
 
 
 def _existing(source: Path) -> Path:
@@ -109,10 +122,15 @@ def _import_images(folder: Path, root: Path, name: str | None) -> str:
     """Imports a folder of images under a name, by default the folder's, and returns the name."""
     from train.data import image_folder, tfds_store
 
+    if root.resolve().is_relative_to(folder.resolve()):
+        raise LocationError(
+            f"--data-dir is {root}, within the folder of images, {folder}, and would become a class of them. Name a "
+            "folder elsewhere."
+        )
     if name is None:
         name = folder.resolve().name.lower().replace("-", "_").replace(" ", "_")
     # Reading the images may take minutes.
-    tfds_store.require_importable(name, root)
+    _require_importable(name, root)
     tfds_store.import_dataset(image_folder.read(folder, name), str(folder.resolve()), root)
     return name
 

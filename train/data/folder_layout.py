@@ -137,9 +137,11 @@ def _train_and_test(folder: Path, folders: list[Path]) -> tuple[Path, Path]:
     tests = by_split.get("test", []) + by_split.get("validation", [])
     if not tests:
         train = by_split["train"][0]
+        flat = [path.name for path in visible(folder) if _split_of(path) and path not in folders]
+        reason = f"no class folders in {' and '.join(flat)}" if flat else "no test folder"
         raise DataError(
-            f"{folder}: no test images. {_layout(folder)} Add a test folder, or pass {train}, of which every fifth "
-            "image is then for testing."
+            f"{folder}: {reason}. {_layout(folder)} Sort the test images like that, rename their folder, or pass "
+            f"{train}, of which every fifth image is then for testing."
         )
     for path in visible(folder):
         if not _split_of(path):

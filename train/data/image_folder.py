@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from train.data import folder_layout
 from train.data.archives import refuse_pickle
@@ -85,6 +85,11 @@ def _read_image(path: Path) -> np.ndarray:
                 orientation = _orientation(image, path)
     except _BOMB as error:
         raise DataError(f"{path}: too large an image: {error} Convert it to a smaller one, or move it away.") from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{path}: not an image, or an image of another format; expected only images in the class folder "
+            f"{path.parent.name}, each one of {', '.join(_FORMATS)}. Convert or replace the file, or move it elsewhere."
+        ) from error
     except _DAMAGED as error:
         raise DataError(
             f"{path}: not a whole image: {error}. Expected one of {', '.join(_FORMATS)}. Replace the file, or move it "

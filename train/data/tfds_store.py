@@ -10,6 +10,7 @@ import io
 import logging
 import re
 import shutil
+import sys
 import tempfile
 import unicodedata
 from pathlib import Path
@@ -93,7 +94,7 @@ def require_importable(name: str | None, data_dir: Path) -> None:
       LocationError: If the folder cannot be written.
     """
     if name is not None:
-        if not (name.isascii() and name.isidentifier() and name.islower()):
+        if not re.fullmatch("[a-z][a-z0-9_]*", name):
             raise DataError(
                 f"{name!r}: cannot be the name of a data set; expected lower-case letters, digits and underscores, a "
                 f"letter first. Choose another with --name, such as --name {_possible_name(name)}."
@@ -118,6 +119,7 @@ def import_dataset(dataset: Dataset, origin: str, data_dir: Path) -> None:
     target = data_dir / dataset.name
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
+        _show_progress_on_terminals_only()
         with tempfile.TemporaryDirectory(prefix=".importing-", dir=data_dir) as staging:
             builder = Imported(dataset, origin=origin, data_dir=staging)
             with contextlib.redirect_stdout(io.StringIO()):  # TFDS would print that it is downloading.
@@ -164,6 +166,8 @@ def sha256(path: Path) -> str:
 
 
 def _builder(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
+    base = re.split("[/:]", name)[0]
+    prepared = data_dir / base
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
@@ -175,10 +179,13 @@ def _builder(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
         reason, *_ = str(error).splitlines() or [type(error).__name__]
         raise DataError(
             f"{name!r}: TFDS cannot open it ({reason}).{_suggestion(name, data_dir)} Expected the name of a data set. "
-            "If it is prepared and its files are damaged, move its folder elsewhere and prepare it again."
+            + (
+                f"If the files in {prepared} are damaged, move them elsewhere and prepare the set again."
+                if base.isidentifier() and prepared.is_dir()
+                else "`python -m train data ARCHIVE_OR_FOLDER` imports local files."
+            )
         ) from error
     # TFDS also accepts `Cifar10`, but records and checkpoints use one name per data set.
-    base = re.split("[/:]", name)[0]
     if base != base.lower():
         raise DataError(f"{name}: no such data set. Did you mean {builder.name}{name.removeprefix(base)}?")
     return builder
@@ -202,6 +209,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None = None) 
     """Prepares one of TFDS's own sets, from a folder with its archive or by downloading."""
     if manual_dir is None:
         _require_source(builder)
+    _show_progress_on_terminals_only()
     try:
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(manual_dir=manual_dir),
@@ -219,6 +227,11 @@ def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None = None) 
         # Network errors are OSErrors; a file that has to be fetched by hand and is missing is an assertion.
         if not is_prepared(builder):  # Otherwise another process was faster.
             raise DataError(f"{builder.name}: cannot be prepared in {builder.data_dir_root}: {error}") from error
+
+
+def _show_progress_on_terminals_only() -> None:
+    """Keep the bars of TFDS, which move the cursor, out of files."""
+    tfds.display_progress_bar(sys.stderr.isatty())
 
 
 def _require_source(builder: tfds.core.DatasetBuilder) -> None:

@@ -18,6 +18,8 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from train.errors import ConfigError
 from train.files import local_path
 
+# Editors and web pages turn two hyphens into a dash.
+_DASHES = ("-", "\u2013", "\u2014", "\u2212")
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -83,6 +85,26 @@ def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         instance_from_str=read,
         is_instance=lambda value: isinstance(value, info.type),
         str_from_instance=lambda value: [f"{value:g}" if isinstance(value, float) else str(value)],
+    )
+
+
+@_REGISTRY.primitive_rule
+def _path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    if info.type is not Path:
+        return None
+
+    def read(words: list[str]) -> Path:
+        # A variable of the shell may be unset. pathlib would take the current folder.
+        if not words[0].strip():
+            raise ValueError(f"{words[0]!r} is not a path, such as runs. For the current folder, type a dot.")
+        return Path(words[0])
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
     )
 
 
@@ -167,7 +189,7 @@ def _positive(word: str, switches: set[str]) -> tuple[str, bool]:
 def _answer(word: str, words: Sequence[str], command: type, name: str) -> str:
     """The message for a word of a command line that the command does not use."""
     see = f"`python -m train {name} --help` shows all options."
-    if not word.startswith("-"):
+    if not word.startswith(_DASHES):
         before = words[words.index(word) - 1].replace("_", "-") if word in words[1:] else ""
         flag, _ = _positive(before, _switches(command))
         if flag in _switches(command):
@@ -180,10 +202,12 @@ def _answer(word: str, words: Sequence[str], command: type, name: str) -> str:
 
 def did_you_mean(typed: str, names: Iterable[str]) -> str:
     """A sentence with the name nearest to a mistyped one; empty if none is near."""
-    names = list(names)
+    # Without the dashes, which all options share: `--resume` does not mean `--fresh`.
+    bare = typed.lstrip("".join(_DASHES)).lower()
+    by_word = {name.lstrip("-"): name for name in names}
     # `--lr` resembles `--learning-rate` by its initials alone.
-    near = [name for name in names if _initials(name) == typed.strip("-")]
-    near += difflib.get_close_matches(typed, names, n=1)
+    near = [name for name in by_word.values() if _initials(name) == bare]
+    near += [by_word[word] for word in difflib.get_close_matches(bare, by_word, n=1)]
     return f"Did you mean {near[0]}? " if near else ""
 
 

@@ -175,7 +175,7 @@ def test_settings_out_of_range(settings, message):
     ("layers", "value", "error", "message"),
     [
         (None, None, TypeError, "information=label_information"),
-        (None, jnp.ones(2), ValueError, r"got shape \(2,\) and dtype float32"),
+        (None, jnp.ones(2), ValueError, r"got an array of shape \(2,\) and dtype float32"),
         (None, 1, ValueError, "one real floating-point number"),
         ({"a": "x"}, 0.5, ValueError, r"a dict with the keys \['x'\], got float"),
         ({"a": "x"}, {"y": 0.5}, ValueError, r"a dict with the keys \['x'\], got \['y'\]"),

@@ -57,6 +57,15 @@ def test_help_of_every_command_speaks_of_values_and_not_of_types(capsys):
         assert not re.findall(r"\{None|\bINT\b|\bSTR\b|FLOAT|PATH|default: None|default: none", out)
 
 
+def test_an_import_says_how_to_train_on_it_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "prepare", lambda source, data_dir, name: "pets")
+    monkeypatch.setenv("COLUMNS", "20")
+    assert cli.main(["data", "pets"]) == 0
+    assert capsys.readouterr().out == "Prepared. Train on it with --dataset pets\n"
+    assert cli.main(["data", "pets", "--data-dir", str(tmp_path / "of all")]) == 0
+    assert capsys.readouterr().out == f"Prepared. Train on it with --dataset pets --data-dir '{tmp_path}/of all'\n"
+
+
 def test_help_without_a_command_shows_the_quickstart_and_every_command(capsys):
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out

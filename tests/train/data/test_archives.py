@@ -146,7 +146,7 @@ def test_foreign_archives(tmp_path):
             tiny_data.tar(dict(item for x in tiny_data.LAYOUTS for item in [*tiny_data.members(x).items()])),
             tmp_path,
         )
-    with pytest.raises(DataError, match=r"not a \.tar\.gz or \.tar archive: it is empty.*fetch the archive again"):
+    with pytest.raises(DataError, match=r"not a \.tar\.gz or \.tar archive: it is empty.*fetch it again"):
         read(b"", tmp_path)
     with pytest.raises(DataError, match=r"it begins with b'<!DOCTYP'.*Check the path"):
         read(b"<!DOCTYPE html>", tmp_path)

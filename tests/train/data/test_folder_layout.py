@@ -93,8 +93,8 @@ def test_unlabelled_test_images_are_not_used(tmp_path, caplog):
 
 
 REFUSED = [
-    (["train/a*1", "train/b*1"], "no test images.*found folders 'train' .2 folders.*or pass .*train, of which every"),
-    (["train/a*1", "train/b*1", "test*9"], "no test images.*'test' .9 files.*Add a test folder"),
+    (["train/a*1", "train/b*1"], "no test folder.*found folders 'train' .2 folders.*or pass .*train, of which every"),
+    (["train/a*1", "train/b*1", "test*9"], "no class folders in test.*'test' .9 files.*Sort the test images"),
     (["train*9", "test*9"], "no class folders in test and train, so the images have no labels.*Sort the images"),
     (["Training/a*1", "train/b*1", "test/a*1"], "Training and train mean the same split.*Rename"),
     (["train/a*1", "test/a*1", "Testing/a*1"], "Testing and test mean the same split"),

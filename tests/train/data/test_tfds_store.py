@@ -191,6 +191,22 @@ def test_impossible_names_of_imports(tmp_path, name, proposed):
     assert not [*tmp_path.iterdir()]
 
 
+def test_advice_about_damage_is_only_given_about_files_that_are_there(tmp_path):
+    with pytest.raises(DataError, match=r"'pets/': TFDS cannot open it.*python -m train data ARCHIVE_OR_FOLDER"):
+        tfds_store.find_or_prepare("pets/", tmp_path)
+    tfds_store.import_dataset(tiny_dataset("pets"), "a test", tmp_path)
+    (tmp_path / "pets/1.0.0/dataset_info.json").write_text("{")
+    with pytest.raises(DataError, match=r"'pets': TFDS cannot open it.*If the files in .*pets are damaged, move them"):
+        tfds_store.find_or_prepare("pets", tmp_path)
+
+
+@pytest.mark.parametrize(("terminal", "bars"), [(True, True), (False, False)])
+def test_bars_are_for_terminals(tmp_path, monkeypatch, capsys, terminal, bars):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    tfds_store.import_dataset(tiny_dataset("parity"), "a test", tmp_path)
+    assert ("splits/s" in capsys.readouterr().err) == bars
+
+
 @pytest.mark.parametrize("name", ["", "a b", "../up", "mnist:9.9.9", "mnist/what", "mnist/a=b"])
 def test_impossible_name(tmp_path, name):
     with pytest.raises(DataError, match="TFDS cannot open it"):

@@ -115,6 +115,11 @@ def test_slips_are_refused_in_words_that_help(words, message):
         parse(*words.split())
 
 
+def test_only_words_that_are_alike_are_proposed():
+    assert arguments.did_you_mean("--resume", ["--fresh", "--seeds"]) == ""
+    assert arguments.did_you_mean("--FRESH", ["--fresh", "--seeds"]) == "Did you mean --fresh? "
+
+
 @pytest.mark.parametrize("place", ["gs://bucket/runs", "s3://bucket", "hdfs:/runs", "me@host:runs", "host:/runs"])
 def test_a_path_on_another_machine_is_refused(place):
     with pytest.raises(LocationError, match=r"^--out is .* not supported\. Expected a path on this machine"):
