@@ -3,13 +3,12 @@
 import json
 
 import jax
-import numpy as np
 import pytest
-from jax.sharding import AxisType, Mesh
 from rich.console import Console
 
 from train.bench import compiled, result
 from train.bench.accelerators import programs, show, targets
+from train.engine.devices import mesh_of
 from train.errors import ConfigError
 
 FIELDS = {
@@ -33,8 +32,8 @@ def written(tmp_path_factory):
     path = tmp_path_factory.mktemp("bench") / "found.json"
     with pytest.MonkeyPatch.context() as patch:
 
-        def mesh(target, devices):
-            return Mesh(np.asarray(jax.devices()[:devices]), ("data",), axis_types=(AxisType.Auto,))
+        def mesh(target, devices, rows):
+            return mesh_of(jax.devices()[:devices], rows)
 
         patch.setattr(targets.Target, "mesh", mesh)
         patch.setattr(targets.Target, "compiler", "this machine's")

@@ -31,7 +31,7 @@ def compiled_slice(experiment, dataset, devices, steps, batch, streamed=False):
     """The state, as shapes, and the text of the compiled program of a slice."""
     setup, mesh = make_setup(experiment, dataset), make_mesh(devices)
     whole = replicated(mesh)
-    state = jax.eval_shape(lambda: init_stacked_state(setup, dataset.num_classes, [0], whole))
+    state = jax.eval_shape(lambda: init_stacked_state(setup, dataset.num_classes, [0], mesh))
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state)
     data = Images(
         jax.ShapeDtypeStruct(dataset.train_images.shape, jnp.uint8, sharding=whole),

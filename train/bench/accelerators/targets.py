@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 
 from train.bench.accelerators import TargetName
-from train.engine.devices import AXIS
+from train.engine.devices import mesh_of
 from train.errors import ConfigError
 
 # JAX distribution that brings the compiler, and our extra that asks for it.
@@ -81,8 +81,8 @@ class Target:
                 ".venv-compile/bin/python."
             ) from error
 
-    def mesh(self, devices: int) -> Mesh:
-        """A mesh over devices that are described and not there.
+    def mesh(self, devices: int, rows: int = 1) -> Mesh:
+        """A mesh over devices that are described and not there; `rows` along the axis `seed`.
 
         Raises:
           ConfigError: If there is no such number of devices.
@@ -101,7 +101,7 @@ class Target:
         else:
             topology = topologies.get_topology_desc(platform="tpu", topology_name=f"{self.name}:{shape}")
         chosen: Any = np.asarray(topology.devices[:devices])
-        return Mesh(chosen, (AXIS,), axis_types=(AxisType.Auto,))
+        return mesh_of(chosen, rows)
 
 
 def prepare() -> None:
