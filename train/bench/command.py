@@ -76,6 +76,10 @@ class Bench:
                 f"bench: names are {' '.join(self.names) or 'missing'}, allowed: one or more of "
                 "optimizer step epoch seeds memory startup scaling compiled, each once."
             )
+        if "seeds" in self.names:
+            from train.engine.backend import make_cores_devices
+
+            make_cores_devices()
         modules = [importlib.import_module(f"train.bench.{name}") for name in self.names]
         # All that can be wrong is looked at before the first benchmark takes its minutes.
         runs = [(module.run, self._options(name, module)) for name, module in zip(self.names, modules, strict=True)]

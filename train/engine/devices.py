@@ -95,12 +95,15 @@ def on_each_row(program: Callable[..., Any], mesh: Mesh, shared: tuple[bool, ...
             if mesh.shape[SEED] == 1:
                 return program(*arguments)
             specs = tuple(PartitionSpec() if same else PartitionSpec(SEED) for same in shared)
+            # A device that is alone with its seed has nothing left to XLA's partitioner, whose rewriting would round
+            # otherwise than a program of one device.
+            manual = {SEED, AXIS} if mesh.shape[AXIS] == 1 else {SEED}
             return jax.shard_map(
                 program,
                 mesh=mesh.abstract_mesh,
                 in_specs=specs,
                 out_specs=PartitionSpec(SEED),
-                axis_names={SEED},
+                axis_names=manual,
                 check_vma=False,  # a loop's first values are constants, the same on all rows, and its results are not
             )(*arguments)
 
