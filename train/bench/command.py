@@ -41,7 +41,8 @@ class Bench:
       dtype: Number format of the activations.
       data: Shape the random images like those of this data set.
       steps: Optimizer steps in one program, or in an epoch.
-      seeds: Train this many seeds together.
+      seeds: Train this many seeds. The benchmark `seeds` compares ways to do it. `compiled` gives each seed devices of
+        its own.
       updates: Optimizer updates in one call, for the benchmark `optimizer`.
       target: Accelerators to compile for, for the benchmark `compiled`.
       devices: How many of them together, for the benchmark `compiled`.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from train.bench import result
-from train.bench.accelerators.show import markdown_rows
+from train.bench.accelerators.show import markdown_rows, scaling_rows
 from train.report.publish import Rows, Tables
 
 _FILES = ("cpu.json", "cpu-startup.json", "cpu-scaling.json")
@@ -44,8 +44,14 @@ def _compiled(results: Path) -> Rows:
     return [cells for path in sorted((results / "bench").glob("compiled-*.json")) for cells in markdown_rows(path)]
 
 
+def _scaling(results: Path) -> Rows:
+    """What they say of a step on one of several devices."""
+    rows = [cells for path in (results / "bench").glob("devices-*.json") for cells in scaling_rows(path)]
+    return sorted(rows, key=lambda cells: (cells[0], int(cells[2]) > 1, int(cells[1])))
+
+
 def _read(results: Path) -> list[result.Result]:
     return [found for name in _FILES for found in result.read(results / "bench" / name)]
 
 
-TABLES: Tables = {"benchmarks": _benchmarks, "costs": _costs, "compiled": _compiled}
+TABLES: Tables = {"benchmarks": _benchmarks, "costs": _costs, "compiled": _compiled, "devices": _scaling}
