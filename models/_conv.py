@@ -7,6 +7,7 @@ use XLA's own gradients.
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -106,7 +107,7 @@ def _weight_gradient(lhs: jax.Array, rhs: jax.Array, grad: jax.Array, static: An
     number = len(lhs) // _PIECE
     # On several devices, each piece would end in a sum over the devices. XLA's CPU runtime lets such loops overlap, so
     # each process may reach the sums in a different order (jaxlib 0.10.2). Use one sum, outside of any loop.
-    if number < 2 or jax.sharding.get_abstract_mesh().size > 1:
+    if number < 2 or _devices_per_batch() > 1:
         return _weight_gradient_of_piece(lhs, grad, rhs, static)
     whole = number * _PIECE
     # A piece takes every `number`-th image, so each device has a share of every piece of a split batch.
@@ -126,6 +127,12 @@ def _weight_gradient(lhs: jax.Array, rhs: jax.Array, grad: jax.Array, static: An
     if whole < len(lhs):
         total += of_piece(lhs[whole:], grad[whole:])
     return total.astype(grad.dtype)
+
+
+def _devices_per_batch() -> int:
+    """Over how many devices XLA may split a batch: inside `jax.shard_map`, a device is alone on the manual axes."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return math.prod(size for axis, size in mesh.shape.items() if axis not in mesh.manual_axes)
 
 
 def _weight_gradient_of_piece(lhs: jax.Array, grad: jax.Array, rhs: jax.Array, static: Any) -> jax.Array:

@@ -24,6 +24,7 @@ from tests.train import bad_inputs, tiny_data, tiny_run
 from tests.train.bad_inputs import CIFAR10, CIFAR100, Told, archive, command, header, npz, packed, record, replaced
 from train import data, records
 from train.data import cifar_records
+from train.engine.devices import replicated
 from train.errors import RecordError
 
 FLOATS, BOOLS = np.zeros(12, np.float32), np.zeros(12, bool)
@@ -878,10 +879,10 @@ def tiny_and_alone(monkeypatch):
     def fail(url, **kwargs):
         raise requests.ConnectionError(url)
 
-    def blank(setup, num_classes, seeds, sharding):
-        return jax.device_put(bad_inputs.blank_state(setup), sharding)
+    def blank(setup, num_classes, seeds, mesh, momenta=None):
+        return jax.device_put(bad_inputs.blank_state(setup), replicated(mesh))
 
-    monkeypatch.setattr("train.engine.run.init_stacked_state", blank)
+    monkeypatch.setattr("train.engine.job.init_stacked_state", blank)
     monkeypatch.setattr(cifar_records, "LAYOUTS", tiny_data.LAYOUTS)
     monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
     monkeypatch.setattr(requests, "head", fail)

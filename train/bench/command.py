@@ -41,7 +41,8 @@ class Bench:
       dtype: Number format of the activations.
       data: Shape the random images like those of this data set.
       steps: Optimizer steps in one program, or in an epoch.
-      seeds: Train this many seeds together.
+      seeds: Train this many seeds. The benchmark `seeds` compares ways to do it. `compiled` gives each seed devices of
+        its own.
       updates: Optimizer updates in one call, for the benchmark `optimizer`.
       target: Accelerators to compile for, for the benchmark `compiled`.
       devices: How many of them together, for the benchmark `compiled`.
@@ -76,6 +77,10 @@ class Bench:
                 f"bench: names are {' '.join(self.names) or 'missing'}, allowed: one or more of "
                 "optimizer step epoch seeds memory startup scaling compiled, each once."
             )
+        if "seeds" in self.names:
+            from train.engine.backend import make_cores_devices
+
+            make_cores_devices()
         modules = [importlib.import_module(f"train.bench.{name}") for name in self.names]
         # All that can be wrong is looked at before the first benchmark takes its minutes.
         runs = [(module.run, self._options(name, module)) for name, module in zip(self.names, modules, strict=True)]

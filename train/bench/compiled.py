@@ -25,7 +25,7 @@ class Options:
       width: Its factor on the channels.
       batch_size: Images a step.
       dtype: Of activations.
-      seeds: Trained together.
+      seeds: On several devices each has devices of its own; on one device they are vmapped.
     """
 
     target: tuple[TargetName, ...] = ("h200",)
@@ -83,21 +83,22 @@ def describe(case: Case, target: Target, devices: int, seeds: int) -> dict[str, 
       case: The network.
       target: The accelerator.
       devices: How many.
-      seeds: Trained together.
+      seeds: See `Options`.
 
     Returns:
-      The figures of LCAM's slice; SGD's bytes against them; the evaluation's figures under `evaluation`.
+      The figures of LCAM's slice on one device; SGD's bytes against them; the evaluation's figures under `evaluation`.
     """
     lcam, sgd = (Programs(case, target, devices, seeds, optimizer) for optimizer in ("LCAM", "SGD"))
-    arrays = _arrays(lcam, case, devices)
+    arrays = _arrays(lcam)
     made, module, found = _counted(lcam.slice(), target, arrays, STEPS)
-    leaves = len(jax.tree.leaves(lcam.state()))
+    leaves = len(jax.tree.leaves(lcam.state(seeds)))
     found |= {
         "description": target.description,
         "peaks": {
             "bfloat16_flops_per_second": target.bfloat16,
             "float32_flops_per_second": target.float32,
             "bytes_per_second": target.bandwidth,
+            "link_bytes_per_second": target.link,
             "cycles_per_second": target.clock,
             "source": target.peaks,
         },
@@ -123,13 +124,14 @@ def _counted(
     return made, module, counts.count(module, target, arrays, turns)
 
 
-def _arrays(programs: Programs, case: Case, devices: int) -> counts.Arrays:
-    shapes = {hlo.Shape("", leaf.shape).essential for leaf in jax.tree.leaves(programs.state())}
+def _arrays(programs: Programs) -> counts.Arrays:
+    state = programs.state(programs.seeds_of_device)
+    shapes = {hlo.Shape("", leaf.shape).essential for leaf in jax.tree.leaves(state)}
     height, width, channels = programs.setup.image_shape
     pixels = height * width * channels
     return counts.Arrays(
         weights=frozenset(shapes),
         # The images of a device's share of a batch; every layer but the last makes more of them.
-        activation=case.batch_size // devices * pixels,
+        activation=programs.batch_of_device * pixels,
         dataset=programs.setup.train_size * pixels,
     )

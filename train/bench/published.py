@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from train.bench import budget, result
-from train.bench.accelerators.show import markdown_rows
+from train.bench.accelerators.show import markdown_rows, scaling_rows
 from train.report.publish import Rows, Tables
 
 _FILES = ("cpu.json", "cpu-startup.json", "cpu-scaling.json")
@@ -44,6 +44,12 @@ def _compiled(results: Path) -> Rows:
     return [cells for path in sorted((results / "bench").glob("compiled-*.json")) for cells in markdown_rows(path)]
 
 
+def _scaling(results: Path) -> Rows:
+    """What they say of a step on one of several devices."""
+    rows = [cells for path in (results / "bench").glob("devices-*.json") for cells in scaling_rows(path)]
+    return sorted(rows, key=lambda cells: (cells[0], int(cells[2]) > 1, int(cells[1])))
+
+
 def _read(results: Path) -> list[result.Result]:
     return [found for name in _FILES for found in result.read(results / "bench" / name)]
 
@@ -53,4 +59,10 @@ def _budgets(results: Path) -> Rows:
     return list(budget.rows(results))
 
 
-TABLES: Tables = {"benchmarks": _benchmarks, "costs": _costs, "compiled": _compiled, "gpu-budget": _budgets}
+TABLES: Tables = {
+    "benchmarks": _benchmarks,
+    "costs": _costs,
+    "compiled": _compiled,
+    "devices": _scaling,
+    "gpu-budget": _budgets,
+}

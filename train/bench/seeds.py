@@ -1,11 +1,18 @@
-"""What it gains to train several seeds of a small network as one program."""
+"""How several seeds of a small network train fastest: side by side on several devices, vmapped, or in turn."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
+
+import jax
 
 from train.bench.result import Result
 from train.bench.timing import Donated, alternate, ratio
 from train.bench.workload import Case, Data, Dtype, Training
+from train.engine.devices import make_mesh
+
+_SEEDS = (1, 3, 8)
+_DATA: tuple[Data, ...] = ("digits", "cifar10")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,8 +24,8 @@ class Options:
       width: Its factor on the channels.
       batch_size: Images a step.
       dtype: Of activations.
-      data: Which data set the made-up images are shaped like.
-      seeds: Trained together.
+      data: Which data set the made-up images are shaped like; None is digits and then CIFAR.
+      seeds: How many; None is 1, 3 and 8.
       steps: In one program.
       repeats: Turns.
     """
@@ -27,32 +34,89 @@ class Options:
     width: int = 1
     batch_size: int = 128
     dtype: Dtype = "float32"
-    data: Data = "digits"
-    seeds: int = 3
+    data: Data | None = None
+    seeds: int | None = None
     steps: int = 11
     repeats: int = 20
 
 
 def networks(options: Options) -> list[Case]:
     """What is trained."""
-    return [Case(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Case)})]
+    names = [field.name for field in dataclasses.fields(Case) if field.name != "data"]
+    common: dict[str, Any] = {name: getattr(options, name) for name in names}
+    return [Case(**common, data=data) for data in (_DATA if options.data is None else (options.data,))]
 
 
 def run(options: Options) -> Result:
-    """Time all seeds as one vmapped program against the same seeds one after the other."""
-    (case,) = networks(options)
-    training = Training(case, options.steps)
+    """Time all seeds side by side, vmapped and one after the other.
+
+    For a single seed: its batches split over all devices against one device.
+    """
     result = Result(benchmark="seeds", options=dataclasses.asdict(options))
-    vmapped, result.compile_seconds["together"] = training.slice(options.steps, options.seeds)
-    single, result.compile_seconds["in turn"] = training.slice(options.steps)
-    runs = [Donated(single, training.state(), training.data) for _ in range(options.seeds)]
-
-    def in_turn() -> list[Any]:
-        return [run() for run in runs]
-
-    together = Donated(vmapped, training.state(options.seeds), training.data)
-    seconds = alternate({"together": together, "in turn": in_turn}, options.repeats)
-    result.seconds.update({name: (values / options.seeds).tolist() for name, values in seconds.items()})
-    name = f"seeds a second, {options.seeds} of {case.name}: together / in turn"
-    result.ratios[name] = ratio(seconds["in turn"], seconds["together"])
+    result.facts["devices"] = jax.device_count()
+    for case in networks(options):
+        trained = _Programs(case, options.steps, result)
+        for number in _SEEDS if options.seeds is None else (options.seeds,):
+            _compare(trained, number, options.repeats, result)
     return result
+
+
+def _compare(trained: "_Programs", number: int, repeats: int, result: Result) -> None:
+    """Add what was found for one number of seeds."""
+    name = f"{number} of {trained.case.name} on {trained.case.data}"
+    programs = {"in turn": trained.in_turn(number)}
+    if number > 1:
+        programs["vmapped"] = trained.vmapped(number)
+    if jax.device_count() > 1:
+        if number == 1:
+            programs["batches split over all devices"] = trained.split()
+        else:
+            programs["one per device"] = trained.side_by_side(number)
+    seconds = alternate(programs, repeats)
+    result.seconds.update({f"{name}: {key}": (values / number).tolist() for key, values in seconds.items()})
+    for key in programs:
+        if key != "in turn":
+            result.ratios[f"seeds a second, {name}: {key} / in turn"] = ratio(seconds["in turn"], seconds[key])
+
+
+class _Programs:
+    """The programs of a case, each compiled once."""
+
+    def __init__(self, case: Case, steps: int, result: Result):
+        self.case = case
+        self._steps, self._result = steps, result
+        self._made: dict[tuple[int, int, int], tuple[Training, Any]] = {}
+
+    def in_turn(self, number: int) -> Callable[[], Any]:
+        """Seeds one after the other on the first device."""
+        return _one_after_the_other([self._program(1, 1, 1) for _ in range(number)])
+
+    def vmapped(self, number: int) -> Callable[[], Any]:
+        """Seeds as one program on the first device."""
+        return self._program(1, 1, number)
+
+    def split(self) -> Callable[[], Any]:
+        """One seed, whose batches are split over all devices."""
+        return self._program(jax.device_count(), 1, 1)
+
+    def side_by_side(self, number: int) -> Callable[[], Any]:
+        """Rounds of one seed per device."""
+        whole, rest = divmod(number, jax.device_count())
+        rounds = [jax.device_count()] * whole + ([rest] if rest else [])
+        return _one_after_the_other([self._program(rows, rows, rows) for rows in rounds])
+
+    def _program(self, devices: int, rows: int, seeds: int) -> Donated:
+        """A program with a state of its own."""
+        key = (devices, rows, seeds)
+        if key not in self._made:
+            training = Training(self.case, self._steps, make_mesh(devices, rows=rows))
+            program, seconds = training.slice(self._steps, seeds)
+            self._result.compile_seconds[f"{self.case.data}: {seeds} seed(s) on {devices} device(s)"] = seconds
+            self._made[key] = training, program
+        training, program = self._made[key]
+        return Donated(program, training.state(seeds), training.data)
+
+
+def _one_after_the_other(programs: list[Donated]) -> Callable[[], Any]:
+    # Each is waited for: otherwise JAX would run programs of different devices at the same time.
+    return lambda: [jax.block_until_ready(program()) for program in programs]

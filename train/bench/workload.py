@@ -9,7 +9,7 @@ import numpy as np
 from train.bench.timing import compile_timed
 from train.data.dataset import Dataset
 from train.engine.batches import flat
-from train.engine.devices import make_mesh, replicated
+from train.engine.devices import Mesh, by_seed, make_mesh, replicated
 from train.engine.programs import compiled, slice_program
 from train.engine.state import TrainState, init_state, make_setup
 from train.errors import ConfigError
@@ -124,16 +124,17 @@ def experiment_of(case: Case) -> Experiment:
 
 
 class Training:
-    """The programs of a case on the first device, and what they are called with.
+    """The programs of a case, and what they are called with.
 
     Args:
       case: The network and its data.
       steps: Full batches in an epoch; there are as many images.
+      mesh: Where to run; None is the first device.
 
     Attributes:
       experiment: The arm, with LCAM.
       setup: What the programs of `train.engine.step` want.
-      mesh: Of one device.
+      mesh: Where the programs run.
       data: The images and labels on the device.
       dataset: The same in memory.
 
@@ -141,22 +142,24 @@ class Training:
       ConfigError: If there is no such network, or no memory for as many images.
     """
 
-    def __init__(self, case: Case, steps: int):
+    def __init__(self, case: Case, steps: int, mesh: Mesh | None = None):
         self.experiment = experiment_of(case)
         self.dataset = _made_up(case, steps * case.batch_size)
         self.setup = make_setup(self.experiment, self.dataset)
-        self.mesh = make_mesh(1)
+        self.mesh = make_mesh(1) if mesh is None else mesh
         images = flat(self.dataset.train_images, self.dataset.train_labels)
         self.data = jax.device_put(images, replicated(self.mesh))
 
     def state(self, seeds: int = 1) -> TrainState:
         """A fresh state with a leading axis of seeds."""
-        make = jax.jit(jax.vmap(self._init), out_shardings=replicated(self.mesh), compiler_options=_COMPILE_QUICKLY)
+        make = jax.jit(jax.vmap(self._init), out_shardings=by_seed(self.mesh), compiler_options=_COMPILE_QUICKLY)
         return make(np.arange(seeds, dtype=np.uint32))
 
     def abstract_state(self, seeds: int = 1) -> TrainState:
         """The shapes of `state`."""
-        return jax.eval_shape(jax.vmap(self._init), jax.ShapeDtypeStruct((seeds,), np.uint32))
+        state = jax.eval_shape(jax.vmap(self._init), jax.ShapeDtypeStruct((seeds,), np.uint32))
+        spread = by_seed(self.mesh)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=spread), state)
 
     def slice(self, steps: int, seeds: int = 1) -> tuple[jax.stages.Compiled, float]:
         """The scanned, donated program of a run's next steps, and the seconds that compiling it took."""

@@ -41,6 +41,8 @@ class Run:
         has begun, report what is finished, and exit with status 75 if something is left.
       stream: Read the images from disk during training, for data that do not fit on the device.
       devices: How many GPUs, TPU cores or other devices to train on.
+      devices_per_seed: Split the batches of each seed over this many devices. Seeds on different devices train at the
+        same time.
       coordinator: Train in several processes that meet at the first one: its address, or `auto` on a cluster.
       processes: How many processes there are.
       process: The number of this process, from 0.
@@ -58,6 +60,7 @@ class Run:
     minutes: Annotated[float | None, option("no limit")] = None
     stream: bool = False
     devices: Annotated[int | None, option("all")] = None
+    devices_per_seed: Annotated[int | None, option("1 for several seeds, all for one")] = None
     coordinator: Annotated[str | None, option("one process alone", "HOST:PORT")] = None
     processes: Annotated[int | None, option("1")] = None
     process: Annotated[int | None, option("0")] = None
@@ -73,7 +76,7 @@ class Run:
         if not self.process:
             self._announce(arms, console)
         # These import JAX, which takes seconds.
-        from train.engine import processes
+        from train.engine import backend, processes
         from train.engine.run import SavePolicy, run_experiment
         from train.engine.signals import TimeUp
         from train.experiments import blocks, tuning
@@ -83,6 +86,9 @@ class Run:
         deadline = None if self.minutes is None else time.monotonic() + 60 * self.minutes
         policy = SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         processes.join(self.coordinator, self.processes, self.process)
+        several = any(len(arm.seeds) > 1 for arm in arms)
+        if several and self.devices is None and not self.stream and not processes.joined():
+            backend.make_cores_devices()
         in_order = [run for arm in arms for run in (*tuning.trials(arm), arm)]
         runs = in_order if deadline is None else blocks.in_blocks(arms)
         time_up = None
@@ -100,6 +106,7 @@ class Run:
                     fresh_too=runs[1:],
                     policy=policy,
                     devices=self.devices,
+                    devices_per_seed=self.devices_per_seed,
                     stream=self.stream,
                     deadline=deadline,
                 )

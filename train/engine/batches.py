@@ -71,7 +71,8 @@ def next_rows(setup: Setup, state: TrainState, order: jax.Array, steps: int, bat
 
 def take(mesh: Mesh, data: Images, index: jax.Array) -> Images:
     """Gather rows by their index, [N], split over the devices."""
-    index = jax.lax.with_sharding_constraint(index, split_batch(mesh))
+    if mesh.shape[AXIS] > 1:
+        index = jax.lax.with_sharding_constraint(index, split_batch(mesh))
     return Images(data.images[index], data.labels[index])
 
 

@@ -1,8 +1,9 @@
 """Checkpoints of runs; the only room that knows Orbax.
 
-Seeds that train together as one program share a folder `<root>/<arm>/checkpoints/seeds-<n>-<n>...`, and in
-it one numbered folder a checkpoint: the state, every step so far, the history and the settings. Orbax writes each under
-another name and renames it when whole, so a kill leaves those before it.
+Seeds that train together as one program share a folder `<root>/<arm>/checkpoints/seeds-<n>-<n>...`. Its name ends with
+`-on-<d>` if each seed has d devices of its own. It contains one numbered folder per checkpoint: the state, every step
+so far, the history and the settings. Orbax writes each under another name and renames it when whole, so a kill leaves
+those before it.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -19,6 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from train.engine.placement import SeedSet
 from train.engine.state import TrainState
 from train.errors import CheckpointError
 from train.records.metrics import STEP_DTYPES, EpochMetrics, StepMetrics
@@ -37,16 +39,22 @@ class Snapshot(NamedTuple):
     config: dict[str, Any]  # the settings it was made with
 
 
-def checkpoint_dir(root: Path, name: str, seeds: Sequence[int]) -> Path:
+def checkpoint_dir(root: Path, name: str, seed_set: SeedSet) -> Path:
     """The folder of the checkpoints of seeds that run together."""
-    return root / name / "checkpoints" / ("seeds-" + "-".join(map(str, seeds)))
+    # A run that goes on must know how it began, before its checkpoint is read.
+    devices = f"-on-{seed_set.devices}" if seed_set.apart else ""
+    return root / name / "checkpoints" / ("seeds-" + "-".join(map(str, seed_set.seeds)) + devices)
 
 
-def begun_seed_sets(root: Path, name: str) -> list[list[int]]:
-    """The sets of seeds of an arm that have checkpoints, in order."""
+def begun_seed_sets(root: Path, name: str) -> list[SeedSet]:
+    """The sets of seeds of an arm that have checkpoints, in order; the devices of sets that share them are unknown."""
     folders = sorted({path.parent for path in (root / name / "checkpoints").glob("seeds-*/*") if path.name.isdigit()})
-    names = [re.fullmatch(r"seeds-(\d+(?:-\d+)*)", folder.name) for folder in folders]
-    return [[int(seed) for seed in match[1].split("-")] for match in names if match]
+    names = [re.fullmatch(r"seeds-(\d+(?:-\d+)*)(?:-on-(\d+))?", folder.name) for folder in folders]
+    return [
+        SeedSet([int(seed) for seed in match[1].split("-")], bool(match[2]), int(match[2]) if match[2] else None)
+        for match in names
+        if match
+    ]
 
 
 class Checkpoints:

@@ -17,7 +17,7 @@ from flax import nnx
 from models import BATCH_NORM_MOMENTUM
 from train.data.augment import Views, normalize
 from train.engine.batches import AugmentedBatch, Images, augment, draw_step_views, epoch_order, next_rows, take
-from train.engine.devices import Mesh, padded_size, replicated
+from train.engine.devices import SEED, Mesh, by_seed, on_each_row, padded_size
 from train.engine.state import Setup, TrainState
 from train.engine.step import batch_loss, train_step
 from train.recipe.modes import MODES
@@ -114,18 +114,28 @@ def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) 
 
 
 def compiled(program: Callable, mesh: Mesh, seeds: int, *, donate: bool) -> Callable:
-    """Jit a program over (state, data, ...), replicated over the mesh; all but the data get a leading axis of seeds."""
+    """Jit a program over (state, data, ...) for several seeds.
 
-    def over_seeds(state: TrainState, data: Images, *by_seed: Any) -> Any:
-        if seeds == 1:
+    Args:
+      program: For one seed.
+      mesh: The seeds are spread over its rows. Several seeds on a row are vmapped.
+      seeds: How many; a multiple of the rows.
+      donate: Whether the state is donated.
+
+    Returns:
+      The same with a leading axis of seeds in all arguments and results but the data.
+    """
+    here = seeds // mesh.shape[SEED]
+
+    def over_seeds(state: TrainState, data: Images, *others: Any) -> Any:
+        if here == 1:
             # A single network is spared the vmap, whose convolutions take both sides batched.
-            state, by_seed = jax.tree.map(lambda x: x[0], (state, by_seed))
-            return jax.tree.map(lambda x: x[None], program(state, data, *by_seed))
-        return jax.vmap(program, in_axes=(0, None, *(0 for _ in by_seed)))(state, data, *by_seed)
+            state, others = jax.tree.map(lambda x: x[0], (state, others))
+            return jax.tree.map(lambda x: x[None], program(state, data, *others))
+        return jax.vmap(program, in_axes=(0, None, *(0 for _ in others)))(state, data, *others)
 
-    def on_mesh(state: TrainState, data: Images, *by_seed: Any) -> Any:
-        # The convolutions have to know whether the batch is split.
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return over_seeds(state, data, *by_seed)
+    def on_mesh(state: TrainState, data: Images, *others: Any) -> Any:
+        shared = (False, True, *(False for _ in others))
+        return on_each_row(over_seeds, mesh, shared)(state, data, *others)
 
-    return jax.jit(on_mesh, donate_argnums=(0,) if donate else (), out_shardings=replicated(mesh))
+    return jax.jit(on_mesh, donate_argnums=(0,) if donate else (), out_shardings=by_seed(mesh))

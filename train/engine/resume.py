@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 from train import records
 from train.data.dataset import Dataset, Source, may_be_same
 from train.engine.checkpoints import begun_seed_sets, checkpoint_dir
+from train.engine.placement import SeedSet, Wishes, as_begun, place
 from train.errors import ConfigError, RecordError
 from train.experiments import Experiment, config_of, differences, tuning
 from train.records.events import remove_events
 
 _FINGERPRINT = "fingerprint"
-# The name of a checkpoint folder lists its seeds, and a file system takes 255 bytes.
-_MOST_TOGETHER = 20
 
 
 class Plan(NamedTuple):
@@ -23,46 +22,54 @@ class Plan(NamedTuple):
 
     Attributes:
       missing: The seeds without a finished record.
-      seed_sets: The seeds that run together. A kill may have come between two seeds' records: then a set contains seeds
-        that are not missing, too.
+      seed_sets: The seeds that run together, and where. A kill may have come between two seeds' records: then a set
+        contains seeds that are not missing, too.
     """
 
     missing: list[int]
-    seed_sets: list[list[int]]
+    seed_sets: list[SeedSet]
 
 
-def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, *, together: bool, fresh: bool) -> Plan:
+def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, wishes: Wishes, *, fresh: bool) -> Plan:
     """Look what is left to do.
 
     Args:
       experiment: The arm.
       seeds: Those asked for.
       root: Folder of all runs.
-      together: Whether seeds may run as one program.
+      wishes: What the command line says about devices.
       fresh: Whether to take nothing for done or begun.
 
     Raises:
-      ConfigError: If what is there was made with other settings.
+      ConfigError: If what is there was made with other settings, or in another way.
       RecordError: If a record is damaged.
     """
     if fresh:
-        return Plan([*seeds], _split([], [*seeds], together))
+        return Plan([*seeds], place(experiment, len(seeds), root, wishes, fresh=True).sets(seeds))
     missing = [seed for seed in seeds if not _is_finished(experiment, root, seed)]
     begun = [
         seed_set
         for seed_set in begun_seed_sets(root, experiment.name)
-        if set(seed_set) & set(missing)
-        and all(seed in missing or _is_recorded(experiment, root, seed) for seed in seed_set)
+        if set(seed_set.seeds) & set(missing)
+        and all(seed in missing or _is_recorded(experiment, root, seed) for seed in seed_set.seeds)
     ]
-    return Plan(missing, _split(begun, missing, together))
+    if wishes.stream or not experiment.vmap_seeds:
+        # Seeds that are to train one after the other begin anew.
+        begun = [seed_set for seed_set in begun if seed_set.apart or len(seed_set.seeds) == 1]
+    going_on = [
+        as_begun(seed_set, wishes, checkpoint_dir(root, experiment.name, seed_set)) for seed_set in _disjoint(begun)
+    ]
+    rest = [seed for seed in missing if not any(seed in seed_set.seeds for seed_set in going_on)]
+    new = place(experiment, len(seeds), root, wishes).sets(rest) if rest else []
+    return Plan(missing, going_on + new)
 
 
 def discard(runs: Iterable[tuple[Experiment, Sequence[int]]], root: Path) -> None:
     """Remove the records of some experiments and their seeds, and the checkpoints that no other seed still needs."""
     for experiment, seeds in runs:
         for seed_set in begun_seed_sets(root, experiment.name):
-            others = set(seed_set) - set(seeds)
-            if others != set(seed_set) and all(_is_recorded(experiment, root, seed) for seed in others):
+            others = set(seed_set.seeds) - set(seeds)
+            if others != set(seed_set.seeds) and all(_is_recorded(experiment, root, seed) for seed in others):
                 shutil.rmtree(checkpoint_dir(root, experiment.name, seed_set))
         records.discard(root, experiment.name, seeds)
         for seed in seeds:
@@ -151,13 +158,10 @@ def _is_recorded(experiment: Experiment, root: Path, seed: int) -> bool:
         return False
 
 
-def _split(begun: list[list[int]], missing: list[int], together: bool) -> list[list[int]]:
-    """Which seeds run together: those that began so, then all others; or each alone."""
-    if not together:
-        return [[seed] for seed in missing]
-    seed_sets: list[list[int]] = []
-    for seeds in sorted(begun, key=len, reverse=True):
-        if not any(set(seeds) & set(seed_set) for seed_set in seed_sets):
-            seed_sets.append(seeds)
-    rest = [seed for seed in missing if not any(seed in seed_set for seed_set in seed_sets)]
-    return seed_sets + [rest[i : i + _MOST_TOGETHER] for i in range(0, len(rest), _MOST_TOGETHER)]
+def _disjoint(begun: list[SeedSet]) -> list[SeedSet]:
+    """Of sets of seeds that overlap, the larger ones."""
+    chosen: list[SeedSet] = []
+    for seed_set in sorted(begun, key=lambda each: len(each.seeds), reverse=True):
+        if not any(set(seed_set.seeds) & set(other.seeds) for other in chosen):
+            chosen.append(seed_set)
+    return chosen

@@ -12,6 +12,7 @@ from flax import nnx
 
 import lcam_optax
 from train.data.dataset import Dataset, Source
+from train.engine.devices import Mesh, by_seed, on_each_row
 from train.errors import ConfigError
 from train.experiments import Experiment
 from train.recipe.network import make_model
@@ -91,7 +92,7 @@ def init_stacked_state(
     setup: Setup,
     num_classes: int,
     seeds: Sequence[int],
-    sharding: jax.sharding.Sharding,
+    mesh: Mesh,
     momenta: np.ndarray | None = None,
 ) -> TrainState:
     """Make the state of several seeds before the first step, with a leading axis of seeds.
@@ -100,13 +101,15 @@ def init_stacked_state(
       setup: The run.
       num_classes: Outputs of the network.
       seeds: One per network.
-      sharding: Of all arrays.
+      mesh: The seeds are spread over its rows.
       momenta: The momentum of every step, float32 [seeds, steps], for a control.
     """
     if momenta is None:
         momenta = np.zeros((len(seeds), 0), np.float32)
     make = jax.vmap(lambda seed, momenta: init_state(setup, num_classes, seed, momenta))
-    return jax.jit(make, out_shardings=sharding)(np.asarray(seeds, np.uint32), momenta)
+    # Each row makes its own seeds: a program for all of them might round otherwise than that of a seed alone.
+    on_mesh = on_each_row(make, mesh, shared=(False, False))
+    return jax.jit(on_mesh, out_shardings=by_seed(mesh))(np.asarray(seeds, np.uint32), momenta)
 
 
 def init_state(

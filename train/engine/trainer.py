@@ -11,25 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from train.engine.batches import Loader, epoch_order
-from train.engine.devices import Mesh, padded_size
+from train.engine.devices import SEED, Mesh, padded_size
 from train.engine.programs import Evaluation, calibration_program, compiled, evaluation_program, slice_program
 from train.engine.progress import RunProgress
+from train.engine.slices import cut, rest_of_epoch, slice_steps
 from train.engine.state import Setup, TrainState
 from train.engine.step import all_finite
 from train.errors import RunError
 from train.recipe.modes import MODES
-from train.recipe.network import training_flops
 from train.recipe.optimizers import OPTIMIZERS
 from train.recipe.schedules import learning_rate
 from train.records import EpochMetrics, StepMetrics
 
-# The most steps in one program: few enough for a person to see progress, enough to hide the dispatch.
-_SLICE_STEPS = 30
-# As a stop is answered after a slice: what a few CPU cores do in seconds, in operations. A GPU does 30 steps in those.
-_SLICE_FLOPS_ON_CPU = 1.25e12
-# Of the images that a streamed slice puts on each device, in bytes; the next slice's are put there meanwhile. Runs in
-# memory are cut alike.
-_SLICE_IMAGES = 2**28
 # For batch statistics found anew: batches of a whole running mean.
 _CALIBRATION_STEPS = 30
 _EVALUATION_BATCH = 500
@@ -52,7 +45,7 @@ class Trainer:
         self._seen: list[StepMetrics] = []  # NumPy, [seeds, steps], one slice each
         self._unread: list[StepMetrics] = []  # on the device
         self._step = 0
-        self._slices = _cut(setup, _slice_steps(setup, mesh, len(seeds)))
+        self._slices = cut(setup, slice_steps(setup, mesh, len(seeds) // mesh.shape[SEED]))
         compile_program = functools.partial(compiled, mesh=mesh, seeds=len(seeds))
         # Each is compiled when it is first called.
         stages = range(MODES[setup.experiment.training].num_stages)
@@ -111,7 +104,7 @@ class Trainer:
         while not self.finished:
             started = time.perf_counter()
             done = self._step - len(self.history) * self.setup.steps_per_epoch
-            for key in _after(done, self._slices):
+            for key in rest_of_epoch(done, self._slices):
                 self._take(key)
                 # The slice before is read while this one runs, so that reading waits for nothing.
                 self._read(progress, keep=1)
@@ -226,33 +219,3 @@ class Trainer:
             ]
         )
         progress.epoch(self.setup.experiment.epochs, self.history[-1])
-
-
-def _slice_steps(setup: Setup, mesh: Mesh, seeds: int) -> int:
-    """How many steps a slice has, the same for each part of a run."""
-    height, width, channels = setup.image_shape
-    batch = setup.experiment.batch_size
-    steps = min(_SLICE_STEPS, setup.full_batches, mesh.size * _SLICE_IMAGES // (batch * height * width * channels))
-    if mesh.devices.flat[0].platform == "cpu":
-        flops = seeds * batch * training_flops(setup.experiment, setup.image_shape)
-        steps = min(steps, int(_SLICE_FLOPS_ON_CPU / flops))
-    return max(steps, 1)
-
-
-def _after(done: int, slices: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What is left of an epoch; a run that comes from a machine that cuts otherwise may be within a slice."""
-    for steps, batch in slices:
-        if done < steps:
-            yield steps - done, batch
-        done = max(done - steps, 0)
-
-
-def _cut(setup: Setup, length: int) -> list[tuple[int, int]]:
-    """The slices of an epoch as (steps, batch size); the same in every epoch, so that a resumed run cuts alike."""
-    number, rest = divmod(setup.full_batches, length)
-    slices = [(length, setup.experiment.batch_size)] * number
-    if rest:
-        slices.append((rest, setup.experiment.batch_size))
-    if setup.last_batch:
-        slices.append((1, setup.last_batch))
-    return slices

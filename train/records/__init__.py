@@ -1,14 +1,15 @@
 """The stored data of a run: its record and its steps, and the checks of their files."""
 
-from train.records.find import discard, find, has_runs, read_all
+from train.records.find import discard, find, has_runs, of_arm, read_all
 from train.records.metrics import EpochMetrics, StepMetrics
 from train.records.pack import pack
-from train.records.record import FINGERPRINT, RESULT, Record, environment, read, run_dir, write
+from train.records.record import FINGERPRINT, RESULT, VMAPPED, Record, environment, read, run_dir, write
 from train.records.trials import find_trials, write_trials
 
 __all__ = [
     "FINGERPRINT",
     "RESULT",
+    "VMAPPED",
     "EpochMetrics",
     "Record",
     "StepMetrics",
@@ -17,6 +18,7 @@ __all__ = [
     "find",
     "find_trials",
     "has_runs",
+    "of_arm",
     "pack",
     "read",
     "read_all",

@@ -1,5 +1,6 @@
 """Finds records of runs in their own folders or in packed form."""
 
+import contextlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -34,6 +35,18 @@ def has_runs(root: Path, name: str) -> bool:
       RecordError: if a packed one is damaged.
     """
     return any((root / name).glob(f"seed-*/{RESULT}")) or bool(packed.records_of_arm(root, name))
+
+
+def of_arm(root: Path, name: str) -> list[Record]:
+    """The records of an arm that can be used, of each seed one, ordered by seed."""
+    found: dict[int, Record] = {}
+    with contextlib.suppress(RecordError):
+        found |= {record.seed: record for record in packed.records_of_arm(root, name)}
+    for path in (root / name).glob(f"seed-*/{RESULT}"):
+        with contextlib.suppress(RecordError):
+            record = read(path)
+            found[record.seed] = record
+    return [found[seed] for seed in sorted(found)]
 
 
 def read_all(root: Path, *, damaged: list[RecordError] | None = None) -> list[Record]:

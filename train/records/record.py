@@ -23,7 +23,7 @@ import numpy as np
 
 from train import files
 from train.errors import RecordError
-from train.records import schema, stages
+from train.records import provenance, schema, stages
 from train.records.metrics import EpochMetrics, StepMetrics
 from train.records.steps import decode, encode
 
@@ -31,6 +31,8 @@ RESULT = "result.json"
 STEPS = "steps.npz"
 # Of the data, among the versions.
 FINGERPRINT = "dataset_fingerprint"
+# Of the device: the seeds of the vmapped program that trained the run.
+VMAPPED = "vmapped_seeds"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,11 @@ class Record:
       seed: the seed of all random draws of the run.
       config: every field of the experiment, as JSON values, including `epochs`.
       versions: of Python, of the packages that affect the numbers, and of the data set.
-      device: `platform`, `kind`, `count` and `process_count`.
+      device: `platform` and `kind`; `count`, the devices that split each batch of this run; `available`, the devices
+        of all processes; `cores`, the CPU cores of this process; `process_count`; and `vmapped_seeds`, the seeds of the
+        vmapped program that trained this one too, empty if it had a program of its own. On CPU, `count`, `available`
+        and `cores` affect the rounding; `vmapped_seeds` does everywhere. Records from before these fields lack
+        `available`, `cores` and `vmapped_seeds`: nobody knows them.
       command: the command that repeats the run.
       donor_seed: for a control, the seed of the run that gave it its momenta; None for other arms.
       history: one row per epoch. Numbers that are not finite are read back as nan.
@@ -133,6 +139,8 @@ def environment(devices: int | None = None) -> dict[str, dict[str, Any]]:
             "platform": device.platform,
             "kind": device.device_kind,
             "count": devices or jax.device_count(),
+            "available": jax.device_count(),
+            "cores": provenance.cores(),
             "process_count": jax.process_count(),
         },
     }

@@ -3,13 +3,13 @@
 import json
 
 import jax
-import numpy as np
 import pytest
-from jax.sharding import AxisType, Mesh
 from rich.console import Console
 
 from train.bench import compiled, result
 from train.bench.accelerators import programs, show, targets
+from train.bench.workload import Case
+from train.engine.devices import mesh_of
 from train.errors import ConfigError
 
 FIELDS = {
@@ -33,8 +33,8 @@ def written(tmp_path_factory):
     path = tmp_path_factory.mktemp("bench") / "found.json"
     with pytest.MonkeyPatch.context() as patch:
 
-        def mesh(target, devices):
-            return Mesh(np.asarray(jax.devices()[:devices]), ("data",), axis_types=(AxisType.Auto,))
+        def mesh(target, devices, rows):
+            return mesh_of(jax.devices()[:devices], rows)
 
         patch.setattr(targets.Target, "mesh", mesh)
         patch.setattr(targets.Target, "compiler", "this machine's")
@@ -81,6 +81,24 @@ def test_the_tables_say_what_the_figures_are_not(written, capsys):
     (row,) = show.markdown_rows(path)
     assert row[:2] == ["h200", "WRN-10-1"]
     assert len(row) == 12
+
+
+def test_a_row_about_several_devices_says_what_they_send_each_other(written, tmp_path):
+    _, path = written
+    document = json.loads(path.read_text())
+    document["results"][0]["options"] |= {"devices": 8, "seeds": 2}
+    document["targets"]["h200"]["collectives"] = [{"kind": "all-reduce", "count": 53, "bytes": 60_000_000}]
+    (tmp_path / "several.json").write_text(json.dumps(document))
+    (row,) = show.scaling_rows(tmp_path / "several.json")
+    assert row[:3] == ["h200", "8", "2"]
+    # Four devices share a batch: 2 x 3/4 x 60 MB / 450 GB/s.
+    assert row[6:9] == ["53", "60.0", "0.20"]
+
+
+@pytest.mark.parametrize(("devices", "seeds"), [(8, 3), (8, 16)])
+def test_seeds_that_cannot_be_spread_are_refused(devices, seeds):
+    with pytest.raises(ConfigError, match=f"seeds is {seeds}, allowed on 8 devices: a whole number that divides 8"):
+        programs.Programs(Case(), targets.TARGETS["h200"], devices, seeds, "LCAM")
 
 
 @pytest.mark.parametrize(("target", "extra"), [("h100", "compile-cuda"), ("v5e", "compile-tpu")])

@@ -69,6 +69,31 @@ def test_the_user_s_flags_stay(monkeypatch):
     assert os.environ["XLA_FLAGS"] == "--xla_cpu_experimental_ynn_fusion_type=dot"
 
 
+SEEN = "import jax; from train.engine.devices import cores_are_devices as c; print(jax.device_count(), c())"
+
+
+@pytest.mark.parametrize(
+    ("cores", "variables", "seen"),
+    [
+        (1, {}, "1 False"),
+        (3, {}, "3 True"),
+        (3, {"JAX_NUM_CPU_DEVICES": "2"}, "2 False"),
+        (3, {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}, "2 False"),
+    ],
+)
+def test_each_core_is_a_device_unless_the_user_chose(cores, variables, seen):
+    program = f"from train.engine import backend; backend.cores = lambda: {cores}; backend.make_cores_devices(); {SEEN}"
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        cwd=Path(__file__).parents[3],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.strip() == seen
+
+
 def test_xla_knows_the_flags():
     # It ends a process that sets an unknown one.
     program = "from train.engine.backend import configure; configure(); import jax; jax.devices()"

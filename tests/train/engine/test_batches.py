@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.train import tiny_data, tiny_run
 from train import data, records
 from train.data.dataset import as_source
-from train.engine import batches, trainer
+from train.engine import batches, slices
 from train.engine.devices import make_mesh
 from train.engine.progress import RunProgress
 from train.engine.run import run_experiment
@@ -127,7 +127,7 @@ def test_a_run_streamed_from_array_record_files_equals_the_one_in_memory_and_res
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "_SLICE_STEPS", 30)
+        patch.setattr(slices, "_SLICE_STEPS", 30)
         patch.setattr(RunProgress, "steps", interrupt)
         with pytest.raises(Stopped):
             run(tmp_path / "stopped", folder_of_images, stream=True)

@@ -21,8 +21,9 @@ from rich.console import Console
 
 from tests.train import tiny_run
 from train import data, records
-from train.engine import checkpoints, trainer
+from train.engine import checkpoints, slices
 from train.engine.checkpoints import Checkpoints
+from train.engine.placement import SeedSet
 from train.engine.progress import RunProgress
 from train.engine.run import SavePolicy, run_experiment
 from train.engine.signals import Stopped
@@ -53,7 +54,7 @@ def run(root, text=None, fresh=False, policy=None, seeds=SEEDS, **changes):
 
 def make_small(monkeypatch):
     monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
-    monkeypatch.setattr(trainer, "_SLICE_STEPS", 2)  # slices of 2, 1 and the short batch
+    monkeypatch.setattr(slices, "_SLICE_STEPS", 2)  # slices of 2, 1 and the short batch
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +115,7 @@ def train(root, calls, action):
 
 
 def final_arrays(root, seeds=SEEDS):
-    folder = checkpoints.checkpoint_dir(root, "quickstart/lcam-0.9-0.95", seeds)
+    folder = checkpoints.checkpoint_dir(root, "quickstart/lcam-0.9-0.95", SeedSet(seeds))
     saved = Checkpoints(folder)
     arrays = saved._manager.restore(saved.latest(), args=ocp.args.Composite(arrays=ocp.args.StandardRestore()))[
         "arrays"
@@ -161,11 +162,11 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, monkeypatch, unin
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_machine_that_cuts_otherwise_goes_on_within_a_slice(tmp_path, monkeypatch, uninterrupted):
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "_SLICE_STEPS", 1)
+        patch.setattr(slices, "_SLICE_STEPS", 1)
         interrupt_at(patch, 5, lambda: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Stopped, match=r"at step 6 of 12"):
             run(tmp_path)
-    monkeypatch.setattr(trainer, "_SLICE_STEPS", 3)  # the second epoch began with step 4, and is cut at 7
+    monkeypatch.setattr(slices, "_SLICE_STEPS", 3)  # the second epoch began with step 4, and is cut at 7
     for left, right in zip(run(tmp_path), uninterrupted[1], strict=True):
         assert [row.learning_rate for row in left.history] == [row.learning_rate for row in right.history]
         np.testing.assert_array_equal(left.steps.momentum, right.steps.momentum)
@@ -178,7 +179,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(tmp_
         interrupt_at(patch, 5, crash)
         with pytest.raises(Crash):
             run(tmp_path, policy=SavePolicy(epochs=1, minutes=1e-9))
-    folder = checkpoints.checkpoint_dir(tmp_path, "quickstart/lcam-0.9-0.95", SEEDS)
+    folder = checkpoints.checkpoint_dir(tmp_path, "quickstart/lcam-0.9-0.95", SeedSet(SEEDS))
     older, newest = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
     for path in (folder / str(newest) / "arrays").rglob("*"):
         if path.is_file():
@@ -231,7 +232,7 @@ def test_other_settings_and_data_are_refused_and_fresh_begins_anew(tmp_path, mon
 
 
 def test_one_process_at_a_time_trains_the_same_seeds(tmp_path):
-    first = Checkpoints(checkpoints.checkpoint_dir(tmp_path, "group/arm", SEEDS))
+    first = Checkpoints(checkpoints.checkpoint_dir(tmp_path, "group/arm", SeedSet(SEEDS)))
     with pytest.raises(CheckpointError, match="another process is training these seeds"):
         Checkpoints(first.folder)
     first.close()
@@ -312,7 +313,7 @@ def test_seeds_that_nobody_asked_for_are_not_trained(tmp_path, uninterrupted):
 
 
 def test_what_a_crash_left_of_a_save_is_removed(tmp_path):
-    folder = checkpoints.checkpoint_dir(tmp_path, "group/arm", [0])
+    folder = checkpoints.checkpoint_dir(tmp_path, "group/arm", SeedSet([0]))
     (folder / "7.orbax-checkpoint-tmp" / "arrays").mkdir(parents=True)
     (folder / "7.orbax-checkpoint-tmp" / "arrays" / "half").write_bytes(bytes(100))
     Checkpoints(folder).close()
@@ -320,9 +321,10 @@ def test_what_a_crash_left_of_a_save_is_removed(tmp_path):
 
 
 def test_begun_seed_sets_are_found(tmp_path):
-    for seeds in ([0, 2], [1]):
-        (checkpoints.checkpoint_dir(tmp_path, "group/arm", seeds) / "4").mkdir(parents=True)
-    assert checkpoints.begun_seed_sets(tmp_path, "group/arm") == [[0, 2], [1]]
+    begun = [SeedSet([0, 2]), SeedSet([1]), SeedSet([3, 14], apart=True, devices=2)]
+    for seed_set in begun:
+        (checkpoints.checkpoint_dir(tmp_path, "group/arm", seed_set) / "4").mkdir(parents=True)
+    assert checkpoints.begun_seed_sets(tmp_path, "group/arm") == begun
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import pytest
 from tests.train import tiny_run
 from train.data.dataset import Dataset
 from train.engine.batches import Images
-from train.engine.devices import AXIS, make_mesh, padded_size, replicated
+from train.engine.devices import AXIS, by_seed, make_mesh, padded_size, replicated
 from train.engine.programs import compiled, slice_program
 from train.engine.state import init_stacked_state, make_setup
 from train.experiments import EXPERIMENTS
@@ -27,12 +27,12 @@ COLLECTIVE = re.compile(
 ARRAY = re.compile(r"f32\[([\d,]*)\]")
 
 
-def compiled_slice(experiment, dataset, devices, steps, batch, streamed=False):
+def compiled_slice(experiment, dataset, devices, steps, batch, streamed=False, seeds=1):
     """The state, as shapes, and the text of the compiled program of a slice."""
-    setup, mesh = make_setup(experiment, dataset), make_mesh(devices)
+    setup, mesh = make_setup(experiment, dataset), make_mesh(devices, rows=seeds)
     whole = replicated(mesh)
-    state = jax.eval_shape(lambda: init_stacked_state(setup, dataset.num_classes, [0], whole))
-    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state)
+    state = jax.eval_shape(lambda: init_stacked_state(setup, dataset.num_classes, range(seeds), mesh))
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=by_seed(mesh)), state)
     data = Images(
         jax.ShapeDtypeStruct(dataset.train_images.shape, jnp.uint8, sharding=whole),
         jax.ShapeDtypeStruct(dataset.train_labels.shape, jnp.int32, sharding=whole),
@@ -44,7 +44,7 @@ def compiled_slice(experiment, dataset, devices, steps, batch, streamed=False):
             jax.ShapeDtypeStruct((*lead, *dataset.image_shape), jnp.uint8, sharding=over_batch),
             jax.ShapeDtypeStruct(lead, jnp.int32, sharding=over_batch),
         )
-    program = compiled(slice_program(setup, mesh, steps, batch, streamed=streamed), mesh, 1, donate=True)
+    program = compiled(slice_program(setup, mesh, steps, batch, streamed=streamed), mesh, seeds, donate=True)
     return state, program.lower(state, data).compile().as_text()
 
 
@@ -109,6 +109,16 @@ def test_no_two_loops_communicate_at_the_same_time(changes):
 
 def test_one_device_says_nothing():
     assert collectives(tiny_run.experiment(), tiny_run.dataset(), 1, 2, 16)[1] == []
+
+
+def test_seeds_with_a_device_each_say_nothing():
+    assert collectives(tiny_run.experiment(), twice(tiny_run.dataset()), 8, 2, 48, seeds=8)[1] == []
+
+
+def test_seeds_with_two_devices_each_sum_over_these():
+    _, text = compiled_slice(tiny_run.experiment(), tiny_run.dataset(), 4, 2, 16, seeds=2)
+    groups = set(re.findall(r"replica_groups=(\S+),", text))
+    assert groups == {"[2,2]<=[4]"}  # {0, 1} and {2, 3}
 
 
 @pytest.mark.slow

@@ -9,11 +9,13 @@ import pytest
 from tests.train import synthetic, tiny_run
 from train import records
 from train.engine import checkpoints, resume
+from train.engine.placement import SeedSet, Wishes
 from train.errors import ConfigError, RecordError
 from train.experiments import Experiment, config_of
 from train.records import StepMetrics
 
 ARM = Experiment(name="g/arm", dataset="digits", epochs=2)
+ONE_DEVICE = Wishes(devices=1)
 
 
 def finish(root, *seeds, **changes):
@@ -25,13 +27,16 @@ def finish(root, *seeds, **changes):
 
 
 def begin(root, *seeds):
-    folder = checkpoints.checkpoint_dir(root, ARM.name, seeds)
+    folder = checkpoints.checkpoint_dir(root, ARM.name, SeedSet(seeds))
     (folder / "4").mkdir(parents=True)
     return folder
 
 
 def plan(root, *seeds, together=True, fresh=False):
-    return tuple(resume.make_plan(ARM, seeds, root, together=together, fresh=fresh))
+    arm = dataclasses.replace(ARM, vmap_seeds=together)
+    missing, seed_sets = resume.make_plan(arm, seeds, root, ONE_DEVICE, fresh=fresh)
+    assert {(seed_set.apart, seed_set.devices) for seed_set in seed_sets} <= {(False, 1)}
+    return missing, [seed_set.seeds for seed_set in seed_sets]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +58,9 @@ def test_many_seeds_are_split_so_that_their_folder_has_a_name(tmp_path):
     seeds = range(2**31 - 50, 2**31)
     _, seed_sets = plan(tmp_path, *seeds)
     assert [*itertools.chain.from_iterable(seed_sets)] == [*seeds]
-    assert all(len(checkpoints.checkpoint_dir(tmp_path, ARM.name, seed_set).name) < 256 for seed_set in seed_sets)
+    for seed_set in seed_sets:
+        folder = checkpoints.checkpoint_dir(tmp_path, ARM.name, SeedSet(seed_set, apart=True, devices=1000))
+        assert len(f".{folder.name}-damaged.lock") < 256
 
 
 def test_what_is_finished_is_not_missing_unless_all_is_to_be_fresh(tmp_path):
@@ -68,7 +75,7 @@ def test_packed_runs_are_not_missing_until_they_are_discarded(tmp_path):
     records.pack(tmp_path)
     assert plan(tmp_path, 0, 1, 2) == ([1], [[1]])
     with pytest.raises(ConfigError, match=r"g: g/arm, seed 0 was made with other settings: width \(10 there, 16 now\)"):
-        resume.make_plan(dataclasses.replace(ARM, width=16), [0], tmp_path, together=True, fresh=False)
+        resume.make_plan(dataclasses.replace(ARM, width=16), [0], tmp_path, ONE_DEVICE, fresh=False)
     resume.discard([(ARM, [0])], tmp_path)
     assert plan(tmp_path, 0, 1, 2) == ([0, 1], [[0, 1]])
 
@@ -85,7 +92,7 @@ def test_a_seed_set_with_seeds_that_nobody_asked_for_is_left(tmp_path):
 
 
 def test_a_seed_set_without_a_checkpoint_is_none(tmp_path):
-    checkpoints.checkpoint_dir(tmp_path, ARM.name, [0, 1]).mkdir(parents=True)
+    checkpoints.checkpoint_dir(tmp_path, ARM.name, SeedSet([0, 1])).mkdir(parents=True)
     finish(tmp_path, 0)
     assert plan(tmp_path, 1) == ([1], [[1]])
 

@@ -71,6 +71,21 @@ def test_record_holds_the_whole_run(recorded):
         assert row.seconds > 0
 
 
+def test_seeds_side_by_side_are_recorded_as_such_and_equal_a_seed_alone(recorded, tmp_path):
+    _, runs, _ = recorded
+    assert [(record.device["count"], record.device["vmapped_seeds"]) for record in runs] == [(1, [])] * 2
+    (alone,) = run(tmp_path, (1,), epochs=3, devices=1)
+    assert alone.device == runs[1].device
+    for name in ("loss", "momentum", "below"):
+        np.testing.assert_array_equal(getattr(alone.steps, name), getattr(runs[1].steps, name))
+    assert alone.final_test_error == runs[1].final_test_error
+
+
+def test_vmapped_seeds_are_recorded_as_such(tmp_path):
+    runs = run(tmp_path, (0, 3), epochs=1, devices=1)
+    assert [(record.device["count"], record.device["vmapped_seeds"]) for record in runs] == [(1, [0, 3])] * 2
+
+
 def test_it_learns(recorded):
     _, runs, _ = recorded
     assert all(run.history[-1].train_loss < run.history[0].train_loss for run in runs)

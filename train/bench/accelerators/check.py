@@ -12,13 +12,13 @@ from train import files
 _MOST_MORE_BYTES = 0.001  # of LCAM over SGD, as a share
 
 
-def faults(found: dict[str, Any], dtype: str, devices: int) -> list[str]:
+def faults(found: dict[str, Any], dtype: str, devices_per_seed: int) -> list[str]:
     """Say what is wrong with the figures of one target.
 
     Args:
       found: Under `targets` in the record.
       dtype: Of activations.
-      devices: How many; only several may communicate.
+      devices_per_seed: How many split a batch; only several may communicate.
     """
     outside = found["outside_the_loop"]
     wrong = []
@@ -33,13 +33,17 @@ def faults(found: dict[str, Any], dtype: str, devices: int) -> list[str]:
         unexpected = {k: v for k, v in copies.items() if k != "weights" or where == "in the step"}
         if unexpected:
             wrong.append(f"copies {where}: {unexpected}")
-    if devices == 1 and (found["collectives"] or outside["collectives"]):
-        wrong.append(f"collectives on one device: {found['collectives'] + outside['collectives']}")
+    if devices_per_seed == 1 and (found["collectives"] or outside["collectives"]):
+        wrong.append(f"collectives without need: {found['collectives'] + outside['collectives']}")
     if abs(found["lcam_over_sgd_bytes"] - 1) > _MOST_MORE_BYTES:
         wrong.append(f"LCAM moves {found['lcam_over_sgd_bytes']:.5f} times the bytes of SGD")
     if not found["state_updated_in_place"]:
         wrong.append("the state is not updated in place")
     return wrong
+
+
+def _devices_per_seed(options: dict[str, Any]) -> int:
+    return max(1, options["devices"] // options["seeds"])
 
 
 def main(paths: list[str]) -> int:
@@ -49,7 +53,7 @@ def main(paths: list[str]) -> int:
         document = files.loads(path.read_bytes())
         (options,) = [r["options"] for r in document["results"] if r["benchmark"] == "compiled"]
         for target, found in document["targets"].items():
-            for fault in faults(found, options["dtype"], options["devices"]):
+            for fault in faults(found, options["dtype"], _devices_per_seed(options)):
                 number += 1
                 print(f"{path.name}, {target}: {fault}")
     return 1 if number else 0

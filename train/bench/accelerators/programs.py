@@ -15,9 +15,10 @@ from train.bench.accelerators.targets import Target
 from train.bench.workload import Case, experiment_of
 from train.data.dataset import Dataset
 from train.engine.batches import Images
-from train.engine.devices import padded_size, replicated
+from train.engine.devices import AXIS, SEED, by_seed, padded_size, replicated
 from train.engine.programs import compiled, evaluation_program, slice_program
 from train.engine.state import Setup, TrainState, init_state, make_setup
+from train.errors import ConfigError
 
 # As in a run: see `train.engine.trainer`.
 STEPS = 30
@@ -55,12 +56,17 @@ class Programs:
       case: The network; its data are CIFAR-10's shapes.
       target: What to compile for.
       devices: How many.
-      seeds: Trained together.
+      seeds: On several devices each has devices of its own; on one device they are vmapped.
       optimizer: "LCAM" or "SGD".
+
+    Raises:
+      ConfigError: If the seeds cannot be spread over the devices.
     """
 
     def __init__(self, case: Case, target: Target, devices: int, seeds: int, optimizer: str):
-        self.mesh: Mesh = target.mesh(devices)
+        if devices % seeds and devices > 1:
+            raise ConfigError(f"seeds is {seeds}, allowed on {devices} devices: a whole number that divides {devices}.")
+        self.mesh: Mesh = target.mesh(devices, rows=seeds if devices > 1 else 1)
         self.setup: Setup = make_setup(_experiment(case, optimizer), _dataset())
         self.seeds = seeds
         self._target = target
@@ -81,21 +87,33 @@ class Programs:
         """Batches in an evaluation."""
         return -(-_TEST // padded_size(EVALUATION_BATCH, self.mesh))
 
-    def state(self) -> TrainState:
+    @property
+    def seeds_of_device(self) -> int:
+        """How many seeds a device trains."""
+        return self.seeds // self.mesh.shape[SEED]
+
+    @property
+    def batch_of_device(self) -> int:
+        """How many images of a batch a device computes."""
+        return padded_size(self.setup.experiment.batch_size, self.mesh) // self.mesh.shape[AXIS]
+
+    def state(self, seeds: int) -> TrainState:
         """The shapes of the state, with a leading axis of seeds."""
         init = jax.vmap(lambda seed: init_state(self.setup, _CLASSES, seed))
-        return jax.eval_shape(init, jax.ShapeDtypeStruct((self.seeds,), np.uint32))
+        return jax.eval_shape(init, jax.ShapeDtypeStruct((seeds,), np.uint32))
 
     def parameters(self) -> int:
-        """Numbers in the weights of all seeds."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.state().params))
+        """Numbers in the weights on a device."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.state(self.seeds_of_device).params))
 
-    def _compile(self, program: Callable, images: int, *by_seed: Any, donate: bool) -> Compiled:
+    def _compile(self, program: Callable, images: int, *others: Any, donate: bool) -> Compiled:
         pixels = math.prod(_IMAGE)
         data = jax.eval_shape(lambda: Images(jnp.zeros((images, pixels), np.uint8), jnp.zeros((images,), np.int32)))
-        sharding = replicated(self.mesh)
-        arguments = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), (self.state(), data, *by_seed)
+        whole, spread = replicated(self.mesh), by_seed(self.mesh)
+        arguments = (
+            _placed(self.state(self.seeds), spread),
+            _placed(data, whole),
+            *(_placed(each, spread) for each in others),
         )
         jitted: Any = compiled(program, self.mesh, self.seeds, donate=donate)
         lowered = jitted.trace(*arguments).lower(lowering_platforms=(self._target.platform,))
@@ -113,6 +131,10 @@ class Programs:
                 "in_place": memory.alias_size_in_bytes,
             },
         )
+
+
+def _placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
 def _experiment(case: Case, optimizer: str) -> Any:

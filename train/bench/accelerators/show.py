@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from train import files
-from train.bench.accelerators.targets import Target
+from train.bench.accelerators.targets import TARGETS, Target
 
 WHAT_THEY_ARE = (
     "These are counts and estimates by the accelerators' own compilers, made without the accelerators. Nothing was run "
@@ -68,6 +68,38 @@ def markdown_rows(path: Path) -> list[list[str]]:
         ]
         for name, found in document["targets"].items()
     ]
+
+
+def scaling_rows(path: Path) -> list[list[str]]:
+    """The cells of a table of one record about several devices: a row for each target, of a step on one device.
+
+    Columns: target, devices, seeds, GFLOP, bound in ms, compiler's estimate in ms, collectives, MB in them, least ms
+    for these MB on the links, GB in memory.
+    """
+    document = files.loads(path.read_bytes())
+    (options,) = [r["options"] for r in document["results"] if r["benchmark"] == "compiled"]
+    rows = []
+    for name, found in document["targets"].items():
+        count = sum(row["count"] for row in found["collectives"])
+        size = sum(row["bytes"] for row in found["collectives"])
+        sharing = options["devices"] // options["seeds"]
+        # In a sum over n devices each sends at least this share of the bytes.
+        seconds = 2 * (sharing - 1) / sharing * size / TARGETS[name].link
+        rows.append(
+            [
+                name,
+                str(options["devices"]),
+                str(options["seeds"]),
+                f"{found['flops_per_step'] / 1e9:,.0f}",
+                f"{found['bound_ms']:.3g}",
+                "" if found["estimated_ms"] is None else f"{found['estimated_ms']:.3g}",
+                str(count),
+                f"{size / 1e6:.1f}",
+                f"{1e3 * seconds:.2f}",
+                f"{found['peak_bytes'] / 1e9:.3g}",
+            ]
+        )
+    return rows
 
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:

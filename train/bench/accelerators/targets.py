@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 
 from train.bench.accelerators import TargetName
-from train.engine.devices import AXIS
+from train.engine.devices import mesh_of
 from train.errors import ConfigError
 
 # JAX distribution that brings the compiler, and our extra that asks for it.
@@ -42,7 +42,8 @@ class Target:
       bfloat16: Operations per second in bfloat16 products.
       float32: Operations per second in products of float32 at XLA's default precision.
       bandwidth: Bytes per second from and to the device's memory.
-      peaks: Where the three come from.
+      link: Bytes per second that a device sends to the others of its host or slice, by the data sheet.
+      peaks: Where the first three come from.
       clock: Cycles per second; None for GPUs, whose compiler estimates no cycles.
       slices: Number of chips to the shape of the smallest topology that has them; for GPUs one host.
       gpu_fields: What distinguishes a GPU's description for XLA.
@@ -54,6 +55,7 @@ class Target:
     bfloat16: float
     float32: float
     bandwidth: float
+    link: float
     peaks: str
     clock: float | None = None
     slices: dict[int, str]
@@ -81,8 +83,8 @@ class Target:
                 ".venv-compile/bin/python."
             ) from error
 
-    def mesh(self, devices: int) -> Mesh:
-        """A mesh over devices that are described and not there.
+    def mesh(self, devices: int, rows: int = 1) -> Mesh:
+        """A mesh over devices that are described and not there; `rows` along the axis `seed`.
 
         Raises:
           ConfigError: If there is no such number of devices.
@@ -101,7 +103,7 @@ class Target:
         else:
             topology = topologies.get_topology_desc(platform="tpu", topology_name=f"{self.name}:{shape}")
         chosen: Any = np.asarray(topology.devices[:devices])
-        return Mesh(chosen, (AXIS,), axis_types=(AxisType.Auto,))
+        return mesh_of(chosen, rows)
 
 
 def prepare() -> None:
@@ -130,6 +132,7 @@ TARGETS: dict[str, Target] = {
             bfloat16=790e12,
             float32=395e12,
             bandwidth=4.3e12,
+            link=450e9,
             peaks="products and copies measured on an H200; TF32 taken as half of bfloat16",
             gpu_fields=_HOPPER + "memory_bandwidth: 4800000000000 device_memory_size: 151397597184",
         ),
@@ -139,6 +142,7 @@ TARGETS: dict[str, Target] = {
             bfloat16=989e12,
             float32=494e12,
             bandwidth=3.35e12,
+            link=450e9,
             peaks="data sheet; nothing was measured",
             gpu_fields=_HOPPER + "memory_bandwidth: 3352320000000 device_memory_size: 84942979072",
         ),
@@ -148,6 +152,7 @@ TARGETS: dict[str, Target] = {
             bfloat16=312e12,
             float32=156e12,
             bandwidth=2.04e12,
+            link=300e9,
             peaks="data sheet; nothing was measured",
             gpu_fields=(
                 "core_count: 108 fpus_per_core: 64 clock_rate_ghz: 1.41 l2_cache_size: 41943040 "
@@ -162,6 +167,7 @@ TARGETS: dict[str, Target] = {
             bfloat16=197e12,
             float32=197e12,
             bandwidth=819e9,
+            link=200e9,
             clock=1.5e9,
             peaks="data sheet; nothing was measured; float32 products are bfloat16 ones by default",
             slices=_SQUARES,
@@ -173,6 +179,7 @@ TARGETS: dict[str, Target] = {
             bfloat16=459e12,
             float32=459e12,
             bandwidth=2765e9,
+            link=600e9,
             clock=1.75e9,
             peaks="data sheet; nothing was measured; float32 products are bfloat16 ones by default",
             slices=_CUBES,
@@ -184,6 +191,7 @@ TARGETS: dict[str, Target] = {
             bfloat16=918e12,
             float32=918e12,
             bandwidth=1640e9,
+            link=448e9,
             clock=1.75e9,
             peaks="data sheet; nothing was measured; float32 products are bfloat16 ones by default",
             slices=_SQUARES,

@@ -34,7 +34,7 @@ def test_a_clean_step_passes():
         ({"copies": {"activations": COPY}}, "copies in the step: .*activations"),
         ({"copies": {"weights": COPY}}, "copies in the step: .*weights"),
         ({"outside_the_loop": {"copies": {"data set": COPY}, "collectives": []}}, "around the steps: .*data set"),
-        ({"collectives": [{"kind": "all-reduce"}]}, "collectives on one device"),
+        ({"collectives": [{"kind": "all-reduce"}]}, "collectives without need"),
         ({"lcam_over_sgd_bytes": 1.0011}, "1.00110 times the bytes of SGD"),
         ({"lcam_over_sgd_bytes": 0.9989}, "0.99890 times"),
         ({"state_updated_in_place": False}, "not updated in place"),
@@ -50,8 +50,16 @@ def test_float32_networks_and_several_devices_may_do_what_they_must():
     assert check.faults(found, "float32", 8) == []
 
 
+@pytest.mark.parametrize(("seeds", "status"), [(1, 0), (4, 0), (8, 1)])
+def test_only_the_devices_of_one_seed_may_communicate(tmp_path, seeds, status):
+    options = {"benchmark": "compiled", "options": {"dtype": "bfloat16", "devices": 8, "seeds": seeds}}
+    found = CLEAN | {"collectives": [{"kind": "all-reduce"}]}
+    (tmp_path / "record").write_text(json.dumps({"results": [options], "targets": {"v5e": found}}))
+    assert check.main([str(tmp_path / "record")]) == status
+
+
 def test_a_record_with_a_fault_ends_in_failure(tmp_path, capsys):
-    options = {"benchmark": "compiled", "options": {"dtype": "bfloat16", "devices": 1}}
+    options = {"benchmark": "compiled", "options": {"dtype": "bfloat16", "devices": 1, "seeds": 1}}
     for name, change in (("clean", {}), ("bad", {"host_transfers": 1})):
         document = {"results": [options], "targets": {"v5e": CLEAN | change}}
         (tmp_path / name).write_text(json.dumps(document))

@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from train.engine import trainer
+from train.engine import slices
 from train.engine.state import Setup
 from train.experiments import EXPERIMENTS
 
 
 def mesh(platform, size=1):
-    return SimpleNamespace(size=size, devices=np.array([SimpleNamespace(platform=platform)] * size))
+    devices = np.array([SimpleNamespace(platform=platform)] * size)
+    return SimpleNamespace(shape={"seed": 1, "data": size}, devices=devices)
 
 
 def setup(image_shape=(32, 32, 3), train_size=50_000, **changes):
@@ -25,17 +26,17 @@ def setup(image_shape=(32, 32, 3), train_size=50_000, **changes):
     [(1, "cpu", 1, 30), (1, "cpu", 4, 15), (4, "cpu", 1, 4), (10, "cpu", 1, 1), (10, "gpu", 5, 30)],
 )
 def test_a_slice_is_short_where_steps_are_long(width, platform, seeds, steps):
-    assert trainer._slice_steps(setup(depth=16, width=width), mesh(platform), seeds) == steps
+    assert slices.slice_steps(setup(depth=16, width=width), mesh(platform), seeds) == steps
 
 
 @pytest.mark.parametrize(("devices", "steps"), [(1, 1), (8, 13)])
 def test_a_slice_has_few_images_where_they_are_large(devices, steps):
     large = setup((224, 224, 3), batch_size=1024)
-    assert trainer._slice_steps(large, mesh("gpu", devices), 1) == steps
+    assert slices.slice_steps(large, mesh("gpu", devices), 1) == steps
 
 
 def test_a_slice_is_no_longer_than_an_epoch():
-    assert trainer._slice_steps(setup(train_size=300, batch_size=128), mesh("gpu"), 1) == 2
+    assert slices.slice_steps(setup(train_size=300, batch_size=128), mesh("gpu"), 1) == 2
 
 
 @pytest.mark.parametrize(
@@ -49,9 +50,9 @@ def test_a_slice_is_no_longer_than_an_epoch():
     ],
 )
 def test_what_is_left_of_an_epoch_begins_anywhere(done, left):
-    assert list(trainer._after(done, [(4, 16), (4, 16), (1, 6)])) == left
+    assert list(slices.rest_of_epoch(done, [(4, 16), (4, 16), (1, 6)])) == left
 
 
 def test_an_epoch_is_cut_into_slices_and_the_rest():
-    assert trainer._cut(setup(), 100) == [(100, 128)] * 3 + [(90, 128), (1, 80)]
-    assert trainer._cut(setup(drop_last=True), 30) == [(30, 128)] * 13
+    assert slices.cut(setup(), 100) == [(100, 128)] * 3 + [(90, 128), (1, 80)]
+    assert slices.cut(setup(drop_last=True), 30) == [(30, 128)] * 13

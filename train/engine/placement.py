@@ -1,0 +1,185 @@
+"""Which seeds train at the same time, and on which devices."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from train import records
+from train.engine.devices import Mesh, cores_are_devices, make_mesh, require_devices
+from train.errors import ConfigError
+from train.experiments import Experiment
+
+# The name of a checkpoint folder lists its seeds, and a file system takes 255 bytes.
+_MOST_TOGETHER = 20
+
+
+class SeedSet(NamedTuple):
+    """Seeds that train at the same time; of JSON's types.
+
+    Attributes:
+      seeds: In the order of the leading axis of all arrays.
+      apart: Whether each seed has devices of its own. Otherwise the seeds share all devices, vmapped.
+      devices: Devices of each seed if they are apart, otherwise of all of them. None is all devices there are.
+    """
+
+    seeds: list[int]
+    apart: bool = False
+    devices: int | None = None
+
+    @property
+    def vmapped(self) -> list[int]:
+        """The seeds of one vmapped program; none if each has a program of its own."""
+        return [] if self.apart or len(self.seeds) == 1 else self.seeds
+
+    def mesh(self) -> Mesh:
+        """Make the mesh.
+
+        Raises:
+          ConfigError: If there are too few devices.
+        """
+        if not self.apart:
+            return make_mesh(self.devices)
+        rows = len(self.seeds)
+        return make_mesh(rows * (self.devices or 1), rows=rows)
+
+
+class Placement(NamedTuple):
+    """How seeds that have not begun are to train.
+
+    Attributes:
+      apart: See `SeedSet`.
+      devices: See `SeedSet`.
+      most: The most seeds at the same time.
+    """
+
+    apart: bool
+    devices: int | None
+    most: int
+
+    def sets(self, seeds: Sequence[int]) -> list[SeedSet]:
+        """Divide seeds into sets that train one after the other."""
+        return [SeedSet([*seeds[i : i + self.most]], self.apart, self.devices) for i in range(0, len(seeds), self.most)]
+
+
+class Wishes(NamedTuple):
+    """What the command line says about devices.
+
+    Attributes:
+      devices: How many to use; None is all.
+      devices_per_seed: How many for each seed; None leaves it to the program.
+      stream: Whether images are read from disk during training.
+    """
+
+    devices: int | None = None
+    devices_per_seed: int | None = None
+    stream: bool = False
+
+    @property
+    def usable(self) -> int:
+        """How many devices may be used."""
+        return self.devices or jax.device_count()
+
+    @property
+    def alone(self) -> int | None:
+        """How many devices seeds share that have none of their own; None is all."""
+        return 1 if self.devices is None and cores_are_devices() else self.devices
+
+    @property
+    def may_be_apart(self) -> bool:
+        """Whether seeds may have devices of their own: in one process, with images in memory."""
+        return jax.process_count() == 1 and not self.stream
+
+
+def place(experiment: Experiment, number: int, root: Path, wishes: Wishes, *, fresh: bool = False) -> Placement:
+    """Decide how the seeds of an arm that have not begun are to train.
+
+    Args:
+      experiment: The arm.
+      number: How many seeds were asked for, finished ones too.
+      root: Folder of all runs. Finished runs of the arm show how its other seeds were trained.
+      wishes: What the command line says.
+      fresh: Whether finished runs do not count.
+
+    Raises:
+      ConfigError: If the devices cannot be divided so, or the finished runs had more devices.
+    """
+    vmapped = _MOST_TOGETHER if experiment.vmap_seeds and not wishes.stream else 1
+    if not wishes.may_be_apart:
+        if wishes.devices_per_seed is not None:
+            raise ConfigError(
+                f"devices-per-seed is {wishes.devices_per_seed}: allowed in one process and without --stream; leave "
+                "it out."
+            )
+        return Placement(False, wishes.alone, vmapped)
+    require_devices(wishes.devices)
+    if wishes.devices_per_seed is not None:
+        return _apart(wishes.devices_per_seed, wishes.usable)
+    known = None if fresh else _known(records.of_arm(root, experiment.name))
+    if known is not None:
+        devices, together = known
+        if devices > wishes.usable:
+            raise ConfigError(
+                f"{root / experiment.name}: each finished run was trained on {devices} devices, and {wishes.usable} "
+                "may be used here. Use as many, or choose another number for the other seeds with --devices-per-seed."
+            )
+        return Placement(False, devices, vmapped) if together else _apart(devices, wishes.usable, exactly=False)
+    if number > 1 and wishes.usable > 1:
+        return _apart(1, wishes.usable)
+    return Placement(False, wishes.alone, vmapped)
+
+
+def as_begun(begun: SeedSet, wishes: Wishes, folder: Path) -> SeedSet:
+    """Complete a set of seeds that has a checkpoint with the devices to go on with.
+
+    Args:
+      begun: As the name of the folder tells it.
+      wishes: What the command line says.
+      folder: Of the checkpoints.
+
+    Raises:
+      ConfigError: If it cannot go on as it began.
+    """
+    own, number = wishes.devices_per_seed, len(begun.seeds)
+    if not begun.apart:
+        if own is not None and number > 1:
+            raise ConfigError(
+                f"{folder}: these seeds share their devices. Leave out --devices-per-seed, or use --fresh."
+            )
+        return begun._replace(devices=wishes.alone if own is None else own)
+    if not wishes.may_be_apart:
+        raise ConfigError(
+            f"{folder}: each of these seeds has devices of its own. Go on in one process without --stream, or use "
+            "--fresh."
+        )
+    if own not in (None, begun.devices):
+        raise ConfigError(
+            f"{folder}: each of these seeds has {begun.devices} devices. Leave out --devices-per-seed, or use --fresh."
+        )
+    needed = number * (begun.devices or 1)
+    if needed > wishes.usable:
+        raise ConfigError(
+            f"{folder}: these {number} seeds train on {needed} devices, and {wishes.usable} may be used here. Use as "
+            "many, or begin anew with --fresh."
+        )
+    return begun
+
+
+def _apart(devices: int, usable: int, *, exactly: bool = True) -> Placement:
+    if devices < 1 or devices > usable or (exactly and usable % devices):
+        raise ConfigError(f"devices-per-seed is {devices}, allowed: a whole number that divides {usable}, the devices.")
+    return Placement(True, devices, min(usable // devices, _MOST_TOGETHER))
+
+
+def _known(finished: Iterable[records.Record]) -> tuple[int, bool] | None:
+    """The devices of each finished run, and whether they were vmapped; None if they differ or do not say.
+
+    A single run says nothing about how several are to train.
+    """
+    ways = []
+    for record in finished:
+        devices, vmapped = record.device.get("count"), record.device.get(records.VMAPPED)
+        if type(devices) is int and type(vmapped) is list and record.device.get("process_count") == 1:
+            ways.append((devices, bool(vmapped)))
+    return ways[0] if len(ways) > 1 and len(set(ways)) == 1 else None
