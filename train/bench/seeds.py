@@ -1,4 +1,4 @@
-"""What it gains to train several seeds of a small network as one program."""
+"""The benchmark `seeds`: what is gained by training several seeds of a small network in one program."""
 
 import dataclasses
 from typing import Any
@@ -10,17 +10,17 @@ from train.bench.workload import Case, Data, Dtype, Training
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """The network, how many seeds of it, and how often the programs take turns.
+    """The network, the number of its seeds, and the number of turns.
 
     Attributes:
-      depth: Of the Wide ResNet.
-      width: Its factor on the channels.
-      batch_size: Images a step.
-      dtype: Of activations.
-      data: Which data set the made-up images are shaped like.
-      seeds: Trained together.
-      steps: In one program.
-      repeats: Turns.
+      depth: Depth of the Wide ResNet.
+      width: Width factor of the Wide ResNet.
+      batch_size: Images per step.
+      dtype: Dtype of the activations.
+      data: The data set whose shape the random images have.
+      seeds: Number of seeds trained together.
+      steps: Steps per program.
+      repeats: Number of turns.
     """
 
     depth: int = 10
@@ -34,12 +34,12 @@ class Options:
 
 
 def networks(options: Options) -> list[Case]:
-    """What is trained."""
+    """The network to train."""
     return [Case(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Case)})]
 
 
 def run(options: Options) -> Result:
-    """Time all seeds as one vmapped program against the same seeds one after the other."""
+    """Compare all seeds as one vmapped program with the same seeds one after the other."""
     (case,) = networks(options)
     training = Training(case, options.steps)
     result = Result(benchmark="seeds", options=dataclasses.asdict(options))
@@ -53,6 +53,6 @@ def run(options: Options) -> Result:
     together = Donated(vmapped, training.state(options.seeds), training.data)
     seconds = alternate({"together": together, "in turn": in_turn}, options.repeats)
     result.seconds.update({name: (values / options.seeds).tolist() for name, values in seconds.items()})
-    name = f"seeds a second, {options.seeds} of {case.name}: together / in turn"
+    name = f"seeds per second, {options.seeds} of {case.name}: together / in turn"
     result.ratios[name] = ratio(seconds["in turn"], seconds["together"])
     return result
