@@ -1,4 +1,4 @@
-"""The errors that a user can fix. The program prints them as one sentence on standard error, without a traceback."""
+"""Errors that a user can fix. The command line prints their message on standard error, without a traceback."""
 
 
 class UserError(Exception):

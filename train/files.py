@@ -15,16 +15,16 @@ from train.errors import LocationError
 
 _TEMPORARY = ".tmp"
 
-# A scheme (`gs://`, and `gs:/` as pathlib writes it), `host:/folder` or `user@host:folder`, but not a drive of Windows.
+# A scheme (`gs://`, or `gs:/` as pathlib writes it), `host:/folder` or `user@host:folder`, but no Windows drive.
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|[^/:]{2,}:/|[^/:]+@[^/:]+:")
 
 
 def local_path(path: str | os.PathLike[str], what: str) -> Path:
-    """Returns a path on this machine, with `~` replaced by the home folder.
+    """Return a path on this machine, with `~` replaced by the home folder.
 
     Args:
-      path: The path as it was given.
-      what: The option that it was given for, such as `--runs`; the message begins with it.
+      path: The path that the user gave.
+      what: The option of this path, such as `--runs`. The error message begins with it.
 
     Raises:
       LocationError: If the path is a URL or another remote address, or if the home folder is unknown.
@@ -44,11 +44,11 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
 
 
 def require_writable(folder: Path, what: str) -> None:
-    """Checks that a folder can be written, or can be created and written; leaves nothing behind.
+    """Check that a folder can be written, or created and written. Leaves nothing behind.
 
     Args:
       folder: The folder, which need not exist.
-      what: The option that it was given for; the message begins with it.
+      what: The option of this folder. The error message begins with it.
 
     Raises:
       LocationError: If the folder, or the nearest existing folder above it, cannot be written.
@@ -66,42 +66,42 @@ def require_writable(folder: Path, what: str) -> None:
 
 
 def dumps(value: Any) -> str:
-    """Strict JSON, one key per line, with null for numbers that are not finite.
+    """Format a value as strict JSON, one key per line, with null for numbers that are not finite.
 
     Raises:
-      TypeError: for values that JSON has no form for.
+      TypeError: If JSON cannot represent a value.
     """
     return json.dumps(_plain(value), indent=1, allow_nan=False) + "\n"
 
 
 def dumps_entries(value: Any, entries: Collection[str]) -> str:
-    """Strict JSON for many entries, one entry per line, with null for numbers that are not finite.
+    """Format a value as strict JSON, one entry per line, with null for numbers that are not finite.
 
     Args:
-      value: What to write.
+      value: The value to format.
       entries: The keys whose objects and lists contain the entries. Elsewhere each key or item has its own line, but an
         object or list without further objects or lists is in one line.
 
     Raises:
-      TypeError: for values that JSON has no form for.
+      TypeError: If JSON cannot represent a value.
     """
     return _laid_out(_plain(value), entries, "\n", in_lines=False) + "\n"
 
 
 def dumps_line(value: Any) -> str:
-    """Strict JSON in one line, with null for numbers that are not finite.
+    """Format a value as strict JSON in one line, with null for numbers that are not finite.
 
     Raises:
-      TypeError: for values that JSON has no form for.
+      TypeError: If JSON cannot represent a value.
     """
     return json.dumps(_plain(value), allow_nan=False) + "\n"
 
 
 def loads(data: bytes) -> Any:
-    """The value of strict JSON in UTF-8.
+    """Parse strict JSON in UTF-8.
 
     Raises:
-      ValueError: if the bytes are anything else. The bare words NaN and Infinity are refused too.
+      ValueError: If the bytes are not strict JSON. The words NaN and Infinity are not allowed.
     """
     try:
         return json.loads(data.decode(), parse_constant=_reject)
@@ -113,7 +113,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file atomically: a crash at any moment leaves either the old file or the new one complete.
 
     Raises:
-      OSError: With the path in it, if the file cannot be written.
+      OSError: If the file cannot be written. The error contains its path.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
@@ -122,7 +122,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        if hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder to flush it.
+        if hasattr(os, "O_DIRECTORY"):  # Windows cannot open and flush a folder.
             folder = os.open(path.parent, os.O_DIRECTORY)
             try:
                 os.fsync(folder)
@@ -131,20 +131,20 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError as error:
         if error.filename is not None or error.errno is None:
             raise
-        # A write to an open file, such as one to a full disk, fails without a name.
+        # A failed write to an open file, for example on a full disk, does not name the file.
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a killed `write_atomically`, in a folder that no other process writes to."""
+    """Remove temporary files that a killed `write_atomically` left in a folder that no other process writes to."""
     for path in folder.glob(f".*{_TEMPORARY}"):
         path.unlink(missing_ok=True)
 
 
 def _laid_out(value: Any, entries: Collection[str], newline: str, *, in_lines: bool) -> str:
-    """The JSON of a plain value. `newline` includes the indentation; `in_lines` puts each item on its own line."""
+    """Format a plain value. `newline` includes the indentation, and `in_lines` puts each item on its own line."""
     if isinstance(value, dict):
         items = [(f"{json.dumps(key)}: ", key, item) for key, item in value.items()]
     else:
@@ -165,7 +165,7 @@ def _laid_out(value: Any, entries: Collection[str], newline: str, *, in_lines: b
 
 
 def _plain(value: Any) -> Any:
-    """The same value in Python's types, with None for numbers that are not finite."""
+    """Convert a value to Python's own types, with None for numbers that are not finite."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -176,4 +176,4 @@ def _plain(value: Any) -> Any:
 
 
 def _reject(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")

@@ -23,7 +23,7 @@ from models import WideResNet
 SEED = 0
 EPOCHS = 10
 BATCH_SIZE = 128
-TEST_SIZE = 261  # leaves 1,536 of 1,797 images: 12 batches of one shape, so the step compiles once
+TEST_SIZE = 261  # leaves 1,536 training images: 12 full batches, so the step compiles once
 LEARNING_RATE = 0.1
 WEIGHT_DECAY = 5e-4
 CROP_PADDING = 1

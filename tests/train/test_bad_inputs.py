@@ -750,7 +750,7 @@ RECORDS = [
     damaged("a cut record", lambda p: record(p).write_text('{"schema": 1,'), "not strict JSON"),
     damaged("an empty record", lambda p: record(p).write_text(""), "not strict JSON"),
     damaged("bytes that are no text", lambda p: record(p).write_bytes(b"\xff\xfe"), "not strict JSON"),
-    damaged("NaN for a number", rewritten('"seconds": 30.0', '"seconds": NaN'), "NaN is no JSON"),
+    damaged("NaN for a number", rewritten('"seconds": 30.0', '"seconds": NaN'), "NaN is not JSON"),
     damaged("another schema", lambda p: record(p, schema=2), "not a record of schema 1"),
     damaged("another program's file", lambda p: record(p).write_text("[]"), "not a record of schema 1"),
     damaged("a missing field", rewritten('"command"', '"comand"'), "`command` is None", "expected str"),

@@ -1,1 +1,1 @@
-"""Benchmarks: every figure is a ratio of two programs timed in turn in one process. `python -m train bench`."""
+"""Benchmarks, run by `python -m train bench`: they compare programs that take turns in one process."""

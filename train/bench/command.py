@@ -1,4 +1,4 @@
-"""`python -m train bench`."""
+"""The command `python -m train bench`."""
 
 import dataclasses
 import importlib
@@ -23,29 +23,29 @@ _OWN = arguments.option("the benchmark's")
 class Bench:
     """Measure the time and the memory that LCAM, JAX and PyTorch take on this machine.
 
-    The programs of a benchmark take turns, so that other work slows all of them.
+    The programs of a benchmark take turns, so that other work on the machine slows all of them alike.
 
     Attributes:
       names: The benchmarks to run, one after the other: optimizer, step, epoch, seeds, memory, startup, scaling,
-        compiled. On a GPU step, epoch, memory and the first steps of startup take the authors' network, WRN-28-10, and
-        an epoch has 390 batches. On a CPU step and epoch take WRN-16-1 and WRN-16-4, the others WRN-16-1, and an epoch
-        has 5 batches. Everywhere optimizer and the large compile of startup take WRN-28-10, seeds WRN-10-1 and scaling
-        WRN-16-1. The benchmark compiled runs nothing: it asks the compilers of accelerators that need not be here for
-        counts and bounds of a step of WRN-28-10. It needs the extras compile-cuda and compile-tpu, in an environment of
-        their own.
+        compiled. On a GPU, step, epoch, memory and the first step of startup use the authors' network, WRN-28-10, and
+        an epoch has 390 batches. On a CPU, step and epoch use WRN-16-1 and WRN-16-4, memory and startup use WRN-16-1,
+        and an epoch has 5 batches. On any machine, optimizer and the large compile of startup use WRN-28-10, seeds uses
+        WRN-10-1 and scaling uses WRN-16-1. The benchmark compiled runs nothing: it compiles a step of WRN-28-10 for
+        accelerators that this machine need not have, and prints counts and bounds. It needs the extras compile-cuda and
+        compile-tpu in an environment of their own.
       json: Write all numbers to this file.
-      repeats: Let each program take this many turns.
+      repeats: Time each program this many times.
       depth: Layers of the Wide ResNet: 10, 16, 22, 28, ... (6n + 4).
-      width: Factor on the channels of the Wide ResNet.
+      width: Width factor of the Wide ResNet.
       batch_size: Images per step.
       dtype: Number format of the activations.
-      data: Shape the random images like those of this data set.
-      steps: Optimizer steps in one program, or in an epoch.
+      data: Give the random images the shape of this data set.
+      steps: Optimizer steps per program, or per epoch.
       seeds: Train this many seeds. The benchmark `seeds` compares ways to do it. `compiled` gives each seed devices of
         its own.
-      updates: Optimizer updates in one call, for the benchmark `optimizer`.
+      updates: Optimizer updates per call, for the benchmark `optimizer`.
       target: Accelerators to compile for, for the benchmark `compiled`.
-      devices: How many of them together, for the benchmark `compiled`.
+      devices: Number of accelerators that share the step, for the benchmark `compiled`.
     """
 
     names: Annotated[
@@ -66,11 +66,11 @@ class Bench:
     devices: Annotated[int | None, _OWN] = None
 
     def __call__(self, console: Console) -> None:
-        """Carry the command out.
+        """Run the benchmarks.
 
         Raises:
-          ConfigError: If no benchmark is named, one is named twice, an option is of no use to one or out of its range,
-            or the file cannot be written.
+          ConfigError: If no benchmark is named, one is named twice, a benchmark does not have a given option, an option
+            is out of range, or the file cannot be written.
         """
         if not self.names or len(set(self.names)) < len(self.names):
             raise ConfigError(
@@ -82,7 +82,7 @@ class Bench:
 
             make_cores_devices()
         modules = [importlib.import_module(f"train.bench.{name}") for name in self.names]
-        # All that can be wrong is looked at before the first benchmark takes its minutes.
+        # Check every option before the first benchmark, which takes minutes, begins.
         runs = [(module.run, self._options(name, module)) for name, module in zip(self.names, modules, strict=True)]
         if self.json is not None:
             from train.bench import result
@@ -91,7 +91,7 @@ class Bench:
         self._carry_out(runs, console)
 
     def _options(self, name: str, module: Any) -> Any:
-        """The options of one benchmark, with those that were given; none is out of its range."""
+        """Return the options of one benchmark, changed as the command line says, and check their ranges."""
         from train.bench.workload import experiment_of, require_counts
 
         given = {
@@ -116,7 +116,7 @@ class Bench:
         from train.bench import result
         from train.bench.workload import on_gpu
 
-        # Compile times are to be those of the compiler, not of the disk.
+        # Measure the compiler, not how fast the disk reads its cache.
         jax.config.update("jax_enable_compilation_cache", False)
         results = []
         for run, options in runs:
@@ -125,23 +125,23 @@ class Bench:
             results[-1].facts["load average before"] = load
             results[-1].show(console, absolute=on_gpu())
             if self.json is not None:
-                # After each benchmark, so that a later failure costs nothing.
+                # Write after each benchmark, so that a later failure loses nothing.
                 result.write(self.json, results, command_line())
         if not on_gpu() and self.names != ("compiled",):
             console.print(
-                "Ratios of programs that took turns; seconds on a CPU that others may use say little and are only in "
-                "the JSON."
+                "The programs took turns, and the table shows the ratios of their times. Seconds mean little on a CPU "
+                "that other programs use; --json writes them to a file."
             )
         if any((found.facts["load average before"] or 0) > (os.cpu_count() or 1) / 2 for found in results):
             console.print(
-                "Other programs kept this machine busy. PyTorch's threads suffer more from that than JAX's, as they "
-                "wait for each other: compare the two on an idle machine."
+                "Other programs kept this machine busy. That slows PyTorch more than JAX, because PyTorch's threads "
+                "wait for each other. Compare the two on an idle machine."
             )
         if self.json is not None:
-            # No markup: a path may have brackets in it.
+            # A path may contain brackets, which Rich would read as markup.
             console.print(f"Written to {self.json}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _load() -> float | None:
-    """How many processes wanted to run in the last minute; None where the system does not say."""
+    """Average number of runnable processes in the last minute; None if the system does not report it."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None

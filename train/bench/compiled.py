@@ -1,4 +1,4 @@
-"""What an accelerator's own compiler says of a run's programs: counts and bounds, never measured times."""
+"""The benchmark `compiled`: what an accelerator's compiler counts in a run's programs. It measures no times."""
 
 import dataclasses
 from typing import Any
@@ -16,16 +16,16 @@ from train.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is compiled, and for what.
+    """The network to compile, and the accelerators to compile it for.
 
     Attributes:
-      target: The accelerators, one after the other.
-      devices: Of one host with GPUs, or chips of a TPU slice.
-      depth: Of the Wide ResNet.
-      width: Its factor on the channels.
-      batch_size: Images a step.
-      dtype: Of activations.
-      seeds: On several devices each has devices of its own; on one device they are vmapped.
+      target: Names of the accelerators.
+      devices: Number of GPUs in one host, or of chips in a TPU slice.
+      depth: Depth of the Wide ResNet.
+      width: Width factor of the Wide ResNet.
+      batch_size: Images per step.
+      dtype: Dtype of the activations.
+      seeds: Number of seeds. On several devices each seed has its own devices; on one device seeds are vmapped.
     """
 
     target: tuple[TargetName, ...] = ("h200",)
@@ -39,10 +39,10 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompiledResult(Result):
-    """Figures by target; see `counts.count` and `describe`."""
+    """The figures of each target; see `counts.count` and `describe`."""
 
     def show(self, console: Console, *, absolute: bool) -> None:
-        """Print what was counted; `absolute` makes no difference, as nothing was timed."""
+        """Print the counts. `absolute` is ignored, because nothing was timed."""
         del absolute
         for name, found in self.targets.items():
             show.print_target(console, TARGETS[name], self.options, found)
@@ -50,7 +50,7 @@ class CompiledResult(Result):
 
 
 def networks(options: Options) -> list[Case]:
-    """What is compiled."""
+    """The network to compile."""
     fields = {field.name for field in dataclasses.fields(Case)}
     return [Case(**{key: value for key, value in dataclasses.asdict(options).items() if key in fields})]
 
@@ -59,7 +59,7 @@ def run(options: Options) -> Result:
     """Compile the programs for each target.
 
     Raises:
-      ConfigError: If a target's compiler is missing, or the devices do not fit.
+      ConfigError: If a target's compiler is missing, or it cannot have this number of devices.
     """
     if not options.target or len(set(options.target)) < len(options.target):
         raise ConfigError(f"target is {' '.join(options.target) or 'missing'}, allowed: one or more, each once.")
@@ -67,7 +67,7 @@ def run(options: Options) -> Result:
     chosen = [TARGETS[name] for name in options.target]
     compilers = [target.compiler for target in chosen]
     prepare()
-    # The compilers' programs are of no use to a later run here.
+    # No later run on this machine can use these programs.
     jax.config.update("jax_enable_compilation_cache", False)
     result = CompiledResult(benchmark="compiled", options=dataclasses.asdict(options))
     for target, compiler in zip(chosen, compilers, strict=True):
@@ -77,16 +77,17 @@ def run(options: Options) -> Result:
 
 
 def describe(case: Case, target: Target, devices: int, seeds: int) -> dict[str, Any]:
-    """Compile for one target and count.
+    """Compile the programs for one target and count what they do.
 
     Args:
       case: The network.
       target: The accelerator.
-      devices: How many.
-      seeds: See `Options`.
+      devices: Number of devices.
+      seeds: Number of seeds; see `Options`.
 
     Returns:
-      The figures of LCAM's slice on one device; SGD's bytes against them; the evaluation's figures under `evaluation`.
+      The figures of LCAM's slice on one device, the bytes that SGD moves per step, and under `evaluation` the figures
+      of the evaluation.
     """
     lcam, sgd = (Programs(case, target, devices, seeds, optimizer) for optimizer in ("LCAM", "SGD"))
     arrays = _arrays(lcam)
@@ -131,7 +132,7 @@ def _arrays(programs: Programs) -> counts.Arrays:
     pixels = height * width * channels
     return counts.Arrays(
         weights=frozenset(shapes),
-        # The images of a device's share of a batch; every layer but the last makes more of them.
+        # The size of one device's share of a batch. Every layer but the last makes a larger array.
         activation=programs.batch_of_device * pixels,
         dataset=programs.setup.train_size * pixels,
     )

@@ -1,4 +1,4 @@
-"""A whole epoch: as one program, as a loop of steps, as that loop with every loss fetched, and in PyTorch."""
+"""The benchmark `epoch`: an epoch as one program, as a loop of steps, with losses fetched, and in PyTorch."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,11 +20,11 @@ OURS, LOOP, FETCHED = "JAX, one program", "JAX, loop of steps", "JAX, loop that 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(CaseOptions):
-    """The network, the length of an epoch, and how often the programs take turns.
+    """The network, the length of an epoch, and the number of turns.
 
     Attributes:
-      steps: In an epoch, all of the full batch; None is CIFAR's 390 on a GPU, 5 elsewhere.
-      repeats: Turns.
+      steps: Full batches per epoch. None means 390 on a GPU, as CIFAR has, and 5 elsewhere.
+      repeats: Number of turns.
     """
 
     steps: int | None = None
@@ -32,12 +32,12 @@ class Options(CaseOptions):
 
 
 def networks(options: Options) -> list[Case]:
-    """What is trained, one after the other."""
+    """The networks to train."""
     return cases(options, SMALL)
 
 
 def run(options: Options) -> Result:
-    """Time the three ways to run an epoch of each network in turn with each other and with PyTorch."""
+    """Time three ways to run an epoch of each network, taking turns with PyTorch."""
     steps = options.steps or (390 if on_gpu() else 5)
     trained = networks(options)
     result = Result(benchmark="epoch", options=filled_in(options, trained) | {"steps": steps})

@@ -1,6 +1,6 @@
-"""What a fresh process does until its first step, timed from within: `python -m train.bench.first_step`.
+"""Time a fresh process until its first training step: `python -m train.bench.first_step`.
 
-Prints one JSON object: the seconds of each part.
+Prints one JSON object with the seconds of each part.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     fields = vars(options)
     compile_only = fields.pop("compile_only")
     training = Training(Case(**fields), steps=2)
-    # Two steps, as the compiler takes a loop of one apart.
+    # Two steps, because the compiler unrolls a loop of one.
     program, seconds["trace, lower and compile a step"] = training.slice(steps=2)
     if not compile_only:
         jax.block_until_ready(Donated(program, training.state(), training.data)())

@@ -1,4 +1,4 @@
-"""What the machine can do at best: the copy and the matrix product that other programs are held against."""
+"""The fastest copy and matrix product of this machine, to compare other programs with."""
 
 import functools
 from typing import Any
@@ -11,15 +11,15 @@ from train.bench.timing import Donated, compile_timed
 
 
 def copy_program(number_of_bytes: int, times: int) -> Donated:
-    """A program that moves as many bytes: half of them read, half written, in place as an optimizer does it.
+    """Make a program that moves this many bytes in place, as an optimizer does: it reads half and writes half.
 
     Args:
-      number_of_bytes: Moved each time.
-      times: How often within the program.
+      number_of_bytes: Bytes moved each time.
+      times: Number of times per call.
     """
 
     def run(array: jax.Array, factor: jax.Array) -> tuple[jax.Array, None]:
-        # The factor is an argument, so that nothing can be folded.
+        # The factor is an argument, so that the compiler cannot fold it into the program.
         return jax.lax.scan(lambda x, _: (x * factor, None), array, None, length=times)
 
     array = jnp.ones(number_of_bytes // 8, jnp.float32)
@@ -28,22 +28,22 @@ def copy_program(number_of_bytes: int, times: int) -> Donated:
 
 
 def matrix_program(size: int, times: int, dtype: Any) -> tuple[functools.partial, int]:
-    """A program of products of square matrices, one after the other.
+    """Make a program that multiplies square matrices, one after the other.
 
     Args:
       size: Rows and columns.
-      times: Products.
-      dtype: Of the factors and the product.
+      times: Number of products.
+      dtype: Dtype of the factors and the product.
 
     Returns:
-      The program, and its floating-point operations.
+      The program, and the number of its floating-point operations.
     """
 
     def run(left: jax.Array, right: jax.Array) -> jax.Array:
         return jax.lax.scan(lambda x, _: (x @ right, None), left, None, length=times)[0]
 
     rng = np.random.default_rng(0)
-    # On orderly numbers a chip takes less power and so runs faster; these keep their size from product to product.
+    # Random numbers: a chip takes less power on regular ones and so runs faster. The products neither grow nor shrink.
     left, right = (
         jnp.asarray(rng.standard_normal((size, size), np.float32) / np.float32(size) ** 0.5, dtype) for _ in range(2)
     )
@@ -52,5 +52,5 @@ def matrix_program(size: int, times: int, dtype: Any) -> tuple[functools.partial
 
 
 def matrix_rate_program(dtype: Any) -> tuple[functools.partial, int]:
-    """`matrix_program` at a size that shows the rate of this machine."""
+    """Make a `matrix_program` large enough to reach the peak rate of this machine."""
     return matrix_program(8192, 10, dtype) if jax.default_backend() == "gpu" else matrix_program(1024, 4, dtype)

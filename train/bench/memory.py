@@ -1,4 +1,4 @@
-"""What training holds in memory, and the proof that the state is not held twice."""
+"""The benchmark `memory`: how much memory training takes, and whether the state is updated in place."""
 
 import dataclasses
 from typing import Any
@@ -12,11 +12,11 @@ from train.bench.workload import Case, CaseOptions, Training, cases, tree_bytes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(CaseOptions):
-    """The network and the sizes of its programs.
+    """The network and the size of its programs.
 
     Attributes:
-      steps: Of a slice.
-      seeds: Trained together.
+      steps: Steps per slice.
+      seeds: Number of seeds trained together.
     """
 
     steps: int = 30
@@ -24,14 +24,14 @@ class Options(CaseOptions):
 
 
 def networks(options: Options) -> list[Case]:
-    """What is trained."""
+    """The networks to train."""
     return cases(options, on_cpu=(Case(),))
 
 
 def run(options: Options) -> Result:
     """Compile a step, a slice and several seeds, ask the compiler for their memory, and run each once.
 
-    The device's peak covers all that ran before, so the programs come in the order of what they need.
+    The device reports one peak since the process began, so the programs run in order of the memory they need.
     """
     (case,) = networks(options)
     training = Training(case, options.steps)
@@ -56,6 +56,6 @@ def run(options: Options) -> Result:
 
 
 def _peak() -> int | None:
-    """The most bytes that were ever in use on the device; None where it does not count them, as a CPU does not."""
+    """Peak bytes in use on the device since the process began; None on a device without this count, such as a CPU."""
     statistics = jax.devices()[0].memory_stats()
     return None if statistics is None else statistics.get("peak_bytes_in_use")

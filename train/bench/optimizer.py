@@ -1,4 +1,4 @@
-"""What LCAM costs over SGD: update and application alone, on the parameters of a Wide ResNet."""
+"""The benchmark `optimizer`: the cost of an LCAM update and of an SGD update on the parameters of a Wide ResNet."""
 
 import dataclasses
 from typing import Any
@@ -18,19 +18,19 @@ from train.recipe.network import make_model
 
 _STEPS_PER_EPOCH = 391
 _GUARDED_STEPS = 50
-# Read the weight, the gradient and the buffer, write the weight and the buffer: five float32.
+# An update reads weight, gradient and momentum buffer and writes weight and buffer: five float32 numbers.
 FLOOR_BYTES = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Whose parameters are updated, and how often the programs take turns.
+    """The network whose parameters are updated, and the number of turns.
 
     Attributes:
-      depth: Of the Wide ResNet.
-      width: Its factor on the channels.
-      updates: Updates within one call; None is 20 on a GPU, where a call costs as much as an update, and 1 elsewhere.
-      repeats: Turns.
+      depth: Depth of the Wide ResNet.
+      width: Width factor of the Wide ResNet.
+      updates: Updates per call. None means 20 on a GPU, where a call costs as much as an update, and 1 elsewhere.
+      repeats: Number of turns.
     """
 
     depth: int = 28
@@ -40,12 +40,12 @@ class Options:
 
 
 def networks(options: Options) -> list[Case]:
-    """Whose parameters are updated."""
+    """The network whose parameters are updated."""
     return [Case(depth=options.depth, width=options.width)]
 
 
 def run(options: Options) -> Result:
-    """Time LCAM, SGD and the copy of as many bytes in turn; count bytes, operations, state and compiles."""
+    """Time LCAM, SGD and a copy of equally many bytes in turn; count bytes, operations, state and compilations."""
     updates = options.updates or (20 if on_gpu() else 1)
     (case,) = networks(options)
     params = _parameters(case)
@@ -54,10 +54,10 @@ def run(options: Options) -> Result:
     loss = jnp.float32(2.3)
     result = Result(benchmark="optimizer", options=dataclasses.asdict(options) | {"updates": updates})
     result.facts["parameters"] = number
-    result.facts["floor: bytes an update"] = FLOOR_BYTES * number
+    result.facts["floor: bytes per update"] = FLOOR_BYTES * number
     programs: dict[str, Any] = {"copy": copy_program(FLOOR_BYTES * number, updates)}
     for name, optimizer in optimizers().items():
-        # Every program owns its state: it is donated.
+        # Each program needs its own state, because it donates it.
         state = jax.tree.map(jnp.copy, (params, optimizer.init(params)))
         result.facts.update(_counts(name, optimizer, state, grads, loss))
         result.facts[f"{name}: bytes of optimizer state"] = tree_bytes(state[1])
@@ -68,7 +68,7 @@ def run(options: Options) -> Result:
     result.seconds.update({name: values.tolist() for name, values in seconds_of.items()})
     result.ratios["LCAM / SGD"] = ratio(seconds_of["LCAM"], seconds_of["SGD"])
     for name in ("LCAM", "SGD"):
-        result.ratios[f"{name} / copy of its {FLOOR_BYTES} bytes a parameter"] = ratio(
+        result.ratios[f"{name} / copy of its {FLOOR_BYTES} bytes per parameter"] = ratio(
             seconds_of[name], seconds_of["copy"]
         )
     result.facts["copy: GB/s"] = FLOOR_BYTES * number / float(np.median(seconds_of["copy"])) / 1e9
@@ -76,7 +76,7 @@ def run(options: Options) -> Result:
 
 
 def optimizers() -> dict[str, optax.GradientTransformationExtraArgs]:
-    """LCAM and SGD, both with coupled weight decay."""
+    """Make LCAM and SGD, both with coupled weight decay."""
     sgd = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.1, momentum=0.9))
     phase = lcam_optax.epoch_mean(_STEPS_PER_EPOCH)
     return {
@@ -86,7 +86,7 @@ def optimizers() -> dict[str, optax.GradientTransformationExtraArgs]:
 
 
 def _parameters(case: Case) -> Any:
-    """A tree of the network's parameters with small random numbers."""
+    """Make the network's parameters, filled with small random numbers."""
     experiment = experiment_of(case)
     model = nnx.eval_shape(lambda: make_model(experiment, 10, (32, 32, 3), jax.random.key(0)))
     rng = np.random.default_rng(0)
@@ -114,7 +114,7 @@ def _program(optimizer: optax.GradientTransformationExtraArgs, updates: int) -> 
 def _counts(
     name: str, optimizer: optax.GradientTransformationExtraArgs, state: Any, grads: Any, loss: jax.Array
 ) -> dict[str, float | int]:
-    """What the program of one update moves and computes, and how often it is compiled over many steps.
+    """Count what one update moves and computes, and how often it is compiled over many steps.
 
     Raises:
       RuntimeError: From JAX's transfer guard, if a step moves anything to or from the host.

@@ -1,4 +1,4 @@
-"""The PyTorch peers that fit this machine, where PyTorch is installed."""
+"""Set up the PyTorch programs to compare with, if PyTorch is installed."""
 
 import contextlib
 import functools
@@ -11,7 +11,7 @@ import jax
 
 from train.bench.workload import Training, on_gpu
 
-MISSING = "left out: PyTorch is not installed; `pip install -e '.[torch]'` brings it"
+MISSING = "left out: PyTorch is not installed; install it with `pip install -e '.[torch]'`"
 TUNED, AUTHORS = "PyTorch, tuned", "PyTorch, authors' style"
 
 
@@ -21,11 +21,11 @@ def peers(training: Training, steps: int) -> Iterator[tuple[dict[str, Callable[[
 
     Args:
       training: Whose network, data and settings to take.
-      steps: Of one call of a program.
+      steps: Steps per call of a program.
 
     Yields:
-      Name to program: the tuned peer everywhere, compiled on a GPU only, and there the authors' style too. And facts
-      about them, such as why there is none.
+      Two dictionaries. The first maps a name to a program: the tuned one everywhere, compiled on a GPU only, and on a
+      GPU also one in the authors' style. The second contains facts about them, such as why there is no program.
     """
     if importlib.util.find_spec("torch") is None:
         yield {}, {"PyTorch": MISSING}
@@ -38,7 +38,7 @@ def peers(training: Training, steps: int) -> Iterator[tuple[dict[str, Callable[[
         "PyTorch": f"{torch.__version__} on {torch_peer.device().type}, {torch.get_num_threads()} threads",
     }
     if torch_peer.device().type != {"gpu": "cuda"}.get(jax.default_backend(), "cpu"):
-        facts["PyTorch"] = f"left out: it has {torch_peer.device().type}, but JAX {jax.default_backend()}"
+        facts["PyTorch"] = f"left out: PyTorch runs on {torch_peer.device().type}, but JAX on {jax.default_backend()}"
         yield {}, facts
         return
     dataset = training.dataset

@@ -1,4 +1,4 @@
-"""The published tables of the benchmarks, made from their committed results."""
+"""The tables of the benchmarks in the documentation, made from the committed results."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def _benchmarks(results: Path) -> Rows:
 
 
 def _costs(results: Path) -> Rows:
-    """The ratios that most people ask for."""
+    """The ratios for the README."""
     ratios = {(found.benchmark, name): ratio for found in _read(results) for name, ratio in found.ratios.items()}
     rows = []
     for key, label in _COSTS.items():
@@ -40,7 +40,7 @@ def _costs(results: Path) -> Rows:
 
 
 def _compiled(results: Path) -> Rows:
-    """What the compilers of accelerators say of a step."""
+    """What the accelerators' compilers count in a training step."""
     return [cells for path in sorted((results / "bench").glob("compiled-*.json")) for cells in markdown_rows(path)]
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark found: kept as JSON, shown as tables."""
+"""The results of a benchmark: written as JSON and printed as tables."""
 
 import dataclasses
 import math
@@ -17,16 +17,16 @@ from train.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one benchmark found.
+    """The results of one benchmark.
 
     Attributes:
-      benchmark: Its name.
-      options: What it was run with, defaults filled in.
-      ratios: What was compared to how it came out; of times unless the name says otherwise.
-      seconds: Program to its seconds in each turn, for one unit of its work.
-      compile_seconds: Program to the seconds that its compilation took, which are in no other figure.
-      facts: Everything that is no time.
-      targets: Accelerator to what its compiler says; only `compiled` has any.
+      benchmark: Name of the benchmark.
+      options: Its options, with the defaults filled in.
+      ratios: Maps the name of a comparison to its ratio, of times unless the name says otherwise.
+      seconds: Maps a program to its seconds in each turn, per step, update or other unit of work.
+      compile_seconds: Maps a program to the seconds that compiling it took. No other figure includes them.
+      facts: Maps a name to a figure that is not a time, or to a remark.
+      targets: Maps an accelerator to the counts of its compiler; only `compiled` has any.
     """
 
     benchmark: str
@@ -38,7 +38,7 @@ class Result:
     targets: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def add(self, other: "Result", prefix: str) -> None:
-        """Take over the findings of another result under names that begin with a prefix."""
+        """Add the figures of another result, with a prefix before their names."""
         for field in ("ratios", "seconds", "compile_seconds", "facts"):
             getattr(self, field).update({f"{prefix}{key}": value for key, value in getattr(other, field).items()})
 
@@ -46,7 +46,7 @@ class Result:
         """Print the tables.
 
         Args:
-          console: Where.
+          console: The console to print to.
           absolute: Whether to print seconds too.
         """
         _print(console, _ratio_table(self))
@@ -57,9 +57,9 @@ class Result:
 
 
 def write(path: Path, results: list[Result], command: str) -> None:
-    """Write results with the versions and the device that they were found on, replacing the file whole."""
+    """Write results with the versions and the device they were measured on. Replaces the file."""
     fields = [dataclasses.asdict(result) for result in results]
-    # Of all results together, where other tools look for them.
+    # At the top level of the document, where other tools look for them.
     targets = {name: found for result in fields for name, found in result.pop("targets").items()}
     document = records.environment() | {"command": command, "results": fields}
     if targets:
@@ -68,7 +68,7 @@ def write(path: Path, results: list[Result], command: str) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Refuse a path that `write` would fail at; nothing is left behind, and what is there stays as it is.
+    """Raise an error if `write` could not write to this path. Changes and creates nothing.
 
     Raises:
       ConfigError: Naming the path, and why it cannot be written.
@@ -77,7 +77,7 @@ def require_writable(path: Path) -> None:
         # A device or a pipe would be replaced by a plain file.
         reason = "it is a folder or a device" if path.exists() and not path.is_file() else None
         if reason is None:
-            # In the same folder under a name no shorter than the one that `write` begins with.
+            # Try it in the same folder, with a name as long as the temporary one that `write` uses.
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"):
                 pass
     except OSError as error:
@@ -92,7 +92,7 @@ def require_writable(path: Path) -> None:
 
 
 def read(path: Path) -> list[Result]:
-    """Read what `write` wrote; numbers that were not finite come back as nan."""
+    """Read the results that `write` wrote. Numbers that were not finite come back as nan."""
     results = []
     for fields in files.loads(path.read_bytes())["results"]:
         ratios = {name: _ratio(numbers) for name, numbers in fields["ratios"].items()}

@@ -1,4 +1,4 @@
-"""How the speed of training changes with depth, width, batch and seeds."""
+"""The benchmark `scaling`: how the speed of training changes with depth, width, batch size and seeds."""
 
 import dataclasses
 
@@ -11,16 +11,16 @@ _SEEDS = (2, 4)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """The base that all others are compared with, and how often they take turns.
+    """The base network that the others are compared with, and the number of turns.
 
     Attributes:
-      depth: Of the Wide ResNet.
-      width: Its factor on the channels.
-      batch_size: Images a step.
-      dtype: Of activations; None is bfloat16 on a GPU, float32 elsewhere.
-      data: Which data set the made-up images are shaped like; None is CIFAR.
-      steps: In one program.
-      repeats: Turns.
+      depth: Depth of the Wide ResNet.
+      width: Width factor of the Wide ResNet.
+      batch_size: Images per step.
+      dtype: Dtype of the activations. None means bfloat16 on a GPU and float32 elsewhere.
+      data: The data set whose shape the random images have. None means CIFAR.
+      steps: Steps per program.
+      repeats: Number of turns.
     """
 
     depth: int = 16
@@ -33,19 +33,19 @@ class Options:
 
 
 def networks(options: Options) -> list[Case]:
-    """What is trained: the base, and what differs from it in one thing."""
+    """The networks to train: the base, and those that differ from it in one setting."""
     (base,) = cases(options, on_cpu=(Case(),))
     return [base, *(case for case, _ in variants(base).values())]
 
 
 def run(options: Options) -> Result:
-    """Time networks that differ from a base in one thing, all in turn, and relate each to the base."""
+    """Time the base and the networks that differ from it in one setting, all in turn."""
     base = networks(options)[0]
     return compare(base, variants(base), options.steps, options.repeats)
 
 
 def variants(base: Case) -> dict[str, tuple[Case, int]]:
-    """Name to a case and its number of seeds: twelve more layers, twice the width and so on, one thing at a time."""
+    """Map a name to each case that differs from the base in one setting, with its number of seeds."""
     found = {}
     for field, values in (
         ("depth", (base.depth + 6, base.depth + 12)),
@@ -59,16 +59,16 @@ def variants(base: Case) -> dict[str, tuple[Case, int]]:
 
 
 def compare(base: Case, others: dict[str, tuple[Case, int]], steps: int, repeats: int) -> Result:
-    """Time cases in turn with a base.
+    """Compare the speed of several cases with that of a base, all timed in turn.
 
     Args:
-      base: Trained with one seed.
-      others: Name to a case and its number of seeds.
-      steps: In one program.
-      repeats: Turns.
+      base: The case to compare with, trained with one seed.
+      others: Maps a name to a case and its number of seeds.
+      steps: Steps per program.
+      repeats: Number of turns.
 
     Returns:
-      Steps a second of every seed together, relative to the base.
+      Steps per second, summed over seeds, relative to the base.
     """
     name = f"{base.name}, batch {base.batch_size}"
     result = Result(benchmark="scaling", options=dataclasses.asdict(base) | {"steps": steps, "repeats": repeats})
@@ -79,6 +79,6 @@ def compare(base: Case, others: dict[str, tuple[Case, int]], steps: int, repeats
         programs[key] = Donated(program, training.state(seeds), training.data)
     seconds = alternate(programs, repeats)
     for key, (_, seeds) in others.items():
-        result.ratios[f"steps a second: {key} / {name}"] = ratio(seeds * seconds[name], seconds[key])
+        result.ratios[f"steps per second: {key} / {name}"] = ratio(seeds * seconds[name], seconds[key])
     result.seconds.update({key: (values / steps).tolist() for key, values in seconds.items()})
     return result

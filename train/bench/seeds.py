@@ -1,4 +1,4 @@
-"""How several seeds of a small network train fastest: side by side on several devices, vmapped, or in turn."""
+"""The benchmark `seeds`: several seeds of a small network on a device each, vmapped on one, and one after the other."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,17 +17,17 @@ _DATA: tuple[Data, ...] = ("digits", "cifar10")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """The network, how many seeds of it, and how often the programs take turns.
+    """The network, the number of its seeds, and the number of turns.
 
     Attributes:
-      depth: Of the Wide ResNet.
-      width: Its factor on the channels.
-      batch_size: Images a step.
-      dtype: Of activations.
-      data: Which data set the made-up images are shaped like; None is digits and then CIFAR.
-      seeds: How many; None is 1, 3 and 8.
-      steps: In one program.
-      repeats: Turns.
+      depth: Depth of the Wide ResNet.
+      width: Width factor of the Wide ResNet.
+      batch_size: Images per step.
+      dtype: Dtype of the activations.
+      data: The data set whose shape the random images have. None uses digits, then CIFAR-10.
+      seeds: Number of seeds. None uses 1, 3 and 8.
+      steps: Steps per program.
+      repeats: Number of turns.
     """
 
     depth: int = 10
@@ -41,7 +41,7 @@ class Options:
 
 
 def networks(options: Options) -> list[Case]:
-    """What is trained."""
+    """The networks to train."""
     names = [field.name for field in dataclasses.fields(Case) if field.name != "data"]
     common: dict[str, Any] = {name: getattr(options, name) for name in names}
     return [Case(**common, data=data) for data in (_DATA if options.data is None else (options.data,))]
@@ -76,7 +76,7 @@ def _compare(trained: "_Programs", number: int, repeats: int, result: Result) ->
     result.seconds.update({f"{name}: {key}": (values / number).tolist() for key, values in seconds.items()})
     for key in programs:
         if key != "in turn":
-            result.ratios[f"seeds a second, {name}: {key} / in turn"] = ratio(seconds["in turn"], seconds[key])
+            result.ratios[f"seeds per second, {name}: {key} / in turn"] = ratio(seconds["in turn"], seconds[key])
 
 
 class _Programs:

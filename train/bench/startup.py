@@ -1,6 +1,6 @@
-"""How long it takes to begin: imports, the first step with a cold and a warm compile cache, the largest compile.
+"""The benchmark `startup`: imports, the first step with a cold and with a warm compile cache, and a large compile.
 
-Every figure comes from fresh processes.
+Every time is measured in a fresh process.
 """
 
 import dataclasses
@@ -31,14 +31,14 @@ COLD, WARM = "first step, cold cache", "first step, warm cache"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """The network of the first step, and how often the processes take turns.
+    """The network of the first step, the network to compile, and the number of turns.
 
     Attributes:
-      depth: Of the Wide ResNet; None is 28 on a GPU, 16 elsewhere.
-      width: Its factor on the channels; None is 10 on a GPU, 1 elsewhere.
-      large_depth: Of the network that is compiled and not run.
-      large_width: Its factor on the channels.
-      repeats: Turns.
+      depth: Depth of the Wide ResNet. None means 28 on a GPU and 16 elsewhere.
+      width: Width factor of the Wide ResNet. None means 10 on a GPU and 1 elsewhere.
+      large_depth: Depth of the network that is compiled but not run.
+      large_width: Width factor of that network.
+      repeats: Number of turns.
     """
 
     depth: int | None = None
@@ -49,19 +49,19 @@ class Options:
 
 
 def networks(options: Options) -> list[Case]:
-    """What takes a first step, and what is compiled and not run."""
+    """The network that takes a first step, and the network that is compiled but not run."""
     (case,) = cases(options, on_cpu=(Case(),))
     return [case, dataclasses.replace(case, depth=options.large_depth, width=options.large_width)]
 
 
 def run(options: Options) -> Result:
-    """Start processes in turn: three that import, and two that take a first step."""
+    """Time processes in turn: three that import packages, and two that take a first step."""
     case, large = networks(options)
     result = Result(benchmark="startup", options=dataclasses.asdict(options) | dataclasses.asdict(case))
     with tempfile.TemporaryDirectory() as folder:
         starts = _FirstSteps(case, Path(folder))
         programs: dict[str, Callable[[], Any]] = {name: _import(words) for name, words in _IMPORTS.items()}
-        # Both in one turn, the cold one first: it fills the cache that the warm one finds.
+        # Both first steps in one turn: the cold one fills the cache for the warm one.
         seconds = alternate(programs | {"first steps": starts}, options.repeats, warmup=0)
         del seconds["first steps"]
         entries = starts.cache_entries()
@@ -80,14 +80,14 @@ def run(options: Options) -> Result:
 
 
 class _FirstSteps:
-    """A first step with an empty cache, then one with the cache that this left.
+    """Take a first step with an empty compile cache, then another with the cache that the first one filled.
 
     Args:
-      case: What is trained.
-      folder: For the caches, a new one each time.
+      case: The network to train.
+      folder: Folder for the caches. Each call makes a new one.
 
     Attributes:
-      seconds: `COLD` and `WARM` to one value a call, from within the process.
+      seconds: Maps `COLD` and `WARM` to one value per call, measured within the process.
     """
 
     def __init__(self, case: Case, folder: Path):
@@ -101,7 +101,7 @@ class _FirstSteps:
             seconds.append(found["first step done"])
 
     def cache_entries(self) -> int:
-        """Programs in the last cache."""
+        """Number of programs in the last cache."""
         return len(list((self._folder / str(len(self.seconds[COLD]) - 1)).glob("*-cache")))
 
 
@@ -113,7 +113,7 @@ def _arguments(case: Case, *more: str) -> list[str]:
 
 
 def _process(arguments: list[str], variables: dict[str, str]) -> dict[str, float]:
-    """Run Python in the checkout and read the JSON that it prints."""
+    """Run Python in the checkout and parse the JSON that it prints."""
     done = subprocess.run(
         [sys.executable, *arguments], cwd=_CHECKOUT, env=os.environ | variables, stdout=subprocess.PIPE, check=True
     )

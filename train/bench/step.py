@@ -1,4 +1,4 @@
-"""The speed of training steps: against PyTorch doing the same, and against the machine's rate of matrix products."""
+"""The benchmark `step`: the speed of training steps against PyTorch's, and against plain matrix products."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,12 +19,12 @@ OURS = "JAX, scanned"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(CaseOptions):
-    """The network, its batch, and how often the programs take turns.
+    """The network, its batch size, and the number of turns.
 
     Attributes:
-      steps: In one program; None is 30 on a GPU, as in real runs, and 10 elsewhere, enough for what a
-        program costs once to be a small part.
-      repeats: Turns.
+      steps: Steps per program. None means 30 on a GPU, as in real runs, and 10 elsewhere, which makes the
+        fixed cost of a program call small.
+      repeats: Number of turns.
     """
 
     steps: int | None = None
@@ -32,7 +32,7 @@ class Options(CaseOptions):
 
 
 def networks(options: Options) -> list[Case]:
-    """What is trained, one after the other."""
+    """The networks to train."""
     return cases(options, SMALL)
 
 
@@ -61,12 +61,12 @@ def _compare(case: Case, steps: int, repeats: int) -> Result:
     flops = training_flops(training.experiment, training.setup.image_shape)
     images = steps * case.batch_size
     for key in (OURS, *theirs):
-        # Operations a second of training over operations a second of bare products.
+        # Floating-point operations per second in training, divided by those in plain matrix products.
         result.ratios[f"rate of operations: {key} / {name}"] = ratio(
             seconds[name] * (images * flops / matrix_flops), seconds[key]
         )
         result.seconds[key] = (seconds[key] / steps).tolist()
-    result.facts["GFLOP of training an image"] = flops / 1e9
+    result.facts["GFLOP per training image"] = flops / 1e9
     if on_gpu():
         result.facts[f"{name}: TFLOP/s"] = matrix_flops / float(np.median(seconds[name])) / 1e12
         for key in (OURS, *theirs):

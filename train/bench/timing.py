@@ -1,7 +1,7 @@
-"""Programs timed in turn, and what their times say about each other.
+"""Time programs in turn and compare their times.
 
-A machine slows down and speeds up as others use it. Programs that take turns share its moods, so the ratio of two
-neighbouring times says more than either of them; its median over many turns is what the benchmarks report.
+A machine slows down and speeds up as other programs use it. Programs that take turns are slowed alike, so the ratio of
+two neighbouring times is steadier than either time. The benchmarks report its median over many turns.
 """
 
 import dataclasses
@@ -18,14 +18,14 @@ LEVEL = 0.95
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """The ratio of two programs, one value a turn.
+    """The ratio of the times of two programs, measured once per turn.
 
     Attributes:
-      median: Of all turns.
-      quartiles: The middle half of the turns lies between them.
-      interval: The 95 % interval of the median, by order statistics: it assumes nothing about how times are
-        distributed. nan for fewer than six turns, which cannot give one.
-      repeats: Turns.
+      median: Median over all turns.
+      quartiles: First and third quartile over all turns.
+      interval: The 95 % interval of the median from order statistics, which assume nothing about the
+        distribution of times. nan with fewer than six turns, which are too few for an interval.
+      repeats: Number of turns.
     """
 
     median: float
@@ -43,17 +43,18 @@ def alternate(
 ) -> dict[str, np.ndarray]:
     """Time programs in turn.
 
-    Every turn runs each program once; the order is reversed from turn to turn, so that no program always follows the
-    same other one.
+    Every turn runs each program once. The order is reversed from turn to turn, so that no program always follows the
+    same one.
 
     Args:
-      programs: Name to program. What a program returns is waited for; arrays that are not JAX's have to be ready.
-      repeats: Turns that are timed.
-      warmup: Turns before those.
-      clock: Returns seconds.
+      programs: Maps a name to a program. The clock stops when the JAX arrays that it returns are ready; a program that
+        returns other arrays has to wait for them itself.
+      repeats: Number of timed turns.
+      warmup: Number of untimed turns before them.
+      clock: A function that returns seconds.
 
     Returns:
-      Name to seconds, float64 [repeats], in the order of the turns.
+      Maps each name to its seconds, float64 [repeats], in the order of the turns.
 
     Raises:
       ValueError: If there is nothing to time.
@@ -76,11 +77,11 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Ratio:
     """Compare two programs turn by turn.
 
     Args:
-      numerator: float [repeats].
-      denominator: float [repeats], of the same turns, above 0.
+      numerator: Times of one program, float [repeats].
+      denominator: Times of the other in the same turns, float [repeats], all above 0.
 
     Returns:
-      What numerator / denominator was.
+      The ratio numerator / denominator.
     """
     values = numerator / denominator
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
@@ -94,7 +95,7 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Ratio:
 
 
 def compile_timed(jitted: Any, *arguments: Any) -> tuple[jax.stages.Compiled, float]:
-    """Compile a jitted function for arguments, or for their shapes.
+    """Compile a jitted function for arguments or their shapes.
 
     Returns:
       The compiled program, and the seconds that tracing, lowering and compiling took.
@@ -105,18 +106,18 @@ def compile_timed(jitted: Any, *arguments: Any) -> tuple[jax.stages.Compiled, fl
 
 
 class Donated:
-    """A compiled program that is called again and again on the state that it handed back.
+    """A compiled program that is called repeatedly, each time with the state that its last call returned.
 
     Args:
-      program: (state, *rest) -> (state, anything), donating the state.
-      state: Of the first call; deleted by it.
-      *rest: The other arguments, the same in all calls.
+      program: A function (state, *rest) -> (state, anything) that donates the state.
+      state: The state of the first call, which deletes it.
+      *rest: The other arguments, the same in every call.
     """
 
     def __init__(self, program: Callable[..., Any], state: Any, *rest: Any):
         self._program, self.state, self._rest = program, state, rest
 
     def __call__(self) -> Any:
-        """Run once; returns all that the program returned, to be waited for."""
+        """Run the program once and return its whole result."""
         self.state, out = self._program(self.state, *self._rest)
         return self.state, out

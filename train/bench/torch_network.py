@@ -5,7 +5,7 @@ from torch import nn
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, each after batch norm and ReLU, around a shortcut."""
+    """Two 3x3 convolutions, each preceded by batch norm and ReLU, with a shortcut."""
 
     def __init__(self, in_channels: int, channels: int, stride: int):
         super().__init__()
@@ -24,7 +24,7 @@ class Block(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """The network of `models.WideResNet`, on [N, C, H, W]."""
+    """The network of `models.WideResNet`, for images [N, C, H, W]."""
 
     def __init__(self, depth: int, width: int, num_classes: int, in_channels: int):
         super().__init__()

@@ -1,7 +1,7 @@
-"""PyTorch doing the same work, in two ways. Knows no JAX, as a loader's worker imports it too.
+"""The same training in PyTorch, in two versions. Imports no JAX, because the data loader's worker imports this module.
 
-Both peers see the images, the crops, flips and normalisation, the loss and the optimizer that ours do; only the random
-choices are their own.
+Both use the same images, crops, flips, normalisation, loss and optimizer as the JAX program. Only their random numbers
+differ.
 """
 
 from collections.abc import Iterator
@@ -17,17 +17,18 @@ from train.experiments import Experiment
 
 
 class TunedPeer:
-    """As fast as PyTorch goes without leaving it.
+    """Training as fast as PyTorch allows.
 
-    Images in channels_last, bfloat16 by autocast where asked for, all data and all augmentation on the device, a fused
-    optimizer, nothing fetched from the device, and augmentation, network and loss compiled as one function.
+    All data and all augmentation are on the device, and nothing is fetched from it. Images are in channels_last, the
+    optimizer is fused, and autocast computes in bfloat16 if the experiment says so. Augmentation, network and loss can
+    be compiled as one function.
 
     Args:
-      experiment: Network, batch, crops, normalisation, dtype and optimizer.
-      images: uint8, [N, H, W, C].
-      labels: int32, [N].
-      num_classes: Of the labels.
-      compiled: Whether to use `torch.compile`, which on a CPU needs a C++ compiler.
+      experiment: Network, batch size, crops, normalisation, dtype and optimizer.
+      images: Training images, uint8 [N, H, W, C].
+      labels: Training labels, int32 [N].
+      num_classes: Number of classes.
+      compiled: Whether to use `torch.compile`, which needs a C++ compiler on a CPU.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class TunedPeer:
         self._batches = self._forever()
 
     def take(self, steps: int) -> torch.Tensor:
-        """Take steps, wait for them, and return the last loss, in nats."""
+        """Take some steps, wait for them, and return the last loss in nats."""
         for _ in range(steps):
             images, labels = next(self._batches)
             number = len(labels)
@@ -64,7 +65,7 @@ class TunedPeer:
     def _loss(
         self, images: torch.Tensor, labels: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor
     ) -> torch.Tensor:
-        """Cut a window out of every padded image, mirror, normalise, and compute the mean cross-entropy."""
+        """Crop every padded image, flip some of them, normalise, and compute the mean cross-entropy."""
         height, width = self._shape
         rows = corners[0][:, None, None] + torch.arange(height, device=images.device)[:, None]
         columns = corners[1][:, None, None] + torch.arange(width, device=images.device)
@@ -74,12 +75,12 @@ class TunedPeer:
         x = x.float() * self._scale - self._offset
         half = self._experiment.dtype == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            # NHWC seen as NCHW: channels_last as it is.
+            # A view of NHWC images as NCHW is in channels_last.
             logits = self.model(x.permute(0, 3, 1, 2))
         return functional.cross_entropy(logits.float(), labels)
 
     def _forever(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Batches, epoch after epoch, each in a new order."""
+        """Yield batches without end, each epoch in a new order."""
         size = self._experiment.batch_size
         while True:
             order = torch.randperm(len(self._labels), device=self.device)
@@ -89,16 +90,16 @@ class TunedPeer:
 
 
 class AuthorsPeer:
-    """As the authors' scripts train: float32, eager, one loader worker, a loss fetched each step to pick the momentum.
+    """Training as the authors' scripts do it: float32, eager, with one loader worker.
 
-    Their images go through PIL and torchvision; here a worker does the same on tensors, which is less work. The worker
-    lives on from epoch to epoch, which theirs does not.
+    Each step fetches its loss to pick the momentum. Two things are faster here than in the authors' scripts: the worker
+    augments tensors instead of PIL images, and it keeps running between epochs.
 
     Args:
-      experiment: Network, batch, crops, normalisation and optimizer.
-      images: uint8, [N, H, W, C].
-      labels: int32, [N].
-      num_classes: Of the labels.
+      experiment: Network, batch size, crops, normalisation and optimizer.
+      images: Training images, uint8 [N, H, W, C].
+      labels: Training labels, int32 [N].
+      num_classes: Number of classes.
     """
 
     def __init__(self, experiment: Experiment, images: np.ndarray, labels: np.ndarray, num_classes: int):
@@ -113,14 +114,14 @@ class AuthorsPeer:
             num_workers=1,
             persistent_workers=True,
             pin_memory=self.device.type == "cuda",
-            # A process with running threads, as JAX's are, must not be forked.
+            # JAX has running threads, and a process with running threads must not be forked.
             multiprocessing_context="spawn",
         )
         self._batches = iter(self._loader)
         self._losses: list[float] = []
 
     def take(self, steps: int) -> float:
-        """Take steps, wait for them, and return the last loss, in nats."""
+        """Take some steps, wait for them, and return the last loss in nats."""
         for _ in range(steps):
             images, labels = self._next_batch()
             loss = functional.cross_entropy(self.model(images.to(self.device)), labels.to(self.device))
@@ -132,7 +133,7 @@ class AuthorsPeer:
         return self._losses[-1]
 
     def close(self) -> None:
-        """End the worker."""
+        """Stop the loader's worker."""
         del self._batches, self._loader
 
     def _next_batch(self) -> Any:
@@ -151,7 +152,7 @@ class AuthorsPeer:
 
 
 class Augmented(torch.utils.data.Dataset):
-    """Images cropped, mirrored and normalised one by one, in the loader's worker."""
+    """Images that the loader's worker crops, flips and normalises one by one."""
 
     def __init__(self, experiment: Experiment, images: np.ndarray, labels: np.ndarray):
         self._experiment, self._images, self._labels = experiment, images, labels.astype(np.int64)
@@ -161,7 +162,7 @@ class Augmented(torch.utils.data.Dataset):
         return len(self._labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """A float32 image, [C, H, W], and its label."""
+        """Return a float32 image, [C, H, W], and its label."""
         image = torch.from_numpy(self._images[index]).permute(2, 0, 1)
         padding = self._experiment.crop_padding
         top, left = torch.randint(2 * padding + 1, (2,)).tolist()
@@ -173,7 +174,7 @@ class Augmented(torch.utils.data.Dataset):
 
 
 def device() -> torch.device:
-    """The GPU, if there is one for PyTorch."""
+    """The GPU if PyTorch has one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -183,7 +184,7 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-def _model(experiment: Experiment, images: np.ndarray, num_classes: int) -> Any:  # its types lack memory_format
+def _model(experiment: Experiment, images: np.ndarray, num_classes: int) -> Any:  # PyTorch's types lack memory_format
     return WideResNet(experiment.depth, experiment.width, num_classes, images.shape[-1]).train()
 
 
@@ -198,6 +199,6 @@ def _sgd(experiment: Experiment, model: nn.Module, *, fused: bool) -> torch.opti
 
 
 def _scale_and_offset(experiment: Experiment) -> tuple[torch.Tensor, torch.Tensor]:
-    """What takes uint8 pixels to (pixel / 255 - mean) / std; float32 [C]."""
+    """Return `scale` and `offset`, float32 [C], such that pixel * scale - offset is (pixel / 255 - mean) / std."""
     mean, std = torch.tensor(experiment.mean), torch.tensor(experiment.std)
     return 1 / (255 * std), mean / std

@@ -1,4 +1,4 @@
-"""What the benchmarks train: a Wide ResNet on made-up images, with the programs of real runs."""
+"""The training that benchmarks measure: a Wide ResNet on random images, with the programs of real runs."""
 
 import dataclasses
 from typing import Any, Literal
@@ -18,24 +18,24 @@ from train.experiments import EXPERIMENTS, Experiment
 Dtype = Literal["bfloat16", "float32"]
 Data = Literal["cifar10", "digits"]
 
-# The real runs whose images, crops and optimizer are used: image shape, experiment.
+# Data set to its image shape and to the experiment whose crops, normalisation and optimizer are used.
 _LIKE = {"cifar10": ((32, 32, 3), "fig3/lcam-0.9-0.95"), "digits": ((8, 8, 1), "quickstart/lcam-0.9-0.95")}
 _CLASSES = 10
-_MOST = 10**6  # of anything
-# For what runs once: the code of all the random draws takes long to optimize and no time to run.
+_MOST = 10**6  # the largest count that an option may have
+# For programs that run once. The code of the random draws takes long to optimize and runs in no time.
 _COMPILE_QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """A network and what it is trained on.
+    """A network and the shape of its training data.
 
     Attributes:
-      depth: Of the Wide ResNet, 6n + 4.
-      width: Its factor on the channels.
-      batch_size: Images a step.
-      dtype: Of activations.
-      data: Which data set the made-up images are shaped like.
+      depth: Depth of the Wide ResNet, 6n + 4.
+      width: Width factor of the Wide ResNet.
+      batch_size: Images per step.
+      dtype: Dtype of the activations.
+      data: The data set whose shape the random images have.
     """
 
     depth: int = 16
@@ -46,20 +46,20 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Such as WRN-16-1."""
+        """The name of the network, such as WRN-16-1."""
         return f"WRN-{self.depth}-{self.width}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CaseOptions:
-    """What a benchmark may be told of its network; the rest is its own.
+    """The options of a benchmark that describe its network. None means the default of the benchmark.
 
     Attributes:
-      depth: Of the Wide ResNet, 6n + 4; None is 28 on a GPU, 16 elsewhere.
-      width: Its factor on the channels; None is 10 on a GPU, 1 elsewhere (`step` and `epoch`: first 1, then 4).
-      batch_size: Images a step; None is 128.
-      dtype: Of activations; None is bfloat16 on a GPU, float32 elsewhere.
-      data: Which data set the made-up images are shaped like; None is CIFAR.
+      depth: Depth of the Wide ResNet, 6n + 4. None means 28 on a GPU and 16 elsewhere.
+      width: Width factor of the Wide ResNet. None means 10 on a GPU and 1 elsewhere; `step` and `epoch` try 1 and 4.
+      batch_size: Images per step. None means 128.
+      dtype: Dtype of the activations. None means bfloat16 on a GPU and float32 elsewhere.
+      data: The data set whose shape the random images have. None means CIFAR.
     """
 
     depth: int | None = None
@@ -70,20 +70,20 @@ class CaseOptions:
 
 
 LARGE = Case(depth=28, width=10, dtype="bfloat16")  # the authors' network, for a GPU
-SMALL = (Case(width=1), Case(width=4))  # for a CPU: few channels, and enough to fill its vectors
+SMALL = (Case(width=1), Case(width=4))  # for a CPU: one with few channels, one with enough to fill the vector registers
 
 
 def on_gpu() -> bool:
-    """Whether absolute times mean something here, and the authors' network is of use."""
+    """Whether JAX runs on a GPU, where seconds are worth printing and the authors' network is fast enough."""
     return jax.default_backend() == "gpu"
 
 
 def cases(options: Any, on_cpu: tuple[Case, ...]) -> list[Case]:
-    """The networks of a benchmark: the authors' on a GPU, small ones elsewhere, changed as the options say.
+    """The networks of a benchmark: the authors' on a GPU and small ones elsewhere, changed as the options say.
 
     Args:
-      options: A dataclass with some fields of `Case`; None keeps a default.
-      on_cpu: The defaults where there is no GPU.
+      options: A dataclass with some fields of `Case`. A field that is None keeps the default.
+      on_cpu: The default networks if there is no GPU.
     """
     fields = {field.name for field in dataclasses.fields(Case)} & {f.name for f in dataclasses.fields(options)}
     changed = {name: getattr(options, name) for name in fields if getattr(options, name) is not None}
@@ -92,14 +92,14 @@ def cases(options: Any, on_cpu: tuple[Case, ...]) -> list[Case]:
 
 
 def filled_in(options: Any, networks: list[Case]) -> dict[str, Any]:
-    """The options, with what all networks have in common for defaults; None where they differ."""
+    """The options, with None replaced by the value that all networks share. Where they differ, None stays."""
     fields = [dataclasses.asdict(case) for case in networks]
     common = {name: value for name, value in fields[0].items() if all(other[name] == value for other in fields)}
     return dataclasses.asdict(options) | common
 
 
 def require_counts(options: Any) -> None:
-    """Refuse options that count something and are below 1, or so large that the hand must have slipped.
+    """Check that all whole-number options are at least 1 and not absurdly large.
 
     Raises:
       ConfigError: Naming the option.
@@ -111,35 +111,35 @@ def require_counts(options: Any) -> None:
 
 
 def experiment_of(case: Case) -> Experiment:
-    """The LCAM arm that trains a case.
+    """The experiment with LCAM that trains a case.
 
     Raises:
       ConfigError: If there is no such network.
     """
     like = EXPERIMENTS[_LIKE[case.data][1]]
     settings: dict[str, Any] = {key: value for key, value in dataclasses.asdict(case).items() if key != "data"}
-    # A small rate keeps the numbers finite however long random labels are trained on.
+    # A small learning rate keeps the loss finite, however long the network trains on random labels.
     settings |= {"name": f"bench/{case.name.lower()}", "schedule": "constant", "learning_rate": 1e-3}
     return dataclasses.replace(like, **settings)
 
 
 class Training:
-    """The programs of a case, and what they are called with.
+    """The programs of a case, and their arguments.
 
     Args:
       case: The network and its data.
-      steps: Full batches in an epoch; there are as many images.
-      mesh: Where to run; None is the first device.
+      steps: Full batches per epoch. This sets the number of images.
+      mesh: The devices. None uses the first device.
 
     Attributes:
-      experiment: The arm, with LCAM.
-      setup: What the programs of `train.engine.step` want.
-      mesh: Where the programs run.
+      experiment: The experiment, with LCAM.
+      setup: The setup that `train.engine.step` takes.
+      mesh: The mesh of the devices.
       data: The images and labels on the device.
-      dataset: The same in memory.
+      dataset: The same images and labels in host memory.
 
     Raises:
-      ConfigError: If there is no such network, or no memory for as many images.
+      ConfigError: If there is no such network, or too little memory for the images.
     """
 
     def __init__(self, case: Case, steps: int, mesh: Mesh | None = None):
@@ -151,7 +151,7 @@ class Training:
         self.data = jax.device_put(images, replicated(self.mesh))
 
     def state(self, seeds: int = 1) -> TrainState:
-        """A fresh state with a leading axis of seeds."""
+        """Make a new state with a leading axis of seeds."""
         make = jax.jit(jax.vmap(self._init), out_shardings=by_seed(self.mesh), compiler_options=_COMPILE_QUICKLY)
         return make(np.arange(seeds, dtype=np.uint32))
 
@@ -162,7 +162,7 @@ class Training:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=spread), state)
 
     def slice(self, steps: int, seeds: int = 1) -> tuple[jax.stages.Compiled, float]:
-        """The scanned, donated program of a run's next steps, and the seconds that compiling it took."""
+        """Compile a slice: a scan over steps that donates the state. Also returns the seconds that compiling took."""
         program = slice_program(self.setup, self.mesh, steps, self.experiment.batch_size)
         jitted = compiled(program, self.mesh, seeds, donate=True)
         return compile_timed(jitted, self.abstract_state(seeds), self.data)
@@ -172,7 +172,7 @@ class Training:
 
 
 def tree_bytes(tree: Any) -> int:
-    """The bytes of all arrays of a tree, or of their shapes."""
+    """Total bytes of all arrays, or shapes, in a tree."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
@@ -186,7 +186,7 @@ def _made_up(case: Case, number: int) -> Dataset:
         ) from error
     labels = rng.integers(_CLASSES, size=number, dtype=np.int32)
     return Dataset(
-        name=f"made up like {case.data}",
+        name=f"random images shaped like {case.data}",
         train_images=images,
         train_labels=labels,
         test_images=images[:1],

@@ -1,1 +1,1 @@
-"""How a run runs: state, batches, the jitted step, devices, checkpoints, and the loop over epochs."""
+"""Run training: state, batches, the jitted step, devices, checkpoints, and the loop over epochs."""

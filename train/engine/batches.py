@@ -1,6 +1,6 @@
-"""From arrays or files to augmented batches: images in memory or streamed from disk, their order, crop and flip.
+"""Make augmented batches from images in memory or streamed from disk: their order, crops and flips.
 
-Both loaders give the same batches for the same seed and step, so that a streamed run equals the run in memory.
+Both loaders give the same batches for the same seed and step, so a streamed run equals a run in memory.
 """
 
 import functools
@@ -21,23 +21,23 @@ from train.engine.state import Setup, TrainState, key_for
 from train.errors import DataError
 
 _TEST_CHUNK = 5000
-# Batches that are being read, or wait to be used.
+# Batches that are being read or wait to be used.
 _READ_AHEAD = 32
 
 
 class Images(NamedTuple):
-    """Images and their labels, on the device or in memory."""
+    """Images and their labels, on the device or in host memory."""
 
     images: jax.Array | np.ndarray  # uint8, [..., N, H * W * C]; programs take [..., N, H, W, C] too
     labels: jax.Array | np.ndarray  # [..., N], int32
 
 
 class AugmentedBatch(NamedTuple):
-    """The augmented batch of one step, padded to divide evenly over the devices."""
+    """The augmented batch of one step, padded so that it divides evenly between devices."""
 
     images: jax.Array  # [padded, H, W, C], uint8
     labels: jax.Array  # [padded], int32
-    mask: jax.Array | None  # [padded], bool; False in rows of padding; None if there are none
+    mask: jax.Array | None  # [padded], bool; False for padding; None if there is no padding
 
 
 def epoch_order(setup: Setup, seed: jax.Array, epoch: jax.Array) -> jax.Array:
@@ -54,15 +54,15 @@ def next_rows(setup: Setup, state: TrainState, order: jax.Array, steps: int, bat
     """List the images of the next steps.
 
     Args:
-      setup: The run.
-      state: Before the first of the steps.
+      setup: The setup of the run.
+      state: The state before the first of these steps.
       order: The permutation of this epoch, [N], int32.
-      steps: How many steps.
+      steps: Number of steps.
       batch: Images per step.
-      padded: The same with padding, from `train.engine.devices.padded_size`.
+      padded: Images per step with padding, from `train.engine.devices.padded_size`.
 
     Returns:
-      Indices into the training set, int32 [steps, padded]; padding is the first image.
+      Indices into the training set, int32 [steps, padded]. Padding repeats the first image.
     """
     first = state.step % setup.steps_per_epoch * setup.experiment.batch_size
     rows = jax.lax.dynamic_slice(order, (first,), (steps * batch,)).reshape(steps, batch)
@@ -70,26 +70,26 @@ def next_rows(setup: Setup, state: TrainState, order: jax.Array, steps: int, bat
 
 
 def take(mesh: Mesh, data: Images, index: jax.Array) -> Images:
-    """Gather rows by their index, [N], split over the devices."""
+    """Gather rows by their index, [N]. The result is split over the devices."""
     if mesh.shape[AXIS] > 1:
         index = jax.lax.with_sharding_constraint(index, split_batch(mesh))
     return Images(data.images[index], data.labels[index])
 
 
 def draw_step_views(setup: Setup, seed: jax.Array, step: jax.Array, padded: int) -> Views:
-    """Draw the crops and mirrorings of one step's images; its seed and step alone decide."""
+    """Draw the crops and flips of one step's images, which depend only on seed and step."""
     key = jax.random.fold_in(key_for(seed, "augment"), step)
     return draw_views(key, padded, setup.experiment.crop_padding, setup.experiment.flip)
 
 
 def augment(setup: Setup, rows: Images, views: Views, batch: int) -> AugmentedBatch:
-    """Crop and mirror the rows of one step, and mask those of padding.
+    """Crop and flip the rows of one step, and mask the padding.
 
     Args:
-      setup: The run.
-      rows: [padded, ...], of which the first `batch` are real.
-      views: From `draw_step_views`.
-      batch: Images in the batch.
+      setup: The setup of the run.
+      rows: Images and labels, [padded, ...]. The first `batch` rows are real and the rest is padding.
+      views: Crops and flips, from `draw_step_views`.
+      batch: Number of real images.
     """
     padded = len(rows.labels)
     images = jnp.asarray(rows.images).reshape(padded, *setup.image_shape)
@@ -104,10 +104,10 @@ _jitted_order = jax.jit(epoch_order, static_argnums=0)
 
 
 class Loader(Protocol):
-    """Gives a trainer its images.
+    """Provides the images of a trainer.
 
     Attributes:
-      streamed: Whether a slice gets the images of its own steps, [steps, padded, ...], or the whole training set.
+      streamed: Whether a slice gets only the images of its steps, [steps, padded, ...], or the whole training set.
       test_size: Number of test images.
     """
 
@@ -115,16 +115,16 @@ class Loader(Protocol):
     test_size: int
 
     def training(self, step: int, steps: int, batch: int) -> Images:
-        """What the program of `steps` steps of `batch` images needs, from step `step` of the run on."""
+        """Return the images for the program that takes `steps` steps of `batch` images, beginning at step `step`."""
         ...
 
     def test(self) -> Iterator[Images]:
-        """The test set, in pieces."""
+        """Yield the test set in pieces."""
         ...
 
 
 class DeviceLoader:
-    """A `Loader` of a data set that lies on every device whole."""
+    """A `Loader` for a data set that is replicated on every device."""
 
     streamed = False
 
@@ -149,13 +149,13 @@ class DeviceLoader:
 
 
 class StreamingLoader:
-    """A `Loader` that reads ahead from disk, each process its own share of every batch.
+    """A `Loader` that reads ahead from disk. Each process reads its own share of every batch.
 
     Args:
       source: The data set.
-      setup: Of the run.
-      mesh: Of the run.
-      seed: Of the run; seeds that run together would each need images of their own.
+      setup: The setup of the run.
+      mesh: The mesh of the run.
+      seed: The seed of the run. Only one, because each seed needs its own images.
     """
 
     streamed = True
@@ -168,7 +168,7 @@ class StreamingLoader:
         self._next = -1
 
     def training(self, step: int, steps: int, batch: int) -> Images:
-        """See `Loader.training`; [steps, batch padded to the devices, ...], split over the devices."""
+        """See `Loader.training`. The images are [steps, padded, ...] and split over the devices."""
         if step != self._next:
             ahead = grain.ReadOptions(num_threads=16, prefetch_buffer_size=_READ_AHEAD)
             self._iterator = iter(grain.MapDataset.source(self._batches)[step:].to_iter_dataset(ahead))
@@ -193,7 +193,7 @@ class StreamingLoader:
 
 
 def make_loader(dataset: Dataset | Source, setup: Setup, mesh: Mesh, seed: int) -> Loader:
-    """Make the loader of a run; `seed` matters to streamed data only.
+    """Make the loader of a run. Only streamed data depend on `seed`.
 
     Raises:
       DataError: If the data set does not fit on a device.
@@ -206,12 +206,12 @@ def make_loader(dataset: Dataset | Source, setup: Setup, mesh: Mesh, seed: int) 
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise DataError(
-            f"{dataset.name}: does not fit into the memory of a device. Add --stream to read it as it is needed."
+            f"{dataset.name}: does not fit into the memory of a device. Add --stream to read images as needed."
         ) from error
 
 
 class _RowsByStep:
-    """The batches of a whole run by step, as Grain's random access; of each the rows that this process needs."""
+    """A Grain source that maps each step of a run to the rows of its batch that this process needs."""
 
     def __init__(self, source: Source, setup: Setup, mesh: Mesh, seed: int):
         self._source, self._setup, self._mesh = source, setup, mesh
@@ -225,10 +225,10 @@ class _RowsByStep:
 
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         epoch, place = divmod(int(step), self._setup.steps_per_epoch)
-        with self._lock:  # else many threads would compute the same order
+        with self._lock:  # otherwise many threads would compute the same order
             order = self._order(epoch)
         size = self._setup.experiment.batch_size
         rows = order[place * size : (place + 1) * size]
-        # As in memory, a short batch is padded with the first image, which the mask leaves out.
+        # Pad a short batch with the first image, as in memory. The mask excludes it.
         rows = np.pad(rows, (0, padded_size(len(rows), self._mesh) - len(rows)))
         return self._source.train.read(rows[rows_here(self._mesh, len(rows))])

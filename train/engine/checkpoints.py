@@ -1,9 +1,9 @@
-"""Checkpoints of runs; the only room that knows Orbax.
+"""Save and restore checkpoints of runs. No other module uses Orbax.
 
-Seeds that train together as one program share a folder `<root>/<arm>/checkpoints/seeds-<n>-<n>...`. Its name ends with
-`-on-<d>` if each seed has d devices of its own. It contains one numbered folder per checkpoint: the state, every step
-so far, the history and the settings. Orbax writes each under another name and renames it when whole, so a kill leaves
-those before it.
+Seeds that train together in one program share a folder `<root>/<arm>/checkpoints/seeds-<n>-<n>...`. Its name ends with
+`-on-<d>` if each seed has d devices of its own. In it, each checkpoint has a numbered folder with the state, the
+metrics of every step so far, the history and the settings. Orbax writes it under another name and renames it when it is
+complete, so a kill does not damage earlier checkpoints.
 """
 
 import contextlib
@@ -31,23 +31,23 @@ _SYSTEM_CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.E
 
 
 class Snapshot(NamedTuple):
-    """What a checkpoint holds."""
+    """The contents of a checkpoint."""
 
     state: TrainState  # with a leading axis of seeds, [seeds]
-    metrics: StepMetrics  # NumPy, [seeds, steps so far]
-    history: list[list[EpochMetrics]]  # epochs, in each the row of every seed
-    config: dict[str, Any]  # the settings it was made with
+    metrics: StepMetrics  # NumPy arrays, [seeds, steps so far]
+    history: list[list[EpochMetrics]]  # one list per epoch, with one row per seed
+    config: dict[str, Any]  # the settings of the run
 
 
 def checkpoint_dir(root: Path, name: str, seed_set: SeedSet) -> Path:
-    """The folder of the checkpoints of seeds that run together."""
-    # A run that goes on must know how it began, before its checkpoint is read.
+    """Return the checkpoint folder of seeds that train together."""
+    # A resumed run must know how its seeds were placed before it reads the checkpoint.
     devices = f"-on-{seed_set.devices}" if seed_set.apart else ""
     return root / name / "checkpoints" / ("seeds-" + "-".join(map(str, seed_set.seeds)) + devices)
 
 
 def begun_seed_sets(root: Path, name: str) -> list[SeedSet]:
-    """The sets of seeds of an arm that have checkpoints, in order; the devices of sets that share them are unknown."""
+    """List the sets of seeds of an arm that have checkpoints, in order. Devices that seeds share are unknown."""
     folders = sorted({path.parent for path in (root / name / "checkpoints").glob("seeds-*/*") if path.name.isdigit()})
     names = [re.fullmatch(r"seeds-(\d+(?:-\d+)*)(?:-on-(\d+))?", folder.name) for folder in folders]
     return [
@@ -58,13 +58,13 @@ def begun_seed_sets(root: Path, name: str) -> list[SeedSet]:
 
 
 class Checkpoints:
-    """Saves and restores the snapshots of one seed set; until it is closed, nobody else does.
+    """Save and restore the snapshots of one set of seeds. Locks the folder until it is closed.
 
     Args:
-      folder: See `checkpoint_dir`.
+      folder: The folder, from `checkpoint_dir`.
 
     Raises:
-      CheckpointError: If it cannot be written, or somebody else is training there.
+      CheckpointError: If the folder cannot be written, or another process is training these seeds.
     """
 
     def __init__(self, folder: Path):
@@ -72,7 +72,7 @@ class Checkpoints:
         with _as_checkpoint_error(folder):
             self._claim = _claim(folder) if jax.process_index() == 0 else None
             if jax.process_index() == 0:
-                # Nobody else writes here: what is unfinished was left by a crash.
+                # No other process writes here, so unfinished folders were left by a crash.
                 for path in folder.glob(f"*{_UNFINISHED}*"):
                     shutil.rmtree(path)
             self._manager = ocp.CheckpointManager(
@@ -82,10 +82,10 @@ class Checkpoints:
             )
 
     def save(self, snapshot: Snapshot) -> None:
-        """Begin to save; returns when the arrays were copied off the device.
+        """Begin to save a snapshot. Returns as soon as the arrays are copied from the device.
 
         Raises:
-          CheckpointError: If this one, or the one before it, could not be written.
+          CheckpointError: If this checkpoint or the previous one could not be written.
         """
         arrays = {"state": _plain(snapshot.state), "steps": snapshot.metrics._asdict()}
         rows = [[row.to_json() for row in epoch] for epoch in snapshot.history]
@@ -97,10 +97,10 @@ class Checkpoints:
             )
 
     def wait(self) -> None:
-        """Return when all that was begun is on disk.
+        """Wait until all saved snapshots are on disk.
 
         Raises:
-          CheckpointError: If it could not be written.
+          CheckpointError: If one could not be written.
         """
         with _as_checkpoint_error(self.folder):
             self._manager.wait_until_finished()
@@ -110,7 +110,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def newest(self) -> Path | None:
-        """The folder of the newest checkpoint, once all that was begun is on disk; None if there is none."""
+        """Wait until all snapshots are on disk and return the folder of the newest; None if there is none."""
         with contextlib.suppress(CheckpointError):
             self.wait()
         steps = _steps_on_disk(self.folder)
@@ -119,22 +119,22 @@ class Checkpoints:
     def config(self) -> dict[str, Any] | None:
         """The settings of the newest checkpoint that can be read."""
         for step in sorted(self._manager.all_steps(), reverse=True):
-            with contextlib.suppress(Exception):  # damaged, of which `restore` will tell
+            with contextlib.suppress(Exception):  # damaged; `restore` reports it
                 return self._read_history(step)["config"]
         return None
 
     def restore(self, like: TrainState, report: Callable[[str], None]) -> Snapshot | None:
-        """Read the newest checkpoint that is whole; damaged ones before it are reported and set aside.
+        """Read the newest checkpoint that is not damaged. Newer, damaged ones are reported and moved away.
 
         Args:
-          like: A state of the right structure, shapes, dtypes and shardings.
-          report: Takes a sentence about each damaged checkpoint.
+          like: A state with the right structure, shapes, dtypes and shardings.
+          report: A function that is called with one sentence per damaged checkpoint.
 
         Returns:
           The snapshot, or None if there is none.
 
         Raises:
-          CheckpointError: If there are some, and none of them can be read; all are left as they are.
+          CheckpointError: If there are checkpoints but none can be read. Then none is moved.
         """
         damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -142,7 +142,7 @@ class Checkpoints:
                 snapshot = self._read(step, like)
             except MemoryError:
                 raise
-            # Whatever Orbax, TensorStore or the JSON parser says of a damaged file: an older one is tried.
+            # Orbax, TensorStore and the JSON parser raise many types for damaged files. Try an older checkpoint.
             except Exception as error:
                 if "RESOURCE_EXHAUSTED" in str(error):
                     raise
@@ -154,13 +154,13 @@ class Checkpoints:
             return snapshot
         if damaged:
             raise CheckpointError(
-                f"{self.folder}: none of its checkpoints can be read ({next(iter(damaged.values()))}). Is the disk in "
-                "order? --fresh begins anew."
+                f"{self.folder}: none of its checkpoints can be read ({next(iter(damaged.values()))}). Check the disk, "
+                "or pass --fresh to begin again."
             )
         return None
 
     def _set_aside(self, step: int) -> Path:
-        """Move a checkpoint to where nobody looks for one: what could not be read today may be readable tomorrow."""
+        """Move a checkpoint to another folder. It is not deleted, because it may be readable later."""
         aside = self.folder.with_name(f"{self.folder.name}-damaged") / str(step)
         with _as_checkpoint_error(self.folder):
             if jax.process_index() == 0:
@@ -172,7 +172,7 @@ class Checkpoints:
         return aside
 
     def close(self) -> None:
-        """Release the manager's threads, and the folder."""
+        """Stop the manager's threads and unlock the folder."""
         self._manager.close()
         if self._claim is not None:
             self._claim.close()
@@ -203,7 +203,7 @@ class Checkpoints:
 
 
 def _claim(folder: Path) -> TextIO | None:
-    """An open file that keeps other processes from claiming a folder, None where the file system cannot."""
+    """Lock a folder with an open file; None if the file system does not support locks."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     file = (folder.parent / f".{folder.name}.lock").open("w")
     try:
@@ -212,7 +212,7 @@ def _claim(folder: Path) -> TextIO | None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
-        raise CheckpointError(f"{folder}: another process is training these seeds; wait for it, or stop it.") from error
+        raise CheckpointError(f"{folder}: another process is training these seeds. Wait for it or stop it.") from error
     except (ImportError, OSError):  # Windows; some network file systems
         file.close()
         return None
@@ -220,7 +220,7 @@ def _claim(folder: Path) -> TextIO | None:
 
 
 def _plain(state: TrainState) -> list[jax.Array]:
-    """The arrays alone: what Flax and Optax wrap around them may change between versions."""
+    """Return the arrays alone, because their containers in Flax and Optax may change between versions."""
     return jax.tree.leaves(state)
 
 
@@ -241,7 +241,7 @@ def _steps_on_disk(folder: Path) -> list[int]:
 
 
 def _reason(error: BaseException) -> str:
-    """Name the cause in a few words: the system's, if it stands anywhere in a long message of Orbax or TensorStore."""
+    """Give the cause in a few words: the operating system's, if a long Orbax or TensorStore message contains it."""
     text = str(error)
     for code in _SYSTEM_CAUSES:
         if os.strerror(code) in text:

@@ -1,4 +1,4 @@
-"""Several processes that train as one: how they meet, agree, and notice that one is lost."""
+"""Let several processes train one model: connect, agree when to stop, and notice when one is lost."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from train.engine.devices import AXIS, replicated
 from train.errors import ConfigError, RecordError
 
-# After so long without a sign of life a process counts as lost.
+# A process that sends no heartbeat for so long counts as lost.
 _HEARTBEAT_SECONDS = 30
 _MEETING_SECONDS = 300
-# At the end the others wait while the first writes the records and the report.
+# At the end, the other processes wait while the first writes the records and the report.
 _PARTING_SECONDS = 3600
-# After an error the others are given this long to end with the same error.
+# After an error, the other processes have this long to fail with the same error.
 _LEAVING_SECONDS = 10
-# What Gloo, NCCL and JAX's coordination service say, after a status in capitals, where a process is gone or silent.
+# Messages of Gloo, NCCL and JAX's coordination service about a lost process, after a status in capitals.
 _LOST = re.compile(
     r"[A-Z_]+: .*(?i:connection (reset|closed|refused)|closed by peer|broken pipe|timeout|timed out|remote process"
     r"|heartbeat|another task|socket closed)"
@@ -31,24 +31,24 @@ _LOST = re.compile(
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
-    """Meet the other processes of the run, before JAX starts its devices; alone if nobody else is named.
+    """Connect to the other processes of the run, before JAX starts its devices. Does nothing if none is named.
 
-    What is not given is read from `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`.
+    Arguments that are None are read from `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`.
 
     Args:
-      coordinator: Address and port of the first process, such as `10.0.0.1:1234`; or `auto`, to take everything from
-        the cluster (SLURM, Open MPI, Kubernetes, Cloud TPU, whatever `jax.distributed` knows).
-      processes: How many there are.
-      process: Which one this is, from 0.
+      coordinator: Address and port of the first process, such as `10.0.0.1:1234`. With `auto`, the cluster provides
+        everything, if `jax.distributed` supports it (SLURM, Open MPI, Kubernetes, Cloud TPU and others).
+      processes: Number of processes.
+      process: Index of this process, counted from 0.
 
     Raises:
-      ConfigError: If only some of the three are given, they do not fit together, or the others do not come.
+      ConfigError: If only some of the three are given, they do not fit together, or the processes do not connect.
     """
     address = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     number = _whole("JAX_NUM_PROCESSES", processes)
     index = _whole("JAX_PROCESS_ID", process)
     if address == "auto":
-        # JAX would look there first, and take "auto" for an address.
+        # JAX would read this variable first and use "auto" as an address.
         os.environ.pop("JAX_COORDINATOR_ADDRESS", None)
         address = None
     elif address is None and number is None and index is None:
@@ -63,9 +63,9 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
             f"coordinator is {address}, processes {number}, process {index}: expected host:port, and a process from 0 "
             "to processes - 1."
         )
-    # Gloo, which connects CPUs, may mix up the messages of programs that run at the same time.
+    # Gloo, which connects CPUs, may confuse the messages of programs that run at the same time.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    # JAX's own watch for SIGTERM would swallow one that comes before `StopSignals` looks out for it.
+    # JAX's own SIGTERM handler would swallow a signal that arrives before `StopSignals` is entered.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -77,19 +77,19 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
             shutdown_timeout_seconds=_PARTING_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"The processes of the run did not meet: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"The processes of the run could not connect: {str(error).splitlines()[0]}") from error
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks and writes."""
+    """Whether this process is the first, which alone prints and writes."""
     return jax.process_index() == 0
 
 
 def of_first(look: Callable[[], Any]) -> Any:
-    """What the first process sees, of JSON's types, in all processes; all of them have to call.
+    """Return in all processes what `look` returns in the first, a JSON value. All processes have to call this.
 
     Raises:
-      ConfigError: In all of them, if it is raised in the first, or another error that names an unusable file.
+      ConfigError: In all processes, if `look` raises it or an error about an unusable file in the first.
     """
     if jax.process_count() == 1:
         return look()
@@ -108,10 +108,10 @@ def of_first(look: Callable[[], Any]) -> Any:
 
 
 class Agreement:
-    """What any process wishes is known to all of them after the same slice, without anybody waiting.
+    """Share between processes whether to stop or save, so that all do it after the same slice and none waits.
 
     Args:
-      mesh: Over all devices of all processes.
+      mesh: The mesh over all devices of all processes.
     """
 
     def __init__(self, mesh: Mesh):
@@ -121,11 +121,13 @@ class Agreement:
         self._pending: jax.Array | None = None
 
     def reach(self, stop: int, save: bool) -> tuple[int, bool]:
-        """Say what this process wishes, and hear what some process wished: now if alone, else one call ago.
+        """Send the request of this process and return the combined request of all processes.
+
+        With several processes, the result combines the requests of the previous call.
 
         Args:
-          stop: Why to stop, the number of a signal or a larger one; 0 to go on. The largest is heard.
-          save: Whether it is time for a checkpoint; the first process's watch counts.
+          stop: Reason to stop: the number of a signal or a larger number; 0 to continue. The largest one wins.
+          save: Whether it is time for a checkpoint. Only the first process's clock decides.
         """
         if jax.process_count() == 1:
             return stop, save
@@ -141,20 +143,20 @@ class Agreement:
 
 
 def joined() -> bool:
-    """Whether this process has met others."""
+    """Whether this process is connected to others."""
     return jax.distributed.is_initialized()
 
 
 def leave(status: int) -> None:
-    """End this process after a failure, soon; does nothing if it is alone.
+    """End this process soon after a failure. Does nothing if it is not connected to others.
 
-    Python's own exit waits for the others for as long as `_PARTING_SECONDS`. They may be in a step that they cannot
-    finish without this process, and learn of the failure when it is gone.
+    A normal exit would wait up to `_PARTING_SECONDS` for the others. They may be in a step that they cannot finish
+    without this process, and only notice the failure when it has ended.
     """
     if not joined():
         return
     sys.stdout.flush()
-    # Where all of them fail alike, they part at once.
+    # If all processes fail alike, they end at once.
     parting = threading.Thread(target=jax.distributed.shutdown, daemon=True)
     parting.start()
     parting.join(_LEAVING_SECONDS)
@@ -162,12 +164,12 @@ def leave(status: int) -> None:
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether an error says that another process is gone; JAX raises such errors as several types."""
+    """Whether an error means that another process is lost. JAX raises such errors with several types."""
     return bool(_LOST.match(_first_line(error)))
 
 
 def leave_after_loss(error: BaseException) -> None:
-    """End this process after an error in a common step: nobody can finish the step, nor say goodbye."""
+    """End this process after an error in a common step, which no process can finish."""
     reason = _first_line(error)
     what = (
         f"lost the connection to another process ({reason}). Look for the cause in the output of the others."

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live bar on a terminal, a line per epoch elsewhere."""
+"""Show the progress of a run: a live bar on a terminal, and one line per epoch elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -20,24 +20,24 @@ from rich.text import Text
 
 from train.records.metrics import MEASURED, EpochMetrics, StepMetrics
 
-# On the widest terminals, and in a file.
+# The widest a line may be, on a terminal and in a file.
 _EPOCH_LINE = 100
-# What the bar, the time left and the spaces between the columns take at least.
+# The least width of the bar, the time left and the spaces between columns.
 _FIXED = 10 + len("0:00:00") + 5
-# What a number beside the title needs.
+# The least width of the numbers next to the title.
 _NUMBER = len("compiling 1000 s")
 
 
 class RunProgress:
-    """Shows one run, or several seeds that run together; numbers are means over the seeds.
+    """Show one run, or several seeds that train together. Numbers are means over the seeds.
 
     A narrow terminal shows fewer numbers. The bar, the step and the time left always stay.
 
     Args:
-      title: What is being trained.
-      total_steps: Steps of the whole run.
+      title: Name of the run.
+      total_steps: Number of steps of the whole run.
       batch_size: Images per step and seed.
-      console: Where to print.
+      console: The console to print to.
     """
 
     def __init__(self, title: str, total_steps: int, batch_size: int, console: Console):
@@ -51,7 +51,7 @@ class RunProgress:
             _Numbers(table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
-            # Variables such as FORCE_COLOR and TTY_COMPATIBLE make Rich take a file for a terminal.
+            # With variables such as FORCE_COLOR and TTY_COMPATIBLE, Rich treats a file as a terminal.
             disable=not (console.is_interactive and console.file.isatty()),
         )
         shown, _ = self._title_and_room()
@@ -69,13 +69,13 @@ class RunProgress:
         self._bar.stop()
 
     def resume(self, done_steps: int) -> None:
-        """Show how many steps an earlier run made."""
+        """Show how many steps were made before the run was resumed."""
         if done_steps:
-            # An update would take them for steps of this moment, and the time left for next to nothing.
+            # An update would count them as steps of this moment and show almost no time left.
             self._bar.reset(self._task, completed=done_steps)
 
     def steps(self, metrics: StepMetrics) -> None:
-        """Show a slice of steps; arrays [seeds, steps]."""
+        """Show the metrics of a slice, arrays [seeds, steps]."""
         now = time.perf_counter()
         seeds, number = metrics.loss.shape
         numbers = [
@@ -83,7 +83,7 @@ class RunProgress:
             f"momentum {metrics.momentum.mean():.3f}",
             f"below {metrics.below.mean():.0%}",
         ]
-        # The first slice took as long as compiling did.
+        # The time of the first slice includes compiling.
         if self._last is not None:
             numbers.insert(1, f"{seeds * number * self._batch_size / (now - self._last):,.0f} images/s")
         self._last = now
@@ -91,13 +91,13 @@ class RunProgress:
         self._bar.update(self._task, advance=number, description=title, numbers=_fitting(numbers, room))
 
     def _title_and_room(self) -> tuple[str, int]:
-        """The title, empty if the terminal is too narrow for it, and how many columns are left for numbers."""
+        """Return the title, empty if the terminal is too narrow for it, and the columns left for numbers."""
         room = self._console.width - _FIXED - self._steps_width
         title = self._title if len(self._title) + _NUMBER <= room else ""
         return title, room - len(title)
 
     def epoch(self, epochs: int, rows: Sequence[EpochMetrics]) -> None:
-        """Show the end of an epoch, from the history row of each seed."""
+        """Show the end of an epoch, given the history row of each seed."""
         skipped = sum(row.skipped_steps or 0 for row in rows)
         mean = {name: np.mean([getattr(row, name) for row in rows]) for name in MEASURED}
         numbers = [
@@ -115,14 +115,14 @@ class RunProgress:
 
 
 class _Numbers(ProgressColumn):
-    """The numbers of the last slice; before the first, for how long the program has been compiling."""
+    """Column with the numbers of the last slice. Before the first slice, it shows the seconds spent compiling."""
 
     def render(self, task: Task) -> Text:
         return Text(task.fields["numbers"] or f"compiling {int(task.elapsed or 0)} s", no_wrap=True)
 
 
 def _fitting(parts: Sequence[str], width: int) -> str:
-    """As many of the first parts as fit, two spaces apart."""
+    """Join as many parts as fit, with two spaces between them."""
     line = parts[0]
     for part in parts[1:]:
         if len(line) + 2 + len(part) > width:

@@ -1,4 +1,4 @@
-"""Signals that ask a run to finish its slice, save and stop."""
+"""Handle the signals that ask a run to finish its slice, save and stop."""
 
 import contextlib
 import os
@@ -8,18 +8,18 @@ import sys
 import threading
 from types import FrameType, TracebackType
 
-# Whoever sends one of these twice doesn't want to wait.
+# Sending one of these twice means that the user does not want to wait.
 _URGENT = (signal.SIGINT, signal.SIGTERM)
-# Schedulers announce the end of the time with SIGUSR1, SIGUSR2 or SIGXCPU, and send SIGTERM later. A closed terminal
-# may send SIGHUP twice. Windows lacks them.
+# Schedulers send SIGUSR1, SIGUSR2 or SIGXCPU before a job's time ends, and SIGTERM later. A closed terminal may send
+# SIGHUP twice. Windows has none of these.
 _GENTLE = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU") if hasattr(signal, name))
 
 
-class Stopped(Exception):  # noqa: N818 - no error: what was asked for was done
-    """The run was asked to stop and has saved; the message says where.
+class Stopped(Exception):  # noqa: N818 - not an error: the run did what it was asked to do
+    """Raised after a signal asked the run to stop and the run has saved. The message says where.
 
     Attributes:
-      signum: The signal.
+      signum: Number of the signal.
     """
 
     def __init__(self, signum: int, message: str):
@@ -27,20 +27,20 @@ class Stopped(Exception):  # noqa: N818 - no error: what was asked for was done
         self.signum = signum
 
 
-class TimeUp(Exception):  # noqa: N818 - no error either
-    """The time budget of the run is used up, and the run has saved; the message says what is left."""
+class TimeUp(Exception):  # noqa: N818 - not an error either
+    """Raised when the time budget is used up and the run has saved. The message says what is left to do."""
 
 
 class StopSignals(contextlib.AbstractContextManager):
-    """While entered, notes the first signal and acknowledges it at once on standard error.
+    """Context that remembers the first signal and acknowledges it at once on standard error.
 
-    A second SIGINT or SIGTERM ends the process. A signal that no `Stopped` answered, as it came too late, has its
-    usual effect on leaving. A signal that the process ignores, as under `nohup`, stays ignored.
+    A second SIGINT or SIGTERM ends the process. A signal that comes too late to raise `Stopped` has its usual effect
+    when the context is left. A signal that the process ignores, as under `nohup`, stays ignored.
 
-    In a thread other than the main thread, where Python allows no signal handlers, it does nothing.
+    Does nothing in other threads than the main thread, because Python allows no signal handlers there.
 
     Attributes:
-      received: The first signal, None while there was none.
+      received: Number of the first signal, or None before there is one.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class StopSignals(contextlib.AbstractContextManager):
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             for signum in (*_URGENT, *_GENTLE):
-                # None: installed by what started Python.
+                # None means a handler that was not installed from Python.
                 if signal.getsignal(signum) not in (signal.SIG_IGN, None):
                     self._noted.add(signum)
                     self._leave.callback(signal.signal, signum, signal.signal(signum, self._note))
@@ -66,9 +66,9 @@ class StopSignals(contextlib.AbstractContextManager):
             signal.raise_signal(self.received)
 
     def _watch(self) -> None:
-        """Start a thread that learns of signals at once.
+        """Start a thread that notices signals at once.
 
-        The main thread runs `_note` only when it is back from C++, where compiling takes many seconds.
+        The main thread runs `_note` only when it returns from C++, where compiling takes many seconds.
         """
         reader, writer = socket.socketpair()
         writer.setblocking(False)
@@ -84,7 +84,7 @@ class StopSignals(contextlib.AbstractContextManager):
         self.received = self.received or signum
 
     def _acknowledge(self, reader: socket.socket) -> None:
-        """Answer the signals whose numbers Python writes to the other end of a socket, until that is closed."""
+        """Acknowledge each signal whose number Python writes to a socket, until the socket is closed."""
         seen: set[int] = set()
         while signums := reader.recv(1):
             signum = signums[0]

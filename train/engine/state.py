@@ -1,4 +1,4 @@
-"""The state of a run: plain arrays, so that it can be jitted, vmapped, sharded, donated and saved as it is."""
+"""The training state, made of plain arrays so that it can be jitted, vmapped, sharded, donated and saved."""
 
 import functools
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ from train.experiments import Experiment
 from train.recipe.network import make_model
 from train.recipe.optimizers import OPTIMIZERS, make_optimizer
 
-# What is drawn from a seed. Their order decides the keys: new ones go to the end.
+# The uses of a seed. Their order decides the keys, so new ones go to the end.
 _PURPOSES = ("init", "order", "augment", "dropout", "optimizer")
 
 
 class TrainState(NamedTuple):
-    """Everything that changes while a run goes on; with a leading axis where several seeds run together."""
+    """Everything that changes during training. If several seeds train together, arrays have a leading axis of seeds."""
 
-    params: Any  # float32; what the optimizer trains, see `OptimizerEntry.initial_params`
+    params: Any  # float32; the parameters that the optimizer trains, see `OptimizerEntry.initial_params`
     batch_stats: nnx.State  # float32
     opt_state: optax.OptState
-    observed: lcam_optax.EpochMeanState  # where the losses lie, for the record: kept for SGD as well
-    step: jax.Array  # shape=(), int32; steps made
+    observed: lcam_optax.EpochMeanState  # whether each loss is below the mean, recorded for every optimizer
+    step: jax.Array  # shape=(), int32; number of steps made
     seed: jax.Array  # shape=(), uint32
 
 
 class Setup(NamedTuple):
-    """What stays the same in all epochs of an experiment."""
+    """Everything that stays the same during training."""
 
     experiment: Experiment
     graphdef: nnx.GraphDef
@@ -43,36 +43,37 @@ class Setup(NamedTuple):
 
     @property
     def full_batches(self) -> int:
-        """Batches of the full size in an epoch."""
+        """Number of full batches per epoch."""
         return self.train_size // self.experiment.batch_size
 
     @property
     def last_batch(self) -> int:
-        """Images in the short last batch; 0 if there is none or it is dropped."""
+        """Images in the short last batch of an epoch; 0 if there is none or it is dropped."""
         return 0 if self.experiment.drop_last else self.train_size % self.experiment.batch_size
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps in an epoch."""
+        """Optimizer steps per epoch."""
         return self.full_batches + bool(self.last_batch)
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of a whole run."""
+        """Optimizer steps in the whole run."""
         return self.experiment.epochs * self.steps_per_epoch
 
 
 def make_setup(experiment: Experiment, dataset: Dataset | Source) -> Setup:
-    """Fit an experiment to a data set.
+    """Combine an experiment with a data set.
 
     Raises:
-      ConfigError: If they do not fit.
+      ConfigError: If they do not fit together.
     """
     channels = dataset.image_shape[-1]
     if len(experiment.mean) != channels:
         raise ConfigError(
             f"{experiment.name}: mean and std have {len(experiment.mean)} numbers, but the images of {dataset.name} "
-            f"have {channels} channels; pass as many, such as --mean{' 0.5' * channels} --std{' 0.5' * channels}."
+            f"have {channels} channels; pass {channels} each, such as "
+            f"--mean{' 0.5' * channels} --std{' 0.5' * channels}."
         )
     if experiment.batch_size > dataset.train_size:
         raise ConfigError(
@@ -98,10 +99,10 @@ def init_stacked_state(
     """Make the state of several seeds before the first step, with a leading axis of seeds.
 
     Args:
-      setup: The run.
-      num_classes: Outputs of the network.
-      seeds: One per network.
-      mesh: The seeds are spread over its rows.
+      setup: The setup of the run.
+      num_classes: Number of classes.
+      seeds: One seed per network.
+      mesh: The devices. The seeds are spread over its rows.
       momenta: The momentum of every step, float32 [seeds, steps], for a control.
     """
     if momenta is None:
@@ -118,9 +119,9 @@ def init_state(
     """Make the state of one seed before the first step.
 
     Args:
-      setup: The run.
-      num_classes: Outputs of the network.
-      seed: Source of everything that is drawn; shape=(), uint32.
+      setup: The setup of the run.
+      num_classes: Number of classes.
+      seed: Source of all random numbers; shape=(), uint32.
       momenta: The momentum of every step, float32 [steps], for a control.
     """
     model = make_model(setup.experiment, num_classes, setup.image_shape, key_for(seed, "init"))
@@ -143,5 +144,5 @@ def init_state(
 
 
 def key_for(seed: jax.Array, purpose: str) -> jax.Array:
-    """A PRNG key for one purpose; the purposes are independent of each other."""
+    """Make the PRNG key for one purpose. Keys for different purposes are independent."""
     return jax.random.fold_in(jax.random.key(seed), _PURPOSES.index(purpose))

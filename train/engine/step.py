@@ -1,4 +1,4 @@
-"""One training step: loss and gradient of a batch, the optimizer's update, and what is measured of it."""
+"""One training step: loss and gradient of a batch, the optimizer's update, and the metrics of both."""
 
 import functools
 from typing import Any
@@ -18,7 +18,7 @@ from train.recipe.optimizers import OPTIMIZERS, make_optimizer
 from train.recipe.sgd import momentum_used
 from train.records import StepMetrics
 
-# The label of a row of padding: past all classes.
+# The label of padding, which is no class.
 _NO_CLASS = np.int32(2**31 - 1)
 
 
@@ -26,29 +26,29 @@ def train_step(setup: Setup, stage: int, state: TrainState, batch: AugmentedBatc
     """Take one step of the optimizer.
 
     Args:
-      setup: The run.
-      stage: The stage of the training mode, see `train.recipe.modes`; static.
-      state: Before the step.
-      batch: Augmented images; they are normalised here.
+      setup: The setup of the run.
+      stage: The stage of the training mode, see `train.recipe.modes`. It is static.
+      state: The state before the step.
+      batch: Augmented images, not yet normalised.
 
     Returns:
-      The state after the step, and its metrics; shape=().
+      The state after the step, and the metrics of the step, each with shape=().
     """
     experiment = setup.experiment
     loss_fn = functools.partial(batch_loss, setup, stage, state, batch)
     params = OPTIMIZERS[experiment.optimizer].gradient_params(state.params)
     (loss, (batch_stats, logits)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
-    # An optimizer that looks at the loss must not count one whose step is skipped.
+    # An optimizer that uses the loss must not count the loss of a skipped step.
     skips = experiment.nonfinite == "skip"
     value = jnp.where(all_finite((loss, grads)), loss, jnp.nan) if skips else loss
-    # The seed entered the optimizer state in `init_state`; `update` reads it there.
+    # `init_state` put the seed into the optimizer state, where `update` reads it.
     optimizer = make_optimizer(experiment, setup.steps_per_epoch, stage=stage)
     updates, opt_state = optimizer.update(
         grads,
         state.opt_state,
         state.params,
         value=value,
-        # For those that look at other parameters too: the same batch, and batch statistics that nobody keeps.
+        # For optimizers that also evaluate other parameters: the same batch; the new batch statistics are dropped.
         value_fn=lambda params: loss_fn(params)[0],
         grad_fn=lambda params: jax.grad(loss_fn, has_aux=True)(params)[0],
         labels=batch.labels if batch.mask is None else jnp.where(batch.mask, batch.labels, _NO_CLASS),
@@ -60,7 +60,7 @@ def train_step(setup: Setup, stage: int, state: TrainState, batch: AugmentedBatc
     if skips:
         new = (new_params, batch_stats, opt_state)
         taken = all_finite((value, new))
-        # Of the network and the optimizer; only counters go on, for a step was made.
+        # Keep the old floats of network and optimizer. Counters advance, because a step was made.
         old = (state.params, state.batch_stats, state.opt_state)
         new_params, batch_stats, opt_state = _floats_where(taken, new, old)
         loss = jnp.where(taken, loss, jnp.nan)
@@ -76,7 +76,7 @@ def train_step(setup: Setup, stage: int, state: TrainState, batch: AugmentedBatc
 
 
 def _floats_where(condition: jax.Array, new: Any, old: Any) -> Any:
-    """The new floats where a condition holds, else the old ones; the new integers in any case."""
+    """Select the new floats if a condition holds, otherwise the old ones. Integers are always the new ones."""
     return jax.tree.map(
         lambda new, old: new if jnp.issubdtype(new.dtype, jnp.integer) else jnp.where(condition, new, old), new, old
     )
@@ -85,8 +85,8 @@ def _floats_where(condition: jax.Array, new: Any, old: Any) -> Any:
 def batch_loss(
     setup: Setup, stage: int, state: TrainState, batch: AugmentedBatch, params: nnx.State
 ) -> tuple[jax.Array, tuple[nnx.State, jax.Array | None]]:
-    """The loss of the real rows, the new batch statistics, and the logits of all rows."""
-    # NNX modules may be changed only at the trace level they were made at: merged inside the gradient.
+    """Compute the loss of the real rows, the new batch statistics, and the logits of all rows."""
+    # An NNX module can change only at the trace level where it was made, so merge it inside the gradient.
     model: Any = nnx.merge(setup.graphdef, params, state.batch_stats, copy=True)
     model.train()
     key = jax.random.fold_in(key_for(state.seed, "dropout"), state.step) if setup.experiment.dropout else None

@@ -1,1 +1,1 @@
-"""What a run showed: statistics, tables and figures, made from records alone."""
+"""Make statistics, tables and figures of training runs from their records."""

@@ -1,4 +1,4 @@
-"""Whether LCAM differs from the arms that do not look at the loss, or is equivalent to them.
+"""Test whether LCAM differs from arms that ignore the loss, or is equivalent to them.
 
 The tests and the verdicts are those of docs/preregistration.md. All errors are in percent, all differences and margins
 in percentage points.
@@ -20,9 +20,9 @@ from train.report.tables import Table, interval, number, probability
 
 # The margins of equivalence that docs/preregistration.md fixes, by group.
 MARGINS: Mapping[str, float] = {"decision-digits": 0.2, "decision-cifar10": 0.2}
-# The seeds that docs/preregistration.md fixes, by group; all arms have all of them.
+# The seeds that docs/preregistration.md fixes, by group. Every arm has all of them.
 SEEDS: Mapping[str, range] = {"decision-digits": range(10000, 10150), "decision-cifar10": range(10020, 10140)}
-# Where the errors of two arms correlate less than this over seeds, pairing gains little.
+# If the errors of two arms correlate less than this over seeds, pairing gains little.
 _CORRELATED = 0.1
 _NOT_FINITE = 100.0
 _KINDS = ("yoked", "schedule", "random", "constant", "rising")  # the primary contrast first
@@ -30,12 +30,12 @@ _KINDS = ("yoked", "schedule", "random", "constant", "rising")  # the primary co
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pairing:
-    """What pairing by seed gains for one contrast.
+    """How much one contrast gains by pairing seeds.
 
     Attributes:
-      correlation: Of the errors of the two arms over seeds; nan where an arm does not vary.
-      pooled: Secondary: the 95 % interval of the difference from the residuals of all arms, after seed and arm means
-        are taken out. None where the correlation is at least 0.1 or unknown.
+      correlation: Correlation of the two arms' errors over seeds; nan if an arm does not vary.
+      pooled: A secondary 95 % interval of the difference, from the residuals of all arms after subtracting the means of
+        seeds and arms. None if the correlation is at least 0.1 or unknown.
     """
 
     correlation: float
@@ -44,15 +44,15 @@ class Pairing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decision:
-    """LCAM against its controls and SGD.
+    """The comparison of LCAM with its controls and with SGD.
 
     Attributes:
-      group: The name of the group.
-      seeds: Those that all arms have.
-      p_omnibus: Of Friedman's test that all arms are equal; nan where it cannot be made.
-      contrasts: LCAM minus each other arm, by short names.
+      group: Name of the group.
+      seeds: The seeds that all arms have.
+      p_omnibus: p-value of Friedman's test that all arms are equal; nan if the test is not possible.
+      contrasts: LCAM minus each other arm, with short names.
       pairings: One per contrast.
-      not_finite: The number of runs, by the arm's short name, that were not finite and count as 100 %.
+      not_finite: Maps the short name of an arm to the number of its runs that were not finite, which count as 100 %.
     """
 
     group: str
@@ -63,7 +63,7 @@ class Decision:
     not_finite: Mapping[str, int]
 
     def verdict(self, contrast: Contrast) -> str:
-        """The verdict on one contrast; no difference counts as found if the omnibus test finds none."""
+        """The verdict on one contrast. It is never a difference if the omnibus test finds none."""
         return contrast.verdict(self.p_omnibus)
 
     def numbers(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def preregistered(runs: Iterable[Record]) -> list[Record] | None:
     """Select the preregistered runs of a group.
 
     Returns:
-      None before all of them have ended: nothing of them may be looked at until then.
+      The runs, or None until all of them have ended: nobody may look at them before.
     """
     runs = list(runs)
     group = runs[0].group
@@ -96,11 +96,11 @@ def decide(group: Group, margin: float | None = None) -> Decision | None:
     An arm `lcam-A-B` is compared with the controls `yoked-A-B`, `schedule-A-B` and so on, and with each `sgd-*`.
 
     Args:
-      group: The group, analysed.
+      group: The analysed group.
       margin: The margin of equivalence; by default the preregistered margin of the group.
 
     Returns:
-      None if the group has no margin, or no LCAM with a control.
+      The tests and verdicts, or None if the group has no margin or no LCAM arm with a control.
     """
     margin = MARGINS.get(group.name) if margin is None else margin
     arms = {group.short(arm.name): arm for arm in group.arms}
@@ -122,7 +122,7 @@ def decide(group: Group, margin: float | None = None) -> Decision | None:
 
 
 def decision_table(decision: Decision) -> Table:
-    """The contrasts with their tests, a row each."""
+    """Make a table with one row per contrast and its tests."""
     rows, ours = [], dict.fromkeys(contrast.name for contrast in decision.contrasts)
     for contrast, pairing in zip(decision.contrasts, decision.pairings, strict=True):
         rows.append(

@@ -1,4 +1,4 @@
-"""The figure of all arms minus the baseline, grouped by their pair of momenta."""
+"""Draw the difference of each arm from the baseline, grouped by pair of momenta."""
 
 import re
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ def draw(comparisons: Sequence[Comparison], baseline: str, what: str) -> Figure:
     """Draw a row per arm: mean, interval and every seed, with the number of seeds and the corrected p-value.
 
     Args:
-      comparisons: Those to show, each named as it is to appear.
-      baseline: The name of what they are differences to.
-      what: What they have in common.
+      comparisons: The comparisons to show, with the names to show.
+      baseline: Name of the baseline.
+      what: The settings that all arms share, for the caption.
     """
     groups = grouped(comparisons)
     height = sum(_HEADER + 0.2 + len(rows) for rows in groups.values())
@@ -52,7 +52,7 @@ def draw(comparisons: Sequence[Comparison], baseline: str, what: str) -> Figure:
 
 
 def grouped(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Comparison]]:
-    """Group comparisons by the two momenta in their names; the arms of a group by their kind, LCAM first."""
+    """Group comparisons by the two momenta in their names, and sort each group by kind of arm, LCAM first."""
     groups: dict[str, dict[str, Comparison]] = {}
     for comparison in comparisons:
         found = _PAIR.fullmatch(comparison.name)
@@ -65,7 +65,7 @@ def grouped(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Comparison
 
 
 def title(comparisons: Sequence[Comparison], baseline: str) -> str:
-    """Say how many arms differ from the baseline after the correction."""
+    """Say how many arms differ significantly from the baseline after Holm's correction."""
     found = [each for each in comparisons if each.p_holm < ALPHA]
     better = sum(each.difference.mean < 0 for each in found)
     if not found:
@@ -78,7 +78,7 @@ def title(comparisons: Sequence[Comparison], baseline: str) -> str:
 
 def _row(axes: Axes, y: float, comparison: Comparison) -> None:
     difference = comparison.difference
-    # A seed has a height of its own, so that none hides another.
+    # Each seed has its own height, so that none hides another.
     heights = y + np.linspace(0.22, 0.52, len(difference.values)) if len(difference.values) > 1 else [y + 0.37]
     size = 3.6 if len(difference.values) <= 20 else 1.8
     axes.plot(difference.values, heights, "o", color=GREY, markerfacecolor="none", markersize=size, markeredgewidth=0.7)
@@ -91,7 +91,7 @@ def _scale(axes: Axes, baseline: str) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y", visible=False)
-    # With zero in the middle, equal lengths are equal amounts of better and worse.
+    # Zero in the middle: equal lengths to the left and right are equally better and worse.
     reach = float(np.max(np.abs(axes.get_xlim())))
     axes.set_xlim(-reach, reach)
     axes.set_xlabel(f"final test error minus that of {baseline} (percentage points)")
@@ -101,7 +101,7 @@ def _scale(axes: Axes, baseline: str) -> None:
 
 
 def _in_words(comparison: Comparison) -> str:
-    """Mean, interval and corrected p-value of one row, as far as they exist."""
+    """Format the mean of one row, and its interval and corrected p-value if they exist."""
     low, high = comparison.difference.interval
     interval = f" ({low:+.2f} to {high:+.2f})" if np.isfinite(low) else ""
     p_value = ""

@@ -1,7 +1,7 @@
-"""Whether two arms differ, whether they are equivalent, and how small a difference a comparison can show.
+"""Test whether two arms differ or are equivalent, and find how small a difference a comparison can detect.
 
-A difference that is not significant does not say that two arms are equal. Equivalence is a claim of its own: the true
-difference lies within a stated margin. It is tested by two one-sided tests (TOST), each against one end of the margin.
+A difference that is not significant does not prove that two arms are equal. Equivalence is a separate claim: the true
+difference lies within a stated margin. Two one-sided tests (TOST) check it, one against each end of the margin.
 All errors are in percent, all differences and margins in percentage points.
 
 References:
@@ -29,19 +29,19 @@ POWER = 0.8
 class Contrast:
     """The errors of one arm minus those of another, paired by seed.
 
-    P-values, `smallest_margin` and `detectable` are nan for fewer than two pairs and for equal differences.
+    P-values, `smallest_margin` and `detectable` are nan if there are fewer than two pairs or all differences are equal.
 
     Attributes:
       name: The arm.
       against: The other arm.
       difference: `name` minus `against`, with its 95 % interval.
       margin: The margin of equivalence.
-      p_different: Of the two-sided paired t-test of no difference, after Holm's correction.
-      p_equivalent: Of the two one-sided paired t-tests of a difference beyond the margin, after Holm's correction.
-      smallest_margin: The smallest margin that an uncorrected test of equivalence would pass at the 5 % level: the
-        farther end of the 90 % interval.
-      detectable: The smallest true difference that an uncorrected two-sided paired t-test at the 5 % level finds with
-        a power of 80 %, given as many pairs and this standard deviation.
+      p_different: p-value of the two-sided paired t-test for a difference, after Holm's correction.
+      p_equivalent: p-value of the two one-sided paired t-tests for equivalence, after Holm's correction.
+      smallest_margin: The smallest margin for which an uncorrected test at the 5 % level would show equivalence. It is
+        the end of the 90 % interval that is farther from zero.
+      detectable: The smallest true difference that an uncorrected two-sided paired t-test at the 5 % level detects with
+        a power of 80 %, given this number of pairs and this standard deviation.
     """
 
     name: str
@@ -54,23 +54,23 @@ class Contrast:
     detectable: float
 
     def verdict(self, p_omnibus: float) -> str:
-        """What the two corrected tests say, in one or two words.
+        """Put the result of the two corrected tests in one or two words.
 
         Args:
-          p_omnibus: Of the test that all arms are equal. At 0.05 or more no difference counts as found. It is nan where
-            the test cannot be made; then the two corrected tests decide alone.
+          p_omnibus: p-value of the test that all arms are equal. If it is 0.05 or more, no difference counts as found.
+            If it is nan because that test was not possible, the two corrected tests decide alone.
         """
         different = self.p_different < ALPHA and not p_omnibus >= ALPHA
         return conclude(different, self.p_equivalent < ALPHA, self.difference.mean)
 
 
 def conclude(different: bool, equivalent: bool, mean: float) -> str:
-    """Say in one or two words what was shown, by the table "What counts as what" of docs/preregistration.md.
+    """Put a result in one or two words, as the table "What counts as what" of docs/preregistration.md defines them.
 
     Args:
-      different: Whether a difference was shown.
-      equivalent: Whether equivalence was shown.
-      mean: The difference of the errors; negative if the first arm is better.
+      different: Whether the arms differ significantly.
+      equivalent: Whether they are shown to be equivalent.
+      mean: Mean difference of the errors, negative if the first arm is better.
     """
     if equivalent:
         return "equivalent, not equal" if different else "equivalent"
@@ -84,13 +84,13 @@ def contrasts(
 ) -> tuple[Contrast, ...]:
     """Compare some arms with others.
 
-    Holm's correction covers all the tests of difference, and separately all the tests of equivalence.
+    Holm's correction is applied to all tests of difference together, and separately to all tests of equivalence.
 
     Args:
-      pairs: The name of an arm, and of the arm that it is compared with.
-      errors: The error of each run in percent by the name of the arm, [seeds]; all arms have the same seeds, in the
+      pairs: Names of an arm and of the arm to compare it with.
+      errors: Maps the name of an arm to the errors of its runs in percent, [seeds]. All arms have the same seeds in the
         same order.
-      margin: Differences between `-margin` and `margin` count as equivalence, in percentage points.
+      margin: Margin of equivalence in percentage points: arms are equivalent if they differ by less.
 
     Raises:
       ValueError: If two arms have different numbers of seeds, or the margin is not positive.
@@ -99,7 +99,7 @@ def contrasts(
         raise ValueError(f"margin must be positive, got {margin}.")
     sizes = {name: len(errors[name]) for pair in pairs for name in pair}
     if len(set(sizes.values())) > 1:
-        raise ValueError(f"all arms must have the same seeds, got as many each: {sizes}.")
+        raise ValueError(f"all arms must have the same seeds, got these numbers of seeds: {sizes}.")
     tests = [_tests(np.asarray(errors[name]), np.asarray(errors[against]), margin) for name, against in pairs]
     different, equivalent = (_holm(np.array(p_values)) for p_values in zip(*tests, strict=True))
     found = []
@@ -122,13 +122,13 @@ def contrasts(
 def omnibus(errors: Sequence[np.ndarray]) -> float:
     """Test whether any of several arms differs, before they are compared one by one.
 
-    Friedman's test: seeds are blocks, and arms are ranked within each seed.
+    This is Friedman's test. It ranks the arms within each seed.
 
     Args:
-      errors: The error of each run, an array [seeds] per arm; all arms have the same seeds, in the same order.
+      errors: The errors of each arm, an array [seeds]. All arms have the same seeds in the same order.
 
     Returns:
-      The p-value; nan for fewer than three arms, fewer than two seeds, and where all arms are equal at every seed.
+      The p-value. It is nan with fewer than three arms or two seeds, or if all arms are equal for every seed.
     """
     table = np.array(errors)
     if len(table) < 3 or table.shape[1] < 2 or np.all(np.ptp(table, axis=0) <= RESOLUTION):
@@ -137,25 +137,25 @@ def omnibus(errors: Sequence[np.ndarray]) -> float:
 
 
 def omnibus_note(p_omnibus: float) -> str:
-    """The sentences about Friedman's test under a table of contrasts."""
+    """Write the sentences about Friedman's test for the note under a table of contrasts."""
     if math.isnan(p_omnibus):
-        return "Friedman's test that all arms are equal cannot be made."
+        return "Friedman's test that all arms are equal is not possible here."
     sentence = f"Friedman's test that all arms are equal: p {probability(p_omnibus)}."
     return f"{sentence} So no single difference counts as found." if p_omnibus >= ALPHA else sentence
 
 
 def pairs_for_equivalence(deviation: float, margin: float, power: float = POWER) -> int:
-    """Number of pairs with which a test of equivalence at the 5 % level has some power if two arms are equal.
+    """Find how many pairs a test of equivalence at the 5 % level needs to reach a given power for two equal arms.
 
     Args:
-      deviation: Standard deviation of the paired differences, from a pilot.
-      margin: Of equivalence.
-      power: Probability that equivalence is shown.
+      deviation: Standard deviation of the paired differences, from a pilot study.
+      margin: Margin of equivalence.
+      power: Probability that the test shows equivalence.
 
     Returns:
-      The smallest such number.
+      The smallest number of pairs.
     """
-    # With equal arms each of the two one-sided tests fails in half of the cases in which equivalence is not shown.
+    # If the arms are equal, each of the two one-sided tests accounts for half of the failures to show equivalence.
     pairs = TTestPower().solve_power(
         effect_size=margin / deviation, alpha=ALPHA, power=(1 + power) / 2, alternative="larger"
     )
@@ -163,14 +163,14 @@ def pairs_for_equivalence(deviation: float, margin: float, power: float = POWER)
 
 
 def _tests(ours: np.ndarray, theirs: np.ndarray, margin: float) -> tuple[float, float]:
-    """The p-values of no difference and of a difference beyond the margin, both paired and uncorrected."""
+    """The uncorrected p-values of the paired tests for a difference and for equivalence."""
     if ours.size < 2 or np.ptp(ours - theirs) <= RESOLUTION:
         return math.nan, math.nan
     return float(scipy.stats.ttest_rel(ours, theirs).pvalue), float(ttost_paired(ours, theirs, -margin, margin)[0])
 
 
 def _holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's correction for all the tests that could be made."""
+    """Apply Holm's correction to all p-values that are not nan."""
     corrected = np.full_like(p_values, math.nan)
     tested = np.isfinite(p_values)
     if tested.any():

@@ -1,4 +1,4 @@
-"""Figures of runs, made from their records alone: curves over epochs, and single steps."""
+"""Draw figures of runs from their records: curves over epochs, and single steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,13 +26,13 @@ _MOMENTUM_STEPS = 40
 
 @styled
 def curves(arms: Mapping[str, Sequence[Record]], title: str) -> Figure:
-    """Test error, average loss and share of steps below the mean over epochs, an arm a line.
+    """Draw test error, average loss and share of steps below the mean over epochs, one line per arm.
 
-    Long runs get a second column that magnifies the last quarter, where arms differ by tenths.
+    A second column magnifies the last quarter of long runs, where arms differ by tenths of a percentage point.
 
     Args:
-      arms: the runs of each arm by the name to show, one a seed.
-      title: what the runs have in common; it goes into the caption.
+      arms: Maps the name to show to the runs of an arm, one per seed.
+      title: The settings that all runs share, for the caption.
     """
     epochs = max(len(record.history) for records in arms.values() for record in records)
     spans = [(0, epochs), (epochs - epochs // 4, epochs)][: 2 if epochs >= 12 else 1]
@@ -55,7 +55,7 @@ def curves(arms: Mapping[str, Sequence[Record]], title: str) -> Figure:
         row[0].set_ylabel(label)
         for axes, span in zip(row, spans, strict=True):
             for records, look in zip(arms.values(), looks, strict=True):
-                # Many arms overlap: the more, the fainter each.
+                # Bands overlap: the more arms, the fainter their bands.
                 _band(axes, records, key, span, look, alpha=min(0.18, 0.8 / len(arms)))
     extent = grid[1, 0].dataLim
     if extent.y1 > 10 * extent.minposy:
@@ -75,7 +75,7 @@ def curves(arms: Mapping[str, Sequence[Record]], title: str) -> Figure:
 
 
 def _curves_title(arms: Mapping[str, Sequence[Record]]) -> str:
-    """Say between which errors the arms end; whose they are is no finding, and so is not said."""
+    """Say between which test errors the arms end, without naming arms: the order of their means is no finding."""
     finals = np.array([np.mean([run.final_test_error for run in runs]) for runs in arms.values()])
     finals = finals[np.isfinite(finals)]
     if len(finals) < 2:
@@ -85,18 +85,18 @@ def _curves_title(arms: Mapping[str, Sequence[Record]]) -> str:
 
 @styled
 def steps(record: Record, epochs: Sequence[int], title: str) -> Figure:
-    """Loss of every step of some epochs of one run, an epoch a column, and under it the momentum of the first steps.
+    """Draw the loss of every step in some epochs of one run, and the momentum of the first steps of each.
 
     Args:
-      record: a run that was read from disk, its steps beside it.
-      epochs: which, counted from 0.
-      title: which run it is; it goes into the caption.
+      record: A run that was read from disk, with its steps.
+      epochs: The epochs to show, one per column, counted from 0.
+      title: The name of the run, for the caption.
     """
     size = len(record.steps.loss) // len(record.history)
     figure = Figure(figsize=(7.2, 4.8), layout="constrained")
-    # Losses shrink by orders of magnitude: each epoch has a scale of its own.
+    # Losses shrink by orders of magnitude, so each epoch has its own scale.
     grid = figure.subplots(2, len(epochs), squeeze=False, height_ratios=[3, 1])
-    # A step line of more steps would be a black area.
+    # With more steps, the step line would look like a black area.
     first = min(size, _MOMENTUM_STEPS)
     momenta = np.asarray(record.steps.momentum)
     for (top, bottom), epoch in zip(grid.T, epochs, strict=True):
@@ -117,7 +117,7 @@ def steps(record: Record, epochs: Sequence[int], title: str) -> Figure:
 
 
 def _steps_title(record: Record, epochs: Sequence[int], size: int) -> str:
-    """Say how many losses of the first and the last epoch shown lie below the mean."""
+    """Say which share of the losses lies below the mean, in the first and the last epoch shown."""
     below = np.asarray(record.steps.below).reshape(-1, size).mean(axis=1)
     first, last = epochs[0], epochs[-1]
     said = f"{below[first]:.0%} of the losses of epoch {first + 1} are below the mean"
@@ -125,7 +125,7 @@ def _steps_title(record: Record, epochs: Sequence[int], size: int) -> str:
 
 
 def _momentum_axis(axes: Axes, momenta: np.ndarray) -> None:
-    """A scale that holds all momenta of the run, the ends of their range labelled."""
+    """Scale the axis to all momenta of the run, and label the lowest and the highest."""
     low, high = float(momenta.min()), float(momenta.max())
     pad = 0.15 * (high - low) or 0.01
     axes.set_ylim(low - pad, high + pad)
@@ -134,7 +134,7 @@ def _momentum_axis(axes: Axes, momenta: np.ndarray) -> None:
 
 
 def _picked_by(record: Record) -> str:
-    """What picked the momentum of a step, in words."""
+    """Say in words what picked the momentum of each step."""
     config = record.config
     if config.get("control", "none") != "none" or (config.get("follows") and config.get("phase") == "none"):
         return "given before the run"
@@ -144,7 +144,7 @@ def _picked_by(record: Record) -> str:
 
 
 def _look(index: int) -> dict[str, Any]:
-    """How the line of one arm is drawn; the first 35 all differ in colour or dashes."""
+    """Style of the line of one arm. The first 35 all differ in colour or dashes."""
     return {
         "color": _COLOURS[index % len(_COLOURS)],
         "linestyle": _DASHES[index % len(_DASHES)],
@@ -162,7 +162,7 @@ def _band(
     look: dict[str, Any],
     alpha: float,
 ) -> None:
-    """Draws mean and standard deviation over seeds of one number of the history."""
+    """Draw the mean and the standard deviation over seeds of one field of the history."""
     values = np.array([[getattr(epoch, key) for epoch in record.history] for record in records])
     values = values[:, slice(*span)]
     epochs = span[0] + 1 + np.arange(values.shape[1])
@@ -175,9 +175,9 @@ def _band(
 
 
 def _losses(axes: Axes, loss: np.ndarray, below: np.ndarray) -> None:
-    """Draws the losses of one epoch by the side of the mean that they fell on, and this mean."""
+    """Draw the losses of one epoch, marked as below the mean or not, and the mean itself."""
     step = np.arange(1, len(loss) + 1)
-    # LCAM's own mean, whatever decided in this run: of this epoch, the current loss included.
+    # LCAM's mean, even if this run decided otherwise: over this epoch so far, including the current loss.
     mean = np.cumsum(loss, dtype=np.float64) / step
     axes.plot(
         step[~below],

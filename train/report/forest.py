@@ -1,4 +1,4 @@
-"""The README's figure: on several tasks side by side, LCAM minus what does without its loss, and minus SGD."""
+"""Draw the README's figure: LCAM minus its controls and minus SGD, on several tasks side by side."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from train.report.statistics import Estimate
 from train.report.style import BLACK, GREY, MARGIN_GREY, frame, styled
 from train.report.tables import interval
 
-# Keeps words readable where they cross a line.
+# A white outline keeps words readable where they cross a line.
 _HALO = withStroke(linewidth=2.5, foreground="white")
 _CAPTION = (
     "LCAM 0.9/0.95 minus another arm, in percentage points of test error, paired by seed. Bars: 95 % intervals, "
     "uncorrected.\nyoked: the momenta of another seed's LCAM run. schedule: LCAM's mean momentum of each epoch. "
     "Below: the verdict."
 )
-# What to say about the steps that the loss picks, by the verdict on LCAM minus yoked.
+# Maps the verdict on LCAM minus yoked to the title of the figure.
 _SENTENCES = {
     "equivalent": "Which steps the loss picks makes no difference as large as the margin",
     "equivalent, not equal": "Which steps the loss picks makes a difference, but a smaller one than the margin",
@@ -37,8 +37,8 @@ class Row:
 
     Attributes:
       against: The other arm, in words.
-      difference: In percentage points, paired by seed.
-      verdict: One of those of `train.report.equivalence.conclude`.
+      difference: Difference in percentage points, paired by seed.
+      verdict: A verdict that `train.report.equivalence.conclude` returns.
     """
 
     against: str
@@ -52,8 +52,8 @@ class Task:
 
     Attributes:
       title: The network and the data, in a few words.
-      margin: Of equivalence, in percentage points.
-      rows: The primary contrast, LCAM minus yoked, comes first.
+      margin: Margin of equivalence in percentage points.
+      rows: The contrasts. The primary one, LCAM minus yoked, is first.
     """
 
     title: str
@@ -63,7 +63,7 @@ class Task:
 
 @styled
 def draw(tasks: Sequence[Task]) -> Figure:
-    """Draw a panel per task, each with an axis of its own, and a row per contrast."""
+    """Draw one panel per task, each with its own axis, and one row per contrast."""
     rows = max(len(task.rows) for task in tasks)
     figure = Figure(figsize=(7.2, 1.5 + 0.6 * rows), layout=ConstrainedLayoutEngine(wspace=0.06))
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
@@ -74,7 +74,7 @@ def draw(tasks: Sequence[Task]) -> Figure:
 
 
 def title(tasks: Sequence[Task]) -> str:
-    """Say what the verdicts on LCAM minus yoked mean, in one line."""
+    """Say in one line what the verdicts on LCAM minus yoked mean."""
     verdicts = [task.rows[0].verdict for task in tasks]
     if len(set(verdicts)) == 1:
         return _SENTENCES[verdicts[0]]
@@ -82,16 +82,16 @@ def title(tasks: Sequence[Task]) -> str:
 
 
 def in_words(tasks: Sequence[Task]) -> str:
-    """Tell all that the figure shows, for those who do not see it."""
-    told = [f"{title(tasks)}."]
+    """Describe the whole figure in words, for readers who cannot see it."""
+    sentences = [f"{title(tasks)}."]
     for task in tasks:
         rows = [
             f"LCAM minus {row.against} {row.difference.mean:+.3f} ({interval(row.difference.interval, '+.3f')}), "
             f"{len(row.difference.values)} seeds, {row.verdict}"
             for row in task.rows
         ]
-        told.append(f"{task.title}, margin {task.margin:g} points: {'; '.join(rows)}.")
-    return " ".join(told)
+        sentences.append(f"{task.title}, margin {task.margin:g} points: {'; '.join(rows)}.")
+    return " ".join(sentences)
 
 
 def _panel(axes: Axes, task: Task) -> None:
@@ -109,7 +109,7 @@ def _panel(axes: Axes, task: Task) -> None:
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y", visible=False)
-    # With zero in the middle, equal lengths are equal amounts of better and worse.
+    # Zero in the middle: equal lengths to the left and right are equally better and worse.
     ends = [abs(end) for row in task.rows for end in (*row.difference.interval, row.difference.mean)]
     reach = 1.25 * float(np.nanmax([*ends, task.margin]))
     axes.set_xlim(-reach, reach)

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs no other file and no network."""
+"""Make a report one HTML page that needs no other file and no network."""
 
 import base64
 import html
@@ -18,23 +18,23 @@ _ALT_TEXTS = {
     "steps": "loss and momentum of each step in the first, the middle and the last epoch",
 }
 
-# Longer cells of a table, in characters, are broken into lines.
+# Table cells with more characters than this are broken into lines.
 _LONGEST_LINE = 40
 
 
 def render(markdown: str, figures: Mapping[str, bytes], title: str) -> str:
-    """Converts a report in Markdown to a page that contains its figures.
+    """Convert a report in Markdown to a page that contains its figures.
 
     Args:
       markdown: The report.
-      figures: The PNG files that the Markdown shows, by name.
-      title: The title of the browser's window.
+      figures: Maps a file name in the Markdown to the PNG file.
+      title: Title of the browser window.
 
     Returns:
-      The page. Markup in names is escaped, and a picture that is not in `figures` is left out, so that the page loads
-      nothing.
+      The page. Markup in names is escaped. A picture that is not in `figures` is replaced by its description, so that
+      the page loads no other file.
     """
-    # Links and HTML could only come from the name of a folder.
+    # The report has no links and no HTML, but the name of a folder could look like them.
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "autolink"])
     # Each rule replaces the renderer's method for one kind of token.
     parser.add_render_rule("table_open", _open_table)
@@ -46,13 +46,13 @@ def render(markdown: str, figures: Mapping[str, bytes], title: str) -> str:
 
 
 def alt_text(figure: Path) -> str:
-    """What a figure of a report shows, for readers who cannot see it."""
+    """Describe a figure of a report, for readers who cannot see it."""
     subject, _, kind = figure.stem.rpartition("-")
     return f"{subject}: {_ALT_TEXTS[kind]}" if kind in _ALT_TEXTS else figure.stem
 
 
 def _open_table(renderer: RendererHTML, tokens: Sequence[Token], index: int, *_: Any) -> str:
-    # A region that scrolls must be reachable by keyboard, and then needs a name.
+    # A scrolling region must be reachable by keyboard, and therefore needs a name.
     heading = next(
         (tokens[before + 1].content for before in range(index - 1, -1, -1) if tokens[before].type == "heading_open"),
         "table",
@@ -106,7 +106,7 @@ img { display: block; max-width: 100%; height: auto; margin: 1.5rem 0; backgroun
 @media print { .scroll { overflow-x: visible; } h3, img, table { break-inside: avoid; } }
 """
 
-# The policy makes a browser refuse whatever the page does not contain.
+# The policy forbids the browser to load anything that is not in the page.
 _PAGE = string.Template(
     """<!DOCTYPE html>
 <html lang="en">

@@ -1,6 +1,6 @@
-"""Writes the tables that follow from the committed records into the README and docs, and draws the figures again.
+"""Write tables made from the committed records into the README and docs, and redraw the figures.
 
-A document gives a table's name and head; `publish` replaces the rows and nothing else:
+A document contains the name and the head of each table. `publish` replaces only the rows:
 
     <!-- table: NAME -->
     | head |
@@ -20,11 +20,11 @@ from train.errors import ConfigError
 from train.report import style
 
 Rows = Sequence[Sequence[str]]
-"""The cells of a table's rows, without its head."""
+"""The rows of a table, without its head. Each row is a sequence of cells."""
 Tables = Mapping[str, Callable[[Path], Rows]]
-"""Functions that make the rows of a table from the folder of committed records, by the name of the table."""
+"""Maps the name of a table to a function that makes its rows from the folder of committed records."""
 Figures = Mapping[str, Callable[[Path], tuple[Figure, str]]]
-"""Functions that make a figure and its description from the folder of committed records, by the file's name."""
+"""Maps a file name to a function that makes a figure and its description from the folder of records."""
 
 _MARKER = re.compile(r"^<!-- table: (\S+) -->$", re.MULTILINE)
 _ROWS = re.compile(r"\n\|.*\n\|[-:| ]+\|\n(?P<rows>(?:\|.*\n)*)<!-- end -->$", re.MULTILINE)
@@ -39,21 +39,19 @@ def publish(tables: Tables, documents: Iterable[Path], results: Path) -> list[Pa
       results: The folder of committed records.
 
     Returns:
-      The documents that changed; the others had these rows already.
+      The documents that changed.
 
     Raises:
-      ConfigError: If a table has no marker, a marker has no table, or a marked table is not one. Nothing is written
-        then.
+      ConfigError: If a table has no marker, a marker has no table, or no table follows a marker. Then nothing is
+        written.
       RecordError: If a record is damaged or missing.
     """
-    # Read as bytes: the ends of lines stay as they are.
+    # Reading bytes keeps the line endings.
     texts = {path: path.read_bytes().decode() for path in documents}
     marked = {path: rows_of(text, path) for path, text in texts.items()}
     names = {name for found in marked.values() for name in found}
     if unknown := sorted(names - tables.keys()):
-        raise ConfigError(
-            f"Marked tables that nothing makes: {', '.join(unknown)}. Known: {', '.join(sorted(tables))}."
-        )
+        raise ConfigError(f"Unknown tables are marked: {', '.join(unknown)}. Known: {', '.join(sorted(tables))}.")
     if missing := sorted(tables.keys() - names):
         raise ConfigError(
             f"No document has a marker for {', '.join(missing)}. Put a head between <!-- table: NAME --> and <!-- end "
@@ -62,7 +60,7 @@ def publish(tables: Tables, documents: Iterable[Path], results: Path) -> list[Pa
     made = {name: markdown(tables[name](results)) for name in sorted(names)}
     changed = []
     for path, text in texts.items():
-        # From the end, so that the positions of the tables before stay true.
+        # Replace from the end, so that the positions of earlier tables stay valid.
         for name, place in sorted(marked[path].items(), key=lambda item: -item[1].start):
             text = text[: place.start] + made[name] + text[place.stop :]
         if text != texts[path]:
@@ -72,7 +70,7 @@ def publish(tables: Tables, documents: Iterable[Path], results: Path) -> list[Pa
 
 
 def redraw(figures: Figures, results: Path) -> list[Path]:
-    """Draw every published figure again, as PNG beside the records that it is made of.
+    """Redraw every published figure as a PNG next to its records.
 
     Args:
       figures: All figures, by name.
@@ -94,21 +92,24 @@ def redraw(figures: Figures, results: Path) -> list[Path]:
 
 
 def rows_of(text: str, path: Path) -> dict[str, slice]:
-    """Where in a document the rows of each marked table stand.
+    """Find the rows of each marked table in a document.
 
     Args:
       text: The document.
-      path: Where it is from, for errors.
+      path: Its path, for error messages.
+
+    Returns:
+      Maps the name of a table to the positions of its rows in the text.
 
     Raises:
-      ConfigError: If a name is marked twice, or if a marker is not followed by a table and an end.
+      ConfigError: If a table is marked twice, or a marker is not followed by a table and an end marker.
     """
     found: dict[str, slice] = {}
     for marker in _MARKER.finditer(text):
         name, table = marker[1], _ROWS.match(text, marker.end())
         if table is None:
             raise ConfigError(
-                f"{path}: table {name}: expected two lines of head, rows and <!-- end --> right under its marker."
+                f"{path}: table {name}: expected a head of two lines, rows and <!-- end --> directly below the marker."
             )
         if name in found:
             raise ConfigError(f"{path}: table {name} is marked twice. Remove one of the markers.")
@@ -117,5 +118,5 @@ def rows_of(text: str, path: Path) -> dict[str, slice]:
 
 
 def markdown(rows: Rows) -> str:
-    """The rows as lines of a Markdown table."""
+    """Format rows as lines of a Markdown table."""
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)

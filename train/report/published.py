@@ -1,4 +1,4 @@
-"""The published tables of training runs, made from the committed records."""
+"""The tables of training runs in the README and docs, made from the committed records."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,13 +17,13 @@ def _replication(results: Path) -> Group:
 
 
 def _half(results: Path) -> Rows:
-    """Whole schedules in half the epochs, against SGD's in all of them."""
+    """Arms trained with half the epochs, compared with SGD with all epochs."""
     whole = [run for run in records.read_all(results / _REPLICATION) if run.name == f"controls/{BASELINE}"]
     return compared([*whole, *records.read_all(results / f"{_REPLICATION}-half")])
 
 
 def _controlled(results: Path) -> Rows:
-    """LCAM against its controls."""
+    """LCAM minus its controls."""
     group = _replication(results)
     return [
         (f"{group.short(each.name)} minus {group.short(each.against)}", str(len(each.seeds)), *_difference(each))
@@ -32,7 +32,7 @@ def _controlled(results: Path) -> Rows:
 
 
 def _decision(folder: str) -> Callable[[Path], Rows]:
-    """LCAM against the arms of the preregistration."""
+    """LCAM minus the arms of the preregistration."""
 
     def rows(results: Path) -> Rows:
         found = decision.decide(analyse(records.read_all(results / folder)))
@@ -43,7 +43,7 @@ def _decision(folder: str) -> Callable[[Path], Rows]:
 
 
 def compared(runs: Iterable[records.Record], settings: Iterable[str] = ()) -> Rows:
-    """The arms of a group: seeds, some tuned settings, final test error, and difference to SGD's."""
+    """One row per arm of a group: seeds, tuned settings, final test error, and difference from SGD."""
     group = analyse([*runs])
     differences = {comparison.name: comparison for comparison in group.comparisons}
     rows = []
@@ -69,9 +69,9 @@ def _difference(found: Comparison) -> tuple[str, str, str]:
 
 
 def _tuned(config: Mapping[str, Any], name: str) -> str:
-    """A tuned setting, with a star at either end of the range that was tried.
+    """Format a tuned setting, with a star if it is at an end of the range that was tried.
 
-    There is no star where fewer than three values were tried, nor at zero, below which there is nothing.
+    There is no star if fewer than three values were tried, or at zero, which cannot be exceeded downwards.
     """
     tried = config[f"{name}s"]
     at_end = len(tried) > 2 and config[name] in (min(tried), max(tried)) and config[name] != 0

@@ -1,4 +1,4 @@
-"""What the stored runs say: tables and figures, made from their records alone."""
+"""Write a report of stored runs: tables, figures and a verdict, made from their records."""
 
 import dataclasses
 import itertools
@@ -27,12 +27,12 @@ class Report:
     """A report that was written.
 
     Attributes:
-      groups: the statistics of each group.
-      left_out: why runs or figures are missing, whose steps were skipped, and which arms had too few epochs for the
-        whole schedule, a sentence each.
-      paths: the files written: `report.md`, `report.json`, `decision.json` if there are decisions, `report.html`, then
+      groups: The statistics of each group.
+      left_out: One sentence for each missing run or figure, for each run that skipped steps, and for each arm with too
+        few epochs for its whole schedule.
+      paths: The files written: `report.md`, `report.json`, `decision.json` if there are decisions, `report.html`, then
         the figures.
-      decisions: those of the groups that have a margin and an LCAM with controls.
+      decisions: The decisions, for groups that have a margin and an LCAM arm with controls.
     """
 
     groups: tuple[Group, ...]
@@ -41,7 +41,7 @@ class Report:
     decisions: tuple[Decision, ...] = ()
 
     def show(self, console: Console) -> None:
-        """Prints the main tables, what was left out, the paths, and last the verdict."""
+        """Print the main tables, what was left out, the paths, and finally the verdict."""
         for group in self.groups:
             console.print(tables.final_errors(group))
             if group.baseline is not None:
@@ -53,8 +53,8 @@ class Report:
         for reason in self.left_out:
             console.print(Text(f"LEFT OUT: {reason}", style="bold red"))
         for path in self.paths:
-            if path.suffix != ".svg":  # Each stands beside a PNG of its name.
-                # Never broken into lines, so that it can be copied.
+            if path.suffix != ".svg":  # Each SVG has a PNG of the same name.
+                # No line breaks, so that the path can be copied.
                 console.print(Text(str(path)), soft_wrap=True)
         decided = {decision.group: decision for decision in self.decisions}
         for group in self.groups:
@@ -62,20 +62,20 @@ class Report:
 
 
 def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, margin: float | None = None) -> Report:
-    """Writes a report of all finished runs under a folder: Markdown, JSON, figures, and one page that has it all.
+    """Write a report of all finished runs under a folder: Markdown, JSON, figures, and one page with all of it.
 
     Args:
-      root: folder of all runs, or of one group's.
-      out: where to write; by default `report` in the folder of runs.
-      baseline: the arm of each group that the others are held against.
-      margin: of equivalence, in percentage points; by default a group's preregistered margin, if it has one.
+      root: Folder of all runs, or of the runs of one group.
+      out: Folder to write to; by default `report` in the folder of runs.
+      baseline: The arm of each group that the others are compared with.
+      margin: Margin of equivalence in percentage points; by default the preregistered margin of a group, if it has one.
 
     Returns:
-      The statistics and the files. Runs that are damaged, unfinished, or of other settings than the
-      rest of their arm are named in `left_out` and in every form of the report.
+      The statistics and the files. A run is left out if it is damaged or unfinished, and an arm if its runs differ in
+      their settings. `left_out` and every form of the report name them.
 
     Raises:
-      RecordError: if there is nothing to report.
+      RecordError: If there is nothing to report.
     """
     damaged: list[RecordError] = []
     finished, left_out = _comparable(read_all(root, damaged=damaged))
@@ -92,7 +92,7 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
         analyse(list(records), baseline) for _, records in itertools.groupby(finished, key=lambda record: record.group)
     )
     decided = {group.name: found for group in groups if (found := decide(group, margin)) is not None}
-    # The verdict comes first; a quotation stands out.
+    # The verdict comes first, as a quotation, so that it stands out.
     verdicts = [f"> {verdict(group, decided.get(group.name))}\n" for group in groups]
     sections, paths = ["# Report\n", *verdicts], []
     for group in groups:
@@ -124,7 +124,7 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
 
 
 def _comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """The runs that may be averaged, and why the others may not."""
+    """Return the runs that may be averaged, and the reasons why others may not."""
     kept, left_out = [], []
     for name, runs in itertools.groupby(records, key=lambda record: record.name):
         finished = []
@@ -139,8 +139,8 @@ def _comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
         differing = tables.differing_settings(finished)
         if differing:
             left_out.append(
-                f"{name}: its runs differ in {', '.join(differing)} and have no common "
-                "mean; keep runs of different settings in different folders"
+                f"{name}: its runs differ in {', '.join(differing)} and cannot be "
+                "averaged; keep runs with different settings in different folders"
             )
         else:
             kept += finished
@@ -148,7 +148,7 @@ def _comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
 
 
 def _draw(group: Group, out: Path) -> tuple[list[Path], list[str]]:
-    """Draws the figures of a group; returns their paths, and why some are missing."""
+    """Draw the figures of a group. Returns their paths, and the reasons why some are missing."""
     shared = tables.common_settings(record for arm in group.arms for record in arm.records)
     title = group.name
     if "dataset" in shared:
@@ -178,15 +178,15 @@ def _draw(group: Group, out: Path) -> tuple[list[Path], list[str]]:
 
 
 def _skipped(group: Group) -> Iterator[str]:
-    """Which runs left steps out, a sentence each."""
+    """Yield one sentence for each run that skipped steps."""
     for record in itertools.chain.from_iterable(arm.records for arm in group.arms):
         skipped = sum(row.skipped_steps or 0 for row in record.history)
         if skipped:
-            yield f"{record.name}, seed {record.seed}: {skipped} steps, at numbers that were not finite"
+            yield f"{record.name}, seed {record.seed}: {skipped} steps, whose numbers were not finite"
 
 
 def _lost(group: Group) -> Iterator[str]:
-    """Which arms had too few epochs for the whole step schedule, a sentence each."""
+    """Yield one sentence for each arm with too few epochs for its whole step schedule."""
     for arm in group.arms:
         first = arm.records[0]
         if first.lost_rates:
@@ -194,17 +194,17 @@ def _lost(group: Group) -> Iterator[str]:
 
 
 def _draw_steps(run: Record, path: Path) -> tuple[Path, Path]:
-    """Draws the first, the middle and the last epoch of a run."""
+    """Draw single steps in the first, the middle and the last epoch of a run."""
     last = len(run.history) - 1
     chosen = sorted({0, last // 2, last})
     return style.save(figures.steps(run, chosen, f"{run.name}, seed {run.seed}"), path)
 
 
 def _section(group: Group, drawn: Sequence[Path]) -> Iterator[str]:
-    """The part of `report.md` about one group."""
+    """Yield the parts of `report.md` about one group."""
     yield f"## {group.name}\n"
     if group.baseline is None:
-        yield "The baseline has no finished runs: nothing is compared.\n"
+        yield "The baseline has no finished runs, so nothing is compared.\n"
     parts = [tables.final_errors, tables.best_errors, tables.settings]
     if group.baseline is not None:
         parts[1:1] = [tables.differences, tables.epochs]

@@ -1,8 +1,7 @@
-"""What several seeds say about the arms of a group, computed from their records alone.
+"""Compute statistics over seeds for the arms of a group, from their records.
 
-Final and best test error are never mixed: every comparison is of final errors. All errors are in
-percent, all differences in percentage points, arm minus baseline, so that a negative one favours
-the arm.
+Final and best test errors are never mixed: every comparison uses final errors. All errors are in percent. All
+differences are in percentage points, arm minus baseline, so a negative difference favours the arm.
 """
 
 import dataclasses
@@ -17,21 +16,21 @@ from train.records import Record
 
 BASELINE = "sgd-0.9"
 LEVEL = 0.95
-# Percentage points. Errors closer than this are equal: one test image of a million weighs more, and
-# the mean of equal floats may differ from them in the last bit.
+# Percentage points. Errors closer than this count as equal: one test image in a million matters more, and the mean of
+# equal floats may differ from them in the last bit.
 RESOLUTION = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over seeds and how well it is known.
+    """A mean over seeds and its uncertainty.
 
     Attributes:
-      values: one for each seed.
-      mean: their mean; nan without values.
-      deviation: their standard deviation, n - 1 in the denominator; nan for fewer than two.
-      interval: the 95 % interval of the mean by Student's t; nan for fewer than two values, and
-        where all are equal, because a width of zero would claim a certainty that nobody has.
+      values: One value per seed.
+      mean: Mean of the values; nan if there are none.
+      deviation: Standard deviation of the values, with n - 1 in the denominator; nan for fewer than two values.
+      interval: 95 % interval of the mean by Student's t. It is nan for fewer than two values, and if all values are
+        equal, because an interval of zero width would claim certainty.
     """
 
     values: tuple[float, ...]
@@ -45,12 +44,12 @@ class Arm:
     """One arm over its seeds.
 
     Attributes:
-      name: the arm.
-      records: its runs, ordered by seed.
-      final: test error after the last epoch.
-      best: lowest test error of any epoch, selected on the test set.
-      reached: for each run the number of epochs after which its test error was first at or below
-        the target that `target_error` sets; None where it never was.
+      name: Name of the arm.
+      records: Its runs, ordered by seed.
+      final: Test error after the last epoch.
+      best: Lowest test error of any epoch, selected on the test set.
+      reached: For each run, the number of epochs until its test error was first at or below `target_error`; None if it
+        never was.
     """
 
     name: str
@@ -61,10 +60,10 @@ class Arm:
 
     @property
     def median_reached(self) -> float:
-        """Median of `reached`; infinite where half the runs or more never got there.
+        """Median of `reached`; infinite if half the runs or more never reached the target.
 
-        Runs that never got there are censored at the end of training, later than all others, so
-        this is the Kaplan-Meier median.
+        Runs that never reached it are censored at the end of training, later than all others, so this is the
+        Kaplan-Meier median.
         """
         epochs = [math.inf if epoch is None else epoch for epoch in self.reached]
         return float(np.median(epochs))
@@ -72,16 +71,16 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The final errors of one arm against those of another, paired by seed.
+    """A comparison of the final errors of two arms, paired by seed.
 
     Attributes:
-      name: the arm.
-      against: the other arm.
-      seeds: those that both have, in order.
-      difference: arm minus the other.
-      p_value: of the two-sided paired t-test; nan for fewer than two pairs and for equal
-        differences, where there is no spread to test against.
-      p_holm: the same after Holm's correction for all tests made together.
+      name: The arm.
+      against: The other arm.
+      seeds: The seeds that both have, in order.
+      difference: `name` minus `against`.
+      p_value: p-value of the two-sided paired t-test. It is nan for fewer than two pairs, and if all differences are
+        equal, because they then have no spread to test against.
+      p_holm: The p-value after Holm's correction for all tests made together.
     """
 
     name: str
@@ -94,15 +93,15 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Group:
-    """A group of arms, analysed.
+    """The statistics of a group of arms.
 
     Attributes:
-      name: the group.
-      baseline: the full name of the arm that the others are held against; None if it has no runs.
-      target: the error that `Arm.reached` counts the epochs to; nan without a baseline.
-      arms: the baseline first, the others by name.
-      comparisons: one for each other arm with the baseline; none without one.
-      controlled: one for each control of an LCAM arm in the group: that arm against it.
+      name: Name of the group.
+      baseline: Full name of the arm that the others are compared with; None if it has no runs.
+      target: The error that `Arm.reached` counts the epochs to; nan without a baseline.
+      arms: The arms: the baseline first, the others sorted by name.
+      comparisons: Each other arm minus the baseline; empty without a baseline.
+      controlled: Each LCAM arm minus each of its controls in the group.
     """
 
     name: str
@@ -118,7 +117,7 @@ class Group:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Mean, standard deviation and 95 % interval of the values of several seeds."""
+    """Compute mean, standard deviation and 95 % interval of the values of several seeds."""
     array = np.asarray(values, np.float64)
     mean, deviation, interval = math.nan, math.nan, (math.nan, math.nan)
     if array.size:
@@ -132,10 +131,9 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def compare(arms: Sequence[tuple[Arm, Arm]]) -> tuple[Comparison, ...]:
-    """Paired comparisons of the final errors of some arms, each with those of another.
+    """Compare the final errors of pairs of arms, paired by seed.
 
-    Holm's correction counts the tests that could be made: an arm with a single seed is shown with
-    its difference, but is no test.
+    Holm's correction counts only tests that are possible. An arm with a single seed has a difference but no test.
     """
     pairs = [_pair(arm, other) for arm, other in arms]
     p_values = np.array([_paired_test(*finals) for _, finals in pairs])
@@ -157,18 +155,18 @@ def compare(arms: Sequence[tuple[Arm, Arm]]) -> tuple[Comparison, ...]:
 
 
 def analyse(records: Sequence[Record], baseline: str = BASELINE) -> Group:
-    """Analyses the finished runs of one group.
+    """Compute the statistics of the finished runs of one group.
 
     Args:
-      records: all of one group.
-      baseline: the arm to compare with, by its name within the group.
+      records: All finished runs of the group.
+      baseline: Name, within the group, of the arm to compare with.
 
     Raises:
-      ValueError: if the records are none, or of several groups.
+      ValueError: If there are no records, or records of several groups.
     """
     groups = {record.group for record in records}
     if len(groups) != 1:
-        raise ValueError(f"records of one group expected, got those of {sorted(groups)}")
+        raise ValueError(f"expected records of one group, got records of {sorted(groups)}")
     (group,) = groups
     baseline = f"{group}/{baseline}"
     # False sorts first: the baseline leads.
@@ -188,26 +186,26 @@ def analyse(records: Sequence[Record], baseline: str = BASELINE) -> Group:
 
 
 def target_error(baseline: Estimate) -> float:
-    """The error that counts as the baseline's: its mean final error plus twice its standard deviation over seeds.
+    """The error that a run has to reach: the baseline's mean final error plus twice its standard deviation over seeds.
 
-    The mean alone would be no fair target: about half of the baseline's own runs end above it, whatever they learned.
-    About 98 % of such runs end at or below this one. Of a single run it is that run's error.
+    The mean alone would not be a fair target, because about half of the baseline's own runs end above it. About 98 % of
+    them end at or below this target. If the baseline has a single run, the target is the error of that run.
     """
     allowance = 2 * baseline.deviation
     return baseline.mean + (allowance if math.isfinite(allowance) else 0.0)
 
 
 def _controlled(group: str, arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
-    """The LCAM arms, each with such of its controls as the group has."""
+    """Pair each LCAM arm with each of its controls in the group."""
     by_name = {arm.name: arm for arm in arms}
     followed = [(f"{group}/{_controls(control)}", control) for control in arms]
     return [(by_name[name], control) for name, control in followed if name in by_name]
 
 
 def _controls(control: Arm) -> str:
-    """The arm whose control an arm is, by its settings or its name; empty for other arms."""
+    """Name of the arm that this arm is a control for, from its settings or its name; empty if it is not a control."""
     kind, _, momenta = control.name.rpartition("/")[2].partition("-")
-    # Neither `rising` nor a `random` with a chance of its own follows a run.
+    # A `rising` arm, or a `random` arm with its own probability, has no setting that names the LCAM arm.
     own = f"lcam-{momenta}" if kind in ("rising", "random") else ""
     return control.records[0].config.get("follows") or own
 
@@ -223,14 +221,14 @@ def _arm(name: str, records: Sequence[Record], target: float) -> Arm:
 
 
 def _epochs_to(record: Record, target: float) -> int | None:
-    """How many epochs it took to get to the target; None if all were too few."""
+    """Count the epochs until a run reached the target; None if it never did."""
     errors = (epoch.test_error for epoch in record.history)
     hits = (count for count, error in enumerate(errors, 1) if error <= target + RESOLUTION)
     return next(hits, None)
 
 
 def _pair(arm: Arm, other: Arm) -> tuple[tuple[int, ...], tuple[np.ndarray, np.ndarray]]:
-    """The seeds that both arms have, and the final errors of both at these seeds."""
+    """Return the seeds that both arms have, and the final errors of both arms for these seeds."""
     finals = [{record.seed: record.final_test_error for record in side.records} for side in (arm, other)]
     seeds = tuple(sorted(finals[0].keys() & finals[1].keys()))
     ours, theirs = (np.array([final[seed] for seed in seeds]) for final in finals)
@@ -244,5 +242,5 @@ def _paired_test(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def _varies(values: np.ndarray) -> bool:
-    """Whether there are two values that differ by more than rounding; False if any is nan."""
+    """Whether two values differ by more than rounding; False if any is nan."""
     return values.size > 1 and bool(np.ptp(values) > RESOLUTION)

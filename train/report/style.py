@@ -1,7 +1,7 @@
-"""How all figures look: colours, title and caption, and the files that they become.
+"""The common style of all figures, and how they are saved.
 
-Colours are those of Okabe and Ito, which the colour-blind can tell apart; line styles and markers differ as well, so
-that nothing is lost in black and white. The same records give the same SVG, byte for byte.
+The colours are those of Okabe and Ito, which colour-blind readers can tell apart. Line styles and markers differ too,
+so figures are readable in grey. The same records always give the same SVG, byte for byte.
 """
 
 import io
@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 from train import files
 
 BLACK, GREY, BLUE, VERMILLION = "#000000", "#6b6b6b", "#0072B2", "#D55E00"
-MARGIN_GREY = "#dedede"  # behind what is drawn: the margin of equivalence
+MARGIN_GREY = "#dedede"  # shades the margin of equivalence
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -35,18 +35,18 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelcolor": BLACK,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
-    "svg.hashsalt": "lcam-optax",  # the names of clip paths, random without it
+    "svg.hashsalt": "lcam-optax",  # otherwise the names of clip paths are random
 }
-_DPI = 120  # most figures are 864 pixels wide then, about as wide as a page shows them; the SVG has the details
+_DPI = 120  # makes most figures 864 pixels wide, about the width of a page; the SVG has the details
 styled = matplotlib.rc_context(_STYLE)
 
 
 def png_of(figure: Figure, description: str = "") -> bytes:
-    """A figure as PNG.
+    """Render a figure as PNG.
 
     Args:
       figure: The figure.
-      description: What it shows, in words; kept in the file.
+      description: What the figure shows, in words. It is stored in the file.
     """
     pixels = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
@@ -55,7 +55,7 @@ def png_of(figure: Figure, description: str = "") -> bytes:
 
 
 def save(figure: Figure, path: Path) -> tuple[Path, Path]:
-    """Writes a figure as `<path>.png` and `<path>.svg` and returns both paths, in this order."""
+    """Write a figure as `<path>.png` and `<path>.svg`, and return both paths in this order."""
     png, svg = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")
     drawing = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
@@ -66,10 +66,10 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
 
 
 def with_palette(png: bytes, description: str = "") -> bytes:
-    """The same picture in 256 colours: about a third of the bytes, and no difference that the eye sees."""
+    """Reduce a picture to 256 colours, which takes a third of the bytes and looks the same."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    # The method keeps rare colours, such as those of thin lines, and a step of k-means the frequent ones. Dithering
-    # would only add noise.
+    # MAXCOVERAGE keeps rare colours, such as those of thin lines, and a step of k-means adapts the frequent ones.
+    # Dithering would only add noise.
     image = image.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     words = PngImagePlugin.PngInfo()
     if description:
@@ -80,12 +80,12 @@ def with_palette(png: bytes, description: str = "") -> bytes:
 
 
 def frame(figure: Figure, title: str, caption: str, handles: Sequence[Artist] = ()) -> None:
-    """Title above, legend under it, caption below, all flush left."""
+    """Add a title at the top, the legend under it, and a caption at the bottom, all left-aligned."""
     figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color=GREY)
     if not handles:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         return
-    # The title belongs to the legend: the layout would set a title of the figure on top of it.
+    # Make the title that of the legend, because a title of the figure would overlap the legend.
     figure.legend(
         handles=handles,
         loc="outside upper left",

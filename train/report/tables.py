@@ -1,4 +1,4 @@
-"""The tables of a report, the same ones for the terminal and for Markdown."""
+"""Make the tables of a report, for the terminal and for Markdown."""
 
 import dataclasses
 import math
@@ -16,13 +16,13 @@ from train.records import Record
 from train.report.statistics import Arm, Comparison, Estimate, Group
 
 NONE = "n/a"
-# Names differ by nature; of what was tried, the table shows what was chosen.
+# Names always differ, and the values tried in tuning matter less than those chosen, which the table shows.
 _NOT_COMPARED = ("name", "learning_rates", "weight_decays", "tuning_seeds")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """Cells of text under a title, the arm in the first column."""
+    """A table of text with a title and a note. The first column names the arm."""
 
     title: str
     columns: Sequence[str]
@@ -30,7 +30,7 @@ class Table:
     note: str
 
     def markdown(self) -> str:
-        """The table in GitHub's Markdown, its title a heading of the third level."""
+        """Format the table as GitHub Markdown, with its title as a heading of the third level."""
         rules = [":--", *["--:"] * (len(self.columns) - 1)]
         lines = [f"| {' | '.join(cells)} |" for cells in (self.columns, rules, *self.rows)]
         return "\n".join([f"### {self.title}", "", *lines, "", self.note, ""])
@@ -39,7 +39,7 @@ class Table:
         table = rich.table.Table(title=self.title, title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
         table.add_column(self.columns[0], overflow="fold")
         for index, column in enumerate(self.columns[1:], 1):
-            # On a narrow terminal headings and names may be broken, numbers may not.
+            # On a narrow terminal, headings and names may be broken into lines, but numbers may not.
             width = max((len(row[index]) for row in self.rows), default=0)
             table.add_column(column, justify="right", min_width=width)
         for row in self.rows:
@@ -48,16 +48,16 @@ class Table:
 
 
 def final_errors(group: Group) -> Table:
-    """Test errors after the last epoch: the result."""
-    note = "After the last epoch. Interval: of the mean, by Student's t over seeds."
+    """Make the table of test errors after the last epoch, which are the result."""
+    note = "After the last epoch. Interval of the mean: Student's t over seeds."
     return _errors(group, f"final {_what_error(group)} (%)", [arm.final for arm in group.arms], note)
 
 
 def best_errors(group: Group) -> Table:
-    """Lowest test errors of any epoch, labelled as selected."""
+    """Make the table of the lowest test errors of any epoch, labelled as selected on the test set."""
     note = (
-        "Selected on the test set and therefore optimistic: only for comparison with published "
-        "best errors, never with final errors."
+        "Selected on the test set and therefore optimistic. Compare them only with published best errors, never with "
+        "final errors."
     )
     return _errors(group, f"best {_what_error(group)} of any epoch (%)", [arm.best for arm in group.arms], note)
 
@@ -68,27 +68,27 @@ def _what_error(group: Group) -> str:
 
 
 def common_settings(records: Iterable[Record]) -> dict[str, Any]:
-    """The main settings that all these runs share; all of them, None each, if there is no run."""
+    """Return the main settings that all these runs share. Without runs, all main settings are None."""
     configs = [_settings_of(record) for record in records]
     first = configs[0] if configs else {}
     return {key: first.get(key) for key in MAIN_SETTINGS if all(config[key] == first[key] for config in configs)}
 
 
 def differing_settings(records: Iterable[Record]) -> list[str]:
-    """The settings, of all there are, that these runs do not share; in the order of an experiment's."""
+    """List the settings that these runs do not share, in the order of an experiment's fields."""
     configs = [_settings_of(record) for record in records]
     keys = dict.fromkeys(key for config in configs for key in config)
     return [key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)]
 
 
 def _settings_of(record: Record) -> dict[str, Any]:
-    """The settings of a run that are the same for all seeds of its arm."""
+    """The settings of a run that do not depend on its seed."""
     return controls.comparable_settings(DEFAULTS | record.config)
 
 
 def _errors(group: Group, title: str, estimates: Sequence[Estimate], note: str) -> Table:
     if any(_possible(estimate) != estimate for estimate in estimates if math.isfinite(estimate.interval[0])):
-        note += " No error is below 0 or above 100 %: the interval is cut there."
+        note += " Intervals are cut at 0 and 100 %, because no error lies beyond."
     return Table(
         title=f"{group.name}: {title}",
         columns=("Arm", "Runs", "Mean", "Standard deviation", "95 % interval"),
@@ -107,7 +107,7 @@ def _errors(group: Group, title: str, estimates: Sequence[Estimate], note: str) 
 
 
 def differences(group: Group) -> Table:
-    """Final errors of the arms against the baseline's, paired by seed, with tests."""
+    """Make the table of differences from the baseline in final error, paired by seed, with tests."""
     baseline = group.arms[0]
     note = "Mean of arm minus baseline, paired by seed; negative: the arm is better." + _about_tests(group.comparisons)
     for arm, comparison in zip(group.arms[1:], group.comparisons, strict=True):
@@ -118,7 +118,7 @@ def differences(group: Group) -> Table:
                 f"{len(baseline.records)}, {pairs} of them with the same seed."
             )
         if pairs > 1 and math.isnan(comparison.p_value):
-            note += f" {group.short(arm.name)}: all differences are equal or one is not a number; no interval, no test."
+            note += f" {group.short(arm.name)}: all differences are equal or one is not finite: no interval, no test."
     return _comparisons(
         f"{group.name}: final {_what_error(group)} against {group.short(baseline.name)} (percentage points)",
         [(group.short(comparison.name), comparison) for comparison in group.comparisons],
@@ -127,20 +127,19 @@ def differences(group: Group) -> Table:
 
 
 def controlled(group: Group) -> Table:
-    """Final errors of the arms that controls follow, against those of these controls."""
-    note = (
-        "Mean of arm minus control, paired by seed; negative: the arm does better than its momenta without the loss."
-        + _about_tests(group.controlled)
+    """Make the table of differences between LCAM arms and their controls in final error."""
+    note = "Mean of arm minus control, paired by seed; negative: the arm is better than its control." + _about_tests(
+        group.controlled
     )
     return _comparisons(
-        f"{group.name}: final {_what_error(group)} against what does not look at the loss (percentage points)",
+        f"{group.name}: final {_what_error(group)} against controls that ignore the loss (percentage points)",
         [(f"{group.short(c.name)} minus {group.short(c.against)}", c) for c in group.controlled],
         note,
     )
 
 
 def _about_tests(comparisons: Sequence[Comparison]) -> str:
-    """The sentence about the p-values of a table, if it has any."""
+    """Write the sentence about the p-values of a table; empty if there are none."""
     count = sum(math.isfinite(comparison.p_value) for comparison in comparisons)
     if not count:
         return ""
@@ -168,12 +167,12 @@ def _comparisons(title: str, rows: Sequence[tuple[str, Comparison]], note: str) 
 
 
 def epochs(group: Group) -> Table:
-    """How soon the runs of each arm got to an error that nearly all runs of the baseline reach."""
+    """Make the table of epochs until each run reached an error that nearly all runs of the baseline reach."""
     baseline = group.arms[0]
     return Table(
         title=f"{group.name}: epochs to the final {_what_error(group)} of {group.short(baseline.name)} "
         f"plus an allowance ({number(group.target)} %)",
-        columns=("Arm", "Runs that got there", "Median epochs", "Epochs of each run"),
+        columns=("Arm", "Runs that reached it", "Median epochs", "Epochs of each run"),
         rows=[
             (
                 group.short(arm.name),
@@ -186,11 +185,10 @@ def epochs(group: Group) -> Table:
             )
             for arm in group.arms
         ],
-        note=f"Epochs until the test error of a run was first at or below {number(group.target)} %: the baseline's "
-        f"mean final error, {number(baseline.final.mean)} %, plus twice its standard deviation over seeds, as about "
-        "half of the baseline's own runs end above its mean. Runs that never got there are censored at their last "
-        "epoch and count as later than "
-        "all others in the median.",
+        note=f"Epochs until the test error of a run was first at or below {number(group.target)} %. That is the "
+        f"baseline's mean final error, {number(baseline.final.mean)} %, plus twice its standard deviation over seeds, "
+        "because about half of the baseline's own runs end above its mean. The median counts runs that never reached "
+        "it as later than all others.",
     )
 
 
@@ -201,7 +199,7 @@ def _median_epochs(arm: Arm) -> str:
 
 
 def settings(group: Group) -> Table:
-    """The main settings that the arms share, all settings that they differ in, and how long they took."""
+    """Make the table of settings that differ between arms, with the minutes per run and the shared main settings."""
     records = [record for arm in group.arms for record in arm.records]
     shared = common_settings(records)
     differing = [key for key in differing_settings(records) if key not in _NOT_COMPARED]
@@ -218,31 +216,31 @@ def settings(group: Group) -> Table:
         )
     return Table(
         title=f"{group.name}: settings",
-        columns=("Arm", *(key.replace("_", " ") for key in differing), "minutes a run"),
+        columns=("Arm", *(key.replace("_", " ") for key in differing), "minutes per run"),
         rows=rows,
         note="All arms: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shared.items() if v != "") + ".",
     )
 
 
 def number(value: float, form: str = ".2f") -> str:
-    """A number, or `NONE` if it is not finite."""
+    """Format a number, or return `NONE` if it is not finite."""
     return format(value, form) if math.isfinite(value) else NONE
 
 
 def interval(bounds: tuple[float, float], form: str = ".2f") -> str:
-    """Both ends of an interval, or `NONE` if there is none."""
+    """Format an interval, or return `NONE` if it is not finite."""
     low, high = bounds
     return f"{low:{form}} to {high:{form}}" if math.isfinite(low) else NONE
 
 
 def probability(p_value: float) -> str:
-    """A p-value to three places, or `NONE` if nothing was tested."""
+    """Format a p-value with three decimals, or return `NONE` if nothing was tested."""
     if not math.isfinite(p_value):
         return NONE
     return f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
 
 
 def _possible(error: Estimate) -> Estimate:
-    """An error rate with its interval cut at 0 and 100 %, beyond which Student's t may reach."""
+    """Cut the interval of an error rate at 0 and 100 %, because Student's t may reach beyond."""
     low, high = np.clip(error.interval, 0, 100)
     return dataclasses.replace(error, interval=(float(low), float(high)))

@@ -1,4 +1,4 @@
-"""What the runs of a group say, in a few sentences."""
+"""Say in a few sentences what the runs of a group show."""
 
 import math
 from collections.abc import Sequence
@@ -7,20 +7,20 @@ from train.report.decision import Decision
 from train.report.statistics import LEVEL, Comparison, Group
 from train.report.tables import interval
 
-# More arms than these are counted, not listed.
+# If more arms than this show no difference, they are counted and not listed.
 _MOST_LISTED = 4
 
 
 def verdict(group: Group, decision: Decision | None = None) -> str:
-    """Say whether the arms of a group differ from the baseline, what LCAM does against its controls, and by how much.
+    """Say whether the arms of a group differ from the baseline, and LCAM from its controls, and by how much.
 
     An arm differs if the p-value of its paired t-test is below 0.05 after Holm's correction. Otherwise these runs show
     no difference, which does not mean that there is none.
 
     Args:
-      group: The group, analysed.
-      decision: What the tests of docs/preregistration.md say of the group, if it has a margin: then these say what LCAM
-        does against its controls.
+      group: The statistics of the group.
+      decision: The tests of docs/preregistration.md, if the group has a margin. They then decide between LCAM and its
+        controls.
     """
     against_controls = _decided(decision) if decision is not None else _controls(group)
     return " ".join([_against_baseline(group), *([against_controls] if against_controls else [])])
@@ -44,13 +44,13 @@ def _against_baseline(group: Group) -> str:
 
 
 def _controls(group: Group) -> str:
-    """What LCAM does against its controls; empty without any."""
+    """Compare LCAM with its controls; empty if there are none."""
     if not group.controlled:
         return ""
     tested = [each for each in group.controlled if math.isfinite(each.p_holm)]
     if not tested:
-        return "LCAM against its controls, which do not look at the loss: nothing can be tested with so few seeds."
-    said = "LCAM against its controls, which do not look at the loss, in percentage points with 95 % intervals: "
+        return "LCAM against its controls, which ignore the loss: nothing can be tested with so few seeds."
+    said = "LCAM against its controls, which ignore the loss, in percentage points with 95 % intervals: "
     return said + "; ".join(_against_control(group, each) for each in tested) + "."
 
 
@@ -65,7 +65,7 @@ def _against_control(group: Group, found: Comparison) -> str:
 
 
 def _decided(decision: Decision) -> str:
-    """The verdicts of the preregistered tests on LCAM minus its controls."""
+    """List the preregistered verdicts on LCAM minus each of its controls."""
     said = [
         f"{each.name} minus {each.against} {each.difference.mean:+.2f} ({interval(each.difference.interval, '+.2f')}), "
         f"{len(decision.seeds)} seeds, {decision.verdict(each)}"
@@ -74,7 +74,7 @@ def _decided(decision: Decision) -> str:
     ]
     margin = decision.contrasts[0].margin
     return (
-        f"LCAM against its controls, which do not look at the loss, with a margin of {margin:g} percentage points and "
+        f"LCAM against its controls, which ignore the loss, with a margin of {margin:g} percentage points and "
         f"95 % intervals: {'; '.join(said)}."
     )
 
@@ -85,7 +85,7 @@ def _why_untested(group: Group, baseline: str) -> str:
             f"One seed cannot show a difference from {baseline}. Train all arms with several seeds, such as "
             "--seeds 0 1 2 3 4."
         )
-    return f"The differences from {baseline} are equal for all seeds, or are not numbers: nothing can be tested."
+    return f"The differences from {baseline} are equal for all seeds, or are not numbers, so nothing can be tested."
 
 
 def _difference(group: Group, comparison: Comparison, baseline: str) -> str:

@@ -1,14 +1,15 @@
-"""The published figure of all tasks, made from the committed records."""
+"""The published figures, made from the committed records."""
 
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from train import records
+from train import files, records
 from train.report import decision, forest
 from train.report.publish import Figures
 from train.report.statistics import analyse
 from train.studies.perceptrons import published as perceptrons
+from train.studies.updates import report as updates
 
 _LCAM, _CONTROLS = "lcam-0.9-0.95", {"yoked": "yoked-0.9-0.95", "schedule": "schedule-0.9-0.95", "SGD 0.9": "sgd-0.9"}
 _GROUPS = {
@@ -51,4 +52,10 @@ def _forest(results: Path) -> tuple[Figure, str]:
     return forest.draw(found), forest.in_words(found)
 
 
-FIGURES: Figures = {"forest.png": _forest}
+def _directions(results: Path) -> tuple[Figure, str]:
+    document = files.loads((results / "directions" / "directions.json").read_bytes())
+    figure = updates.redraw(document, document["settings"]["epochs"])
+    return figure, "How often updates change sign and how large they are, in steps below and above the mean loss"
+
+
+FIGURES: Figures = {"forest.png": _forest, "directions/directions-epoch-10.png": _directions}

@@ -38,7 +38,7 @@ def test_options_reach_the_benchmarks(ran, tmp_path, capsys):
     assert ran == [step.Options(depth=10, dtype="float32", repeats=3), seeds.Options(depth=10, repeats=3)]
     assert [found.benchmark for found in result.read(path)] == ["step", "seeds"]
     out = " ".join(capsys.readouterr().out.split())
-    assert "seconds on a CPU that others may use say little" in out
+    assert "Seconds mean little on a CPU that other programs use" in out
     assert f"Written to {path}" in out
 
 

@@ -30,11 +30,11 @@ def test_one_compile_and_no_transfer(result, name):
 def test_every_program_took_its_turns(result):
     assert set(result.seconds) == {"copy", "LCAM", "SGD"}
     assert all(len(seconds) == 6 and min(seconds) > 0 for seconds in result.seconds.values())
-    assert result.facts["floor: bytes an update"] == 20 * result.facts["parameters"]
+    assert result.facts["floor: bytes per update"] == 20 * result.facts["parameters"]
     assert set(result.ratios) == {
         "LCAM / SGD",
-        "LCAM / copy of its 20 bytes a parameter",
-        "SGD / copy of its 20 bytes a parameter",
+        "LCAM / copy of its 20 bytes per parameter",
+        "SGD / copy of its 20 bytes per parameter",
     }
     assert set(result.compile_seconds) == {"LCAM", "SGD"}
 

@@ -23,6 +23,6 @@ def test_each_variant_is_related_to_the_base():
     larger = dataclasses.replace(CASE, batch_size=2 * CASE.batch_size)
     result = scaling.compare(CASE, {"batch size 8": (larger, 1), "2 seeds": (CASE, 2)}, STEPS, 1)
     base, batch, seeds = (result.seconds[name][0] for name in ("WRN-10-1, batch 4", "batch size 8", "2 seeds"))
-    assert result.ratios["steps a second: batch size 8 / WRN-10-1, batch 4"].median == base / batch
+    assert result.ratios["steps per second: batch size 8 / WRN-10-1, batch 4"].median == base / batch
     # Two seeds make two steps at a time.
-    assert result.ratios["steps a second: 2 seeds / WRN-10-1, batch 4"].median == 2 * base / seeds
+    assert result.ratios["steps per second: 2 seeds / WRN-10-1, batch 4"].median == 2 * base / seeds

@@ -217,7 +217,7 @@ def test_files_that_hold_no_record_are_refused(tmp_path, text):
 def test_bare_words_for_numbers_are_refused(tmp_path, word):
     path = _write(tmp_path)
     path.write_text(path.read_text().replace('"seconds": 30.0', f'"seconds": {word}'))
-    with pytest.raises(RecordError, match=f"not strict JSON: {word} is no JSON"):
+    with pytest.raises(RecordError, match=f"not strict JSON: {word} is not JSON"):
         records.read(path)
 
 

@@ -60,11 +60,11 @@ def test_ends_of_lines_outside_the_tables_stay(tmp_path):
     ("text", "message"),
     [
         (marked("one"), "No document has a marker for two"),
-        (f"{marked('one')}\n{marked('two')}\n{marked('three')}", "nothing makes: three"),
+        (f"{marked('one')}\n{marked('two')}\n{marked('three')}", "Unknown tables are marked: three"),
         (f"{marked('one')}\n{marked('two')}\n{marked('one')}", "table one is marked twice"),
-        (f"{marked('one')}\n{marked('two')[:-4]}", "table two: expected two lines of head"),
-        (f"{marked('one')}\n<!-- table: two -->\n| a |\n<!-- end -->", "table two: expected two lines of head"),
-        (f"<!-- table: one -->\n{HEAD}\n{marked('two')}", "table one: expected two lines of head"),
+        (f"{marked('one')}\n{marked('two')[:-4]}", "table two: expected a head of two lines"),
+        (f"{marked('one')}\n<!-- table: two -->\n| a |\n<!-- end -->", "table two: expected a head of two lines"),
+        (f"<!-- table: one -->\n{HEAD}\n{marked('two')}", "table one: expected a head of two lines"),
     ],
     ids=["no marker", "unknown", "twice", "no end", "no head", "end of another table"],
 )

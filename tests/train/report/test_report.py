@@ -90,7 +90,7 @@ def test_censored_runs_are_named(markdown):
 
 def test_settings_are_split_into_common_and_differing(markdown):
     head, *rows = _table(markdown, "demo: settings")
-    assert head == ["Arm", "momentum below", "momentum above", "minutes a run"]
+    assert head == ["Arm", "momentum below", "momentum above", "minutes per run"]
     assert rows[1] == ["lcam-0.9-0.95", "0.9", "0.95", "1.50"]
     assert "All arms: dataset digits, depth 10, width 1, epochs 3" in markdown
     assert "- Command: `python -m train run demo/sgd-0.9 --seeds 0`" in markdown
@@ -101,7 +101,7 @@ def test_every_setting_that_differs_is_shown(tmp_path):
         records.write(tmp_path, record(arm, 0, [20.0], dropout=dropout), steps(1))
     report(tmp_path)
     head, *rows = _table((tmp_path / "report/report.md").read_text(), "demo: settings")
-    assert head == ["Arm", "dropout", "minutes a run"]
+    assert head == ["Arm", "dropout", "minutes per run"]
     assert [row[:2] for row in rows] == [["sgd-0.9", "0.0"], ["lcam-0.9-0.95", "0.3"]]
 
 
@@ -277,14 +277,14 @@ def test_an_arm_is_held_against_the_controls_that_follow_it(tmp_path):
         records.write(tmp_path, record("constant-0.95-0.9", seed, [9.0], follows="lcam-0.95-0.9"), steps(1))
     made = report(tmp_path)
     text = (tmp_path / "report/report.md").read_text()
-    _, row = _table(text, "demo: final test error against what does not look at the loss (percentage points)")
+    _, row = _table(text, "demo: final test error against controls that ignore the loss (percentage points)")
     difference = np.array([-1.0, -1.5, -0.5])
     expected = scipy.stats.ttest_1samp(difference, 0)
     low, high = expected.confidence_interval(0.95)
     assert row[:4] == ["lcam-0.9-0.95 minus random-0.9-0.95", "3", "-1.00", f"{low:+.2f} to {high:+.2f}"]
     (comparison,) = json.loads((tmp_path / "report/report.json").read_text())["groups"][0]["controlled"]
     assert comparison["p_value"] == comparison["p_holm"] == pytest.approx(expected.pvalue)
-    assert "against what does not look at the loss" in _shown(made)
+    assert "against controls that ignore the loss" in _shown(made)
 
 
 def test_missing_steps_cost_their_figure_only(root):

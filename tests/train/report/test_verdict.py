@@ -91,7 +91,7 @@ def test_a_difference_to_a_control_has_a_side(shift, outcome):
 
 def test_one_seed_is_no_test_against_a_control():
     said = verdict(controlled(**{arm: errors[:1] for arm, errors in FINALS.items()}))
-    assert said.endswith("which do not look at the loss: nothing can be tested with so few seeds.")
+    assert said.endswith("which ignore the loss: nothing can be tested with so few seeds.")
 
 
 def test_a_decision_says_what_lcam_does_against_its_controls():

@@ -1,4 +1,4 @@
-"""What the compilers of accelerators say of a run's programs, without the accelerators: counts and bounds."""
+"""Compile a run's programs for accelerators that need not be here, and count what the programs do."""
 
 from typing import Literal
 

@@ -1,6 +1,6 @@
-"""Exits with 1 where a record of `python -m train bench compiled` shows what a step must not do.
+"""Check records of `python -m train bench compiled` for things that a training step must not do.
 
-`python -m train.bench.accelerators.check FILE...`
+Run `python -m train.bench.accelerators.check FILE...`. It exits with 1 if it finds a fault.
 """
 
 import sys
@@ -9,16 +9,16 @@ from typing import Any
 
 from train import files
 
-_MOST_MORE_BYTES = 0.001  # of LCAM over SGD, as a share
+_MOST_MORE_BYTES = 0.001  # share by which LCAM may move more bytes than SGD
 
 
 def faults(found: dict[str, Any], dtype: str, devices_per_seed: int) -> list[str]:
-    """Say what is wrong with the figures of one target.
+    """List the faults in the figures of one target.
 
     Args:
-      found: Under `targets` in the record.
-      dtype: Of activations.
-      devices_per_seed: How many split a batch; only several may communicate.
+      found: The figures of the target, from `targets` in the record.
+      dtype: Dtype of the activations.
+      devices_per_seed: Number of devices that split a batch. A single one must not communicate.
     """
     outside = found["outside_the_loop"]
     wrong = []
@@ -29,7 +29,7 @@ def faults(found: dict[str, Any], dtype: str, devices_per_seed: int) -> list[str
     if dtype == "bfloat16" and found["wrong_dtypes"]:
         wrong.append(f"activations that are not bfloat16: {found['wrong_dtypes']}")
     for where, copies in (("in the step", found["copies"]), ("around the steps", outside["copies"])):
-        # Weights may be turned once per slice; nothing else, and nothing in a step.
+        # Weights may be transposed once per slice, outside the steps. Any other large copy is a fault.
         unexpected = {k: v for k, v in copies.items() if k != "weights" or where == "in the step"}
         if unexpected:
             wrong.append(f"copies {where}: {unexpected}")
@@ -47,7 +47,7 @@ def _devices_per_seed(options: dict[str, Any]) -> int:
 
 
 def main(paths: list[str]) -> int:
-    """Print the faults of records; returns 1 if there are any."""
+    """Print the faults of all records. Returns 1 if there are any, otherwise 0."""
     number = 0
     for path in map(Path, paths):
         document = files.loads(path.read_bytes())

@@ -1,4 +1,4 @@
-"""What a program costs in each of its steps: counts, and a bound from the peaks of a target."""
+"""Count what each step of a program costs, and bound its time from below by the peak rates of a target."""
 
 import collections
 import dataclasses
@@ -12,17 +12,17 @@ from train.bench.accelerators.loops import Loop, flattened, loops, run_kernels
 from train.bench.accelerators.targets import Target
 
 _LARGEST = 10
-_SMALL = 2**16  # bytes of a copy that nobody needs to look at
+_SMALL = 2**16  # bytes up to which a copy is not worth reporting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arrays:
-    """How to tell the arrays of a program apart.
+    """Sizes that tell weights, activations and data set apart.
 
     Attributes:
-      weights: Sizes other than 1, sorted, of all arrays of the state; see `Shape.essential`.
-      activation: Elements from which on an array that is no weight counts as an activation.
-      dataset: Elements of the data set's images.
+      weights: `Shape.essential` of all arrays in the training state.
+      activation: The fewest elements of an array that counts as an activation, if it is not a weight.
+      dataset: Number of elements in all images of the data set.
     """
 
     weights: frozenset[tuple[int, ...]]
@@ -30,7 +30,7 @@ class Arrays:
     dataset: int
 
     def kind(self, shape: Shape) -> str:
-        """One of "weights", "activations", "data set" and "small"."""
+        """Return "weights", "activations", "data set" or "small"."""
         if shape.essential in self.weights:
             return "weights"
         if shape.elements >= self.dataset:
@@ -39,13 +39,13 @@ class Arrays:
 
 
 def count(module: Module, target: Target, arrays: Arrays, turns: int) -> dict[str, Any]:
-    """Count what one turn of the outermost loop costs, and what is done before and after the loop.
+    """Count the cost of one turn of the outermost loop, and of everything before and after the loop.
 
     Args:
       module: The program.
-      target: What it was compiled for.
-      arrays: How to tell its arrays apart.
-      turns: Of the outermost loop; a program without such a loop is taken to be a single turn.
+      target: The accelerator it was compiled for.
+      arrays: Sizes that tell its arrays apart.
+      turns: Number of turns of the outermost loop. A program without such a loop counts as a single turn.
 
     Returns:
       The figures, ready for JSON.
@@ -84,10 +84,10 @@ def count(module: Module, target: Target, arrays: Arrays, turns: int) -> dict[st
 
 
 def bound_ms(run: Iterable[tuple[Kernel, int]], target: Target) -> float:
-    """Milliseconds that no schedule of these kernels can beat at the target's peaks.
+    """The least time in milliseconds that these kernels can take at the target's peak rates, in any schedule.
 
-    A kernel takes at least the time of its products or that of its bytes. Asynchronous copies run beside the others:
-    their bytes count against the bandwidth as a whole.
+    A kernel takes at least the time to compute its products, and at least the time to move its bytes. Asynchronous
+    copies run at the same time as other kernels, so their bytes only count towards the total that is moved.
     """
     run = list(run)
     alone = sum(_seconds(kernel, target) * times for kernel, times in run if not kernel.beside)
@@ -96,10 +96,10 @@ def bound_ms(run: Iterable[tuple[Kernel, int]], target: Target) -> float:
 
 
 def optimizer_bytes(module: Module, turns: int, weights: frozenset[tuple[int, ...]], parameters: int) -> float | None:
-    """Bytes per parameter that the kernels move in which new weights and buffers are made.
+    """Bytes per parameter that the optimizer moves: those of the kernels that write the new weights and buffers.
 
-    Of these kernels the arrays in the shape of a weight count; on TPUs the same kernel computes the gradient, whose
-    images belong to the network. Scalars and batch statistics are too small to matter.
+    Only arrays in the shape of a weight count, because on TPUs the same kernel also computes the gradient and reads
+    activations for it. Scalars and batch statistics are too small to matter.
     """
     outer = next((loop for loop in loops(module, module.entry) if loop.turns == turns), None)
     if outer is None:
@@ -116,12 +116,12 @@ def optimizer_bytes(module: Module, turns: int, weights: frozenset[tuple[int, ..
 
 
 def _logical(shape: Shape) -> int:
-    """Bytes without padding, in whatever memory."""
+    """Bytes of an array without padding, wherever it is in memory."""
     return dataclasses.replace(shape, tile=()).bytes
 
 
 def _maker(body: Computation, name: str) -> str:
-    """The kernel that a name comes from, through views."""
+    """The kernel that computes a value, found through views and copies of it."""
     instruction = body[name]
     while instruction.opcode in ("get-tuple-element", "bitcast", "copy-done", "copy-start", "copy"):
         if not instruction.operands or instruction.operands[0] not in body:
@@ -181,11 +181,11 @@ def _collectives(run: Iterable[tuple[Kernel, int]]) -> list[dict[str, Any]]:
 
 
 def _wrong_dtypes(run: Iterable[tuple[Kernel, int]], arrays: Arrays) -> list[str]:
-    """Activations in float32 or wider, each as name and shape; to be looked at where activations are bfloat16."""
+    """Name and shape of each activation in float32 or wider. A fault if activations should be bfloat16."""
     return [
         f"{kernel.name}: {shape.dtype}{list(shape.dims)}"
         for kernel, _ in run
-        # An asynchronous copy may bring a part of a weight, and makes nothing.
+        # An asynchronous copy computes nothing, and may read a part of a weight.
         for shape in (() if kernel.beside else kernel.results)
         if shape.dtype in ("f32", "f64") and arrays.kind(shape) == "activations"
     ]
@@ -208,6 +208,6 @@ def _largest(run: Iterable[tuple[Kernel, int]], target: Target) -> list[dict[str
 
 
 def _weight(run: tuple[Kernel, int], target: Target) -> float:
-    """By the bound; where the compiler estimates cycles, by the larger of the two."""
+    """Seconds that kernels are ranked by: the bound, or the compiler's estimate if it makes one and that is larger."""
     kernel, times = run
     return max(_seconds(kernel, target), (kernel.cycles or 0) / (target.clock or 1.0)) * times

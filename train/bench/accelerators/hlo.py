@@ -1,4 +1,4 @@
-"""Reads the text of a scheduled XLA program: computations, instructions, shapes. It knows nothing of what they mean."""
+"""Parse the text of a scheduled XLA program into computations, instructions and shapes, without interpreting them."""
 
 import dataclasses
 import math
@@ -12,14 +12,14 @@ _INSTRUCTION = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = (.*)$")
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """An array as it lies in memory.
+    """An array and its layout in memory.
 
     Attributes:
-      dtype: As HLO writes it, such as bf16.
-      dims: Sizes.
-      order: The dimensions from the fastest to the slowest, as far as the text names them.
-      tile: The first tile, to which the fastest dimensions are padded; () for none.
-      space: The memory: 0 is the device's own, 5 the host's, others are on the chip.
+      dtype: Dtype as HLO writes it, such as bf16.
+      dims: Size of each dimension.
+      order: The dimensions from the fastest-varying to the slowest; () if the text does not say.
+      tile: The first tile, to whose sizes the fastest dimensions are padded; () for none.
+      space: Where the array is: 0 is the device's memory, 5 is the host's, other numbers are memories on the chip.
     """
 
     dtype: str
@@ -30,12 +30,12 @@ class Shape:
 
     @property
     def elements(self) -> int:
-        """Numbers in the array."""
+        """Number of elements."""
         return math.prod(self.dims)
 
     @property
     def bytes(self) -> int:
-        """Bytes, with the padding of the tile."""
+        """Size in bytes, with the padding to whole tiles."""
         dims = [self.dims[i] for i in reversed(self.order)] if len(self.order) == len(self.dims) else list(self.dims)
         for back, size in enumerate(reversed(self.tile[-len(dims) :] if dims else ()), start=1):
             dims[-back] = -(-dims[-back] // size) * size
@@ -43,7 +43,7 @@ class Shape:
 
     @property
     def essential(self) -> tuple[int, ...]:
-        """Sizes other than 1, sorted: the same for all transpositions of an array."""
+        """Sizes other than 1, sorted. All transposes of an array share them."""
         return tuple(sorted(size for size in self.dims if size != 1))
 
 
@@ -52,13 +52,13 @@ class Instruction:
     """One line of a computation.
 
     Attributes:
-      name: Within its computation.
-      opcode: Such as fusion.
-      shapes: Of the result; several of a tuple.
-      operands: Names.
-      inside: The text between the parentheses: operands, or the value of a constant.
-      attributes: The text after them.
-      root: Whether it is the result of its computation.
+      name: Name, unique within the computation.
+      opcode: Kind of instruction, such as fusion.
+      shapes: Shape of the result, or one shape per element if the result is a tuple.
+      operands: Names of the operands.
+      inside: The text between the parentheses: the operands, or the value of a constant.
+      attributes: The text after the parentheses.
+      root: Whether this is the result of the computation.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Instruction:
     root: bool = False
 
     def attribute(self, name: str) -> str | None:
-        """The value of an attribute up to the next comma or space, without the sign of a name."""
+        """The value of an attribute up to the next comma or space, without a leading %; None if there is none."""
         found = re.search(rf"(?:^|[ ,]){name}=%?([^\s,]+)", self.attributes)
         return None if found is None else found[1]
 
@@ -80,12 +80,12 @@ Computation = dict[str, Instruction]
 
 @dataclasses.dataclass(frozen=True)
 class Module:
-    """A program.
+    """A compiled program.
 
     Attributes:
-      header: Its first line.
-      computations: By name; the instructions of each in the order of the schedule.
-      entry: Name of the computation that is called.
+      header: First line of its text.
+      computations: Maps a name to a computation, whose instructions are in the order of the schedule.
+      entry: Name of the computation that runs first.
     """
 
     header: str
@@ -94,13 +94,13 @@ class Module:
 
     @property
     def donated(self) -> int:
-        """Outputs that are written where an argument was."""
+        """Number of outputs that reuse the memory of an argument."""
         start = self.header.find("input_output_alias={")
         return len(re.findall(r"\{[\d, ]*\}: \(\d+,", self.header[start:])) if start >= 0 else 0
 
 
 def parse(text: str) -> Module:
-    """Read the text that `jax.stages.Compiled.as_text` returns.
+    """Parse the text that `jax.stages.Compiled.as_text` returns.
 
     Raises:
       ValueError: If there is no entry computation.
@@ -124,13 +124,13 @@ def parse(text: str) -> Module:
 
 
 def shapes(text: str) -> tuple[Shape, ...]:
-    """All arrays in a piece of text, in order."""
+    """The shapes of all arrays in a text, in order."""
     return tuple(_shape(*found.groups()) for found in _SHAPE.finditer(text))
 
 
 def _instruction(name: str, text: str, root: bool) -> Instruction:
     text = re.sub(r"/\*.*?\*/", "", text)
-    # A tuple's shape is in parentheses and has spaces; the shape of an array has none.
+    # The shape of a tuple is in parentheses and has spaces. The shape of an array has none.
     end = _closing(text, 0) + 1 if text.startswith("(") else text.index(" ")
     opening = text.index("(", end)
     closing = _closing(text, opening)

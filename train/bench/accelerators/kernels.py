@@ -1,4 +1,4 @@
-"""What each kernel of a scheduled program computes and moves."""
+"""Find out what each kernel of a scheduled program computes and moves."""
 
 import dataclasses
 import re
@@ -6,7 +6,7 @@ import re
 from train.bench.accelerators.hlo import Computation, Instruction, Module, Shape
 from train.bench.accelerators.products import Product, called, library_target, products
 
-# Opcodes that cost nothing: names, views, and the ends of what was begun before.
+# Opcodes that cost nothing: names, views, and the ends of asynchronous operations.
 _FREE = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
     "opt-barrier", "copy-done", "async-done", "async-update", "slice-done", "all-reduce-done", "all-gather-done",
@@ -28,17 +28,17 @@ class Kernel:
     """One kernel of the schedule.
 
     Attributes:
-      name: Of its instruction.
-      opcode: Of its instruction.
-      operands: Arrays read.
-      results: Arrays written.
-      bytes: Read from and written to the device's memory; of an array of which a slice is taken, that slice.
-      products: Convolutions and matrix products inside.
-      cycles: The compiler's estimate; None where it makes none.
-      beside: Whether it is an asynchronous copy, which runs beside other kernels.
+      name: Name of the instruction.
+      opcode: Opcode of the instruction.
+      operands: The arrays it reads.
+      results: The arrays it writes.
+      bytes: Bytes read from and written to the device's memory. If only a slice of an array is read, only the slice.
+      products: The convolutions and matrix products inside.
+      cycles: The compiler's estimate, or None if it makes none.
+      beside: Whether it is an asynchronous copy, which runs at the same time as other kernels.
       moves_only: Whether it only copies or transposes.
-      collective: The kind of collective; None for others.
-      to_host: Whether it moves something from or to the host.
+      collective: The kind of collective, or None if it is not one.
+      to_host: Whether it moves data from or to the host.
       origin: The JAX operation that it comes from.
     """
 
@@ -57,12 +57,12 @@ class Kernel:
 
     @property
     def flops(self) -> int:
-        """Operations in products."""
+        """Floating-point operations in all products."""
         return sum(product.flops for product in self.products)
 
 
 def kernels(module: Module, computation: str) -> list[Kernel]:
-    """The kernels of a computation, without those of its loops; of what it calls or chooses, all."""
+    """List the kernels of a computation, with those of all calls and all branches, but without those of its loops."""
     found = []
     body = module.computations[computation]
     for instruction in body.values():
@@ -123,7 +123,7 @@ def _read(module: Module, body: Computation, instruction: Instruction) -> int:
 
 
 def _read_of(module: Module, instruction: Instruction, index: int, whole: int) -> int:
-    """Bytes that an instruction reads of one operand, which has `whole` bytes."""
+    """Bytes that an instruction reads from one operand of `whole` bytes."""
     if instruction.opcode in ("dynamic-slice", "gather", "slice"):
         return min(whole, sum(shape.bytes for shape in instruction.shapes)) if index == 0 else whole
     if instruction.opcode in ("dynamic-update-slice", "scatter") and index == 0:
@@ -134,7 +134,7 @@ def _read_of(module: Module, instruction: Instruction, index: int, whole: int) -
 
 
 def _read_inside(module: Module, computation: str, index: int, whole: int) -> int:
-    """Bytes that a fused computation reads of one of its parameters."""
+    """Bytes that a fused computation reads from one of its parameters, which has `whole` bytes."""
     body = module.computations[computation]
     names = {i.name for i in body.values() if i.opcode == "parameter" and i.inside.strip() == str(index)}
     total = 0
@@ -152,7 +152,7 @@ def _read_inside(module: Module, computation: str, index: int, whole: int) -> in
 
 
 def _written(module: Module, instruction: Instruction, results: tuple[Shape, ...]) -> int:
-    """Bytes that an instruction writes to the device's memory; of what is updated in place, the update."""
+    """Bytes that an instruction writes to the device's memory. An update in place writes only the update."""
     root = instruction
     if instruction.opcode == "fusion":
         (name,) = called(instruction)[:1]
@@ -174,7 +174,7 @@ def _written(module: Module, instruction: Instruction, results: tuple[Shape, ...
 def _moves_only(module: Module, instruction: Instruction, operands: list[Shape], results: tuple[Shape, ...]) -> bool:
     """Whether an instruction copies or transposes within the device's memory, and nothing else."""
     if any(shape.space != 0 for shape in (*operands, *results)):
-        return False  # to or from the chip, which a kernel needs anyway
+        return False  # between the chip and its memory: a kernel that used the data would do the same
     if instruction.opcode in ("copy", "transpose", "copy-start"):
         return True
     inside = [inner.opcode for name in called(instruction) for inner in module.computations[name].values()]

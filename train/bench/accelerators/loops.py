@@ -1,4 +1,4 @@
-"""Finds the loops of a scheduled program, and how often each turns."""
+"""Find the loops of a scheduled program and their number of turns."""
 
 import dataclasses
 import re
@@ -10,11 +10,11 @@ from train.bench.accelerators.products import called
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Loop:
-    """A `while`, with what it runs.
+    """A `while` loop.
 
     Attributes:
-      body: Name of its computation.
-      turns: How often it runs; None where the program decides.
+      body: Name of the computation that it repeats.
+      turns: Number of turns, or None if only the running program knows.
       origin: The JAX operation that it comes from.
       inner: Loops within it.
     """
@@ -26,7 +26,7 @@ class Loop:
 
 
 def loops(module: Module, computation: str) -> list[Loop]:
-    """The loops that a computation runs, with those inside each."""
+    """List the loops of a computation, each with the loops inside it."""
     found = []
     for instruction in module.computations[computation].values():
         if instruction.opcode == "while":
@@ -41,12 +41,12 @@ def loops(module: Module, computation: str) -> list[Loop]:
 
 
 def flattened(found: list[Loop] | tuple[Loop, ...]) -> list[Loop]:
-    """Loops and all loops inside them."""
+    """List loops and all loops inside them."""
     return [deeper for loop in found for deeper in (loop, *flattened(loop.inner))]
 
 
 def run_kernels(module: Module, computation: str, inner: tuple[Loop, ...]) -> list[tuple[Kernel, int]]:
-    """The kernels of a computation and of the loops in it, each with how often it runs; once where nobody knows."""
+    """List the kernels of a computation and its loops, each with how often it runs; once if that is unknown."""
     found = [(kernel, 1) for kernel in kernels(module, computation)]
     for loop in inner:
         turns = 1 if loop.turns is None else loop.turns
@@ -55,7 +55,7 @@ def run_kernels(module: Module, computation: str, inner: tuple[Loop, ...]) -> li
 
 
 def _turns(module: Module, instruction: Instruction) -> int | None:
-    """What the compiler knows, or what the condition compares a counter that begins at zero with."""
+    """Number of turns: as the compiler notes it, or the limit of a counter that begins at zero."""
     known = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', instruction.attributes)
     if known is not None:
         return int(known[1])

@@ -1,4 +1,4 @@
-"""The convolutions and matrix products of a scheduled program, whoever computes them."""
+"""Find the convolutions and matrix products of a scheduled program, in XLA's own code or in library calls."""
 
 import dataclasses
 import math
@@ -13,9 +13,10 @@ class Product:
     """A convolution or a matrix product.
 
     Attributes:
-      dtype: Of its factors.
-      layout: How its dimensions are labelled, such as b01f_01io->b01f.
-      flops: A multiplication and an addition are two; those with the zeros of a border count, as on the chip.
+      dtype: Dtype of its factors.
+      layout: Labels of its dimensions, such as b01f_01io->b01f.
+      flops: Floating-point operations. A multiplication and an addition are two. Those with zeros of the padding count
+        too, because the chip performs them.
     """
 
     dtype: str
@@ -24,14 +25,14 @@ class Product:
 
 
 def called(instruction: Instruction) -> list[str]:
-    """The computations that an instruction calls."""
+    """Names of the computations that an instruction calls."""
     keys = r"(?:calls|to_apply|true_computation|false_computation|called_computations|branch_computations)"
     found = re.findall(rf"{keys}=(\{{[^}}]*\}}|%?[\w.\-]+)", instruction.attributes)
     return [name for text in found for name in re.findall(r"[\w.\-]+", text)]
 
 
 def products(module: Module, body: Computation, instruction: Instruction) -> Iterator[Product]:
-    """The products of an instruction, those inside a fusion included."""
+    """Yield the products of an instruction, including those inside a fusion."""
     if instruction.opcode == "convolution":
         yield _convolution(body, instruction)
     elif instruction.opcode == "dot":
@@ -56,8 +57,8 @@ def _convolution(body: Computation, instruction: Instruction) -> Product:
     flops *= math.prod(result.dims[output.index(label)] for label in "bf")
     for axis, hole in enumerate(holes or [1] * (len(images) - 2)):
         size, window = (shape.dims[labels.index(str(axis))] for shape, labels in ((left, images), (right, kernel)))
-        # Each entry of the result meets the window, but for the holes; an image of one pixel, whose padding is as wide
-        # as the window, meets each of its entries once.
+        # Each element of the result uses the whole window, except for the holes of a dilated input. An image of one
+        # pixel, with padding as wide as the window, uses each element of the window once.
         flops *= min(result.dims[output.index(str(axis))] * window // hole, size * window)
     return Product(dtype=left.dtype, layout=labels, flops=flops)
 
@@ -75,15 +76,15 @@ def _dot(body: Computation, instruction: Instruction) -> Product:
 
 
 def _library_call(body: Computation, instruction: Instruction) -> Iterator[Product]:
-    """A convolution by cuDNN or a product by cuBLAS."""
+    """Yield the convolution of a cuDNN call or the product of a cuBLAS call."""
     target = library_target(instruction)
     factors = [body[name].shapes[0] for name in instruction.operands[:2] if name in body]
     if target.startswith("__cudnn$conv") and len(factors) == 2:
         labels = instruction.attribute("dim_labels") or ""
         result = instruction.shapes[0]
         image_labels = labels.partition("->")[2]
-        # Of the input, the kernel and the output one is the result; each product is one element of the output's
-        # with one of the kernel's of the same feature.
+        # The result is the input, the kernel or the output of the convolution. In any case, each element of the output
+        # is multiplied with each element of the kernel that has the same feature.
         output, weights = {
             "__cudnn$convBackwardInput": (factors[0], factors[1]),
             "__cudnn$convBackwardFilter": (factors[1], result),
@@ -91,11 +92,11 @@ def _library_call(body: Computation, instruction: Instruction) -> Iterator[Produ
         features = output.dims[image_labels.index("f")]
         yield Product(dtype=factors[0].dtype, layout=labels, flops=2 * output.elements * weights.elements // features)
     elif "cublas" in target and len(factors) == 2:
-        # Rows times depth times columns, squared, are all three matrices' elements multiplied.
+        # The product of the element counts of the three matrices is (rows * depth * columns) squared.
         volume = math.isqrt(factors[0].elements * factors[1].elements * instruction.shapes[0].elements)
         yield Product(dtype=factors[0].dtype, layout="dot", flops=2 * volume)
 
 
 def library_target(instruction: Instruction) -> str:
-    """What a custom call calls; "" for other instructions."""
+    """The target of a custom call; "" for other instructions."""
     return (instruction.attribute("custom_call_target") or "").strip('"')

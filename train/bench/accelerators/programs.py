@@ -1,4 +1,4 @@
-"""The programs of a run, lowered and compiled for devices that are not here."""
+"""Lower and compile the programs of a run for devices that this machine need not have."""
 
 import dataclasses
 import math
@@ -20,11 +20,11 @@ from train.engine.programs import compiled, evaluation_program, slice_program
 from train.engine.state import Setup, TrainState, init_state, make_setup
 from train.errors import ConfigError
 
-# As in a run: see `train.engine.trainer`.
+# As in a real run: see `train.engine.trainer`.
 STEPS = 30
 EVALUATION_BATCH = 500
 _CLASSES = 10
-_TRAIN, _TEST = 50_000, 10_000  # images of CIFAR-10
+_TRAIN, _TEST = 50_000, 10_000  # numbers of images in CIFAR-10
 _IMAGE = (32, 32, 3)
 
 
@@ -33,9 +33,9 @@ class Compiled:
     """A program that a target's compiler made.
 
     Attributes:
-      text: The scheduled program.
-      seconds: Taken by the compiler.
-      memory: Bytes, exactly: arguments, outputs, temporaries, aliased.
+      text: Text of the scheduled program.
+      seconds: Seconds that the compiler took.
+      memory: Exact bytes of arguments, outputs, temporaries and aliased memory.
     """
 
     text: str
@@ -44,7 +44,7 @@ class Compiled:
 
     @property
     def peak_bytes(self) -> int:
-        """Bytes on a device while the program runs; outputs that lie where arguments were count once."""
+        """Bytes on a device while the program runs. Memory that an argument and an output share counts once."""
         m = self.memory
         return m["arguments"] + m["outputs"] + m["temporaries"] - m["in_place"]
 
@@ -53,10 +53,10 @@ class Programs:
     """The programs of one network on one target.
 
     Args:
-      case: The network; its data are CIFAR-10's shapes.
-      target: What to compile for.
-      devices: How many.
-      seeds: On several devices each has devices of its own; on one device they are vmapped.
+      case: The network. Its data have the shapes of CIFAR-10.
+      target: The accelerator to compile for.
+      devices: Number of devices.
+      seeds: Number of seeds. On several devices each seed has its own devices; on one device seeds are vmapped.
       optimizer: "LCAM" or "SGD".
 
     Raises:
@@ -72,29 +72,29 @@ class Programs:
         self._target = target
 
     def slice(self) -> Compiled:
-        """The donated scan of a run's next steps."""
+        """Compile a slice: the scan over a run's next steps, which donates the state."""
         program = slice_program(self.setup, self.mesh, STEPS, self.setup.experiment.batch_size)
         order = jax.ShapeDtypeStruct((self.seeds, _TRAIN), np.int32)
         return self._compile(program, _TRAIN, order, donate=True)
 
     def evaluation(self) -> Compiled:
-        """The evaluation of the test set."""
+        """Compile the evaluation of the test set."""
         program = evaluation_program(self.setup, self.mesh, padded_size(EVALUATION_BATCH, self.mesh))
         return self._compile(program, _TEST, donate=False)
 
     @property
     def evaluation_turns(self) -> int:
-        """Batches in an evaluation."""
+        """Number of batches in an evaluation."""
         return -(-_TEST // padded_size(EVALUATION_BATCH, self.mesh))
 
     @property
     def seeds_of_device(self) -> int:
-        """How many seeds a device trains."""
+        """Number of seeds that one device trains."""
         return self.seeds // self.mesh.shape[SEED]
 
     @property
     def batch_of_device(self) -> int:
-        """How many images of a batch a device computes."""
+        """Number of images of a batch on one device."""
         return padded_size(self.setup.experiment.batch_size, self.mesh) // self.mesh.shape[AXIS]
 
     def state(self, seeds: int) -> TrainState:
@@ -103,7 +103,7 @@ class Programs:
         return jax.eval_shape(init, jax.ShapeDtypeStruct((seeds,), np.uint32))
 
     def parameters(self) -> int:
-        """Numbers in the weights on a device."""
+        """Number of parameters on one device."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.state(self.seeds_of_device).params))
 
     def _compile(self, program: Callable, images: int, *others: Any, donate: bool) -> Compiled:
@@ -138,7 +138,7 @@ def _placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:
 
 
 def _experiment(case: Case, optimizer: str) -> Any:
-    """The arm of a benchmark with LCAM; or, with SGD, the same without a phase."""
+    """The experiment of a benchmark, with LCAM or with SGD."""
     arm = experiment_of(case)
     if optimizer == "LCAM":
         return arm
@@ -146,7 +146,7 @@ def _experiment(case: Case, optimizer: str) -> Any:
 
 
 def _dataset() -> Dataset:
-    """A data set of CIFAR-10's shapes, in no memory."""
+    """A data set with the shapes of CIFAR-10 that takes no memory."""
 
     def images(number: int) -> np.ndarray:
         return np.broadcast_to(np.uint8(0), (number, *_IMAGE))

@@ -1,4 +1,4 @@
-"""Tables of what the compilers say, for a terminal and for the documentation."""
+"""Print the compilers' counts as tables for a terminal, and make a table of them for the documentation."""
 
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,16 @@ from train import files
 from train.bench.accelerators.targets import TARGETS, Target
 
 WHAT_THEY_ARE = (
-    "These are counts and estimates by the accelerators' own compilers, made without the accelerators. Nothing was run "
-    "and no time was measured. The bound is the least time that the counted products and bytes allow at the peaks "
-    "named; a TPU's estimated time is its compiler's cost model. A real step takes longer."
+    "The accelerators' own compilers made these counts and estimates, without the accelerators. Nothing was run and "
+    "no time was measured. The bound is the least time that the counted products and bytes take at the assumed peak "
+    "rates. For a TPU, the estimated time comes from its compiler's cost model. A real step takes longer."
 )
 
 
 def print_target(console: Console, target: Target, options: dict[str, Any], found: dict[str, Any]) -> None:
     """Print the figures of one target and its largest kernels."""
     if not console.file.isatty():
-        console.width = 140  # a file or a pipe has none, and whoever reads it has room
+        console.width = 140  # a file or a pipe has no width, and its reader has room
     network = f"WRN-{options['depth']}-{options['width']}, batch {options['batch_size']}, {options['dtype']}"
     many = f"{options['devices']} device(s), {options['seeds']} seed(s)"
     console.print(f"{target.description}: {network}, {many}; compiled by {found['compiler']}", highlight=False)
@@ -35,7 +35,7 @@ def print_target(console: Console, target: Target, options: dict[str, Any], foun
     largest = Table("largest kernels of a step", "times", "bound, ms", "estimated, ms", "from", box=None)
     for row in found["largest_kernels"]:
         estimated = "" if row["estimated_ms"] is None else f"{row['estimated_ms']:.4f}"
-        # The end of a long name says most.
+        # The end of a long name tells most.
         origin = row["origin"][-60:]
         largest.add_row(row["kernel"], str(row["times"]), f"{row['bound_ms']:.4f}", estimated, origin)
     console.print(largest)
@@ -43,7 +43,7 @@ def print_target(console: Console, target: Target, options: dict[str, Any], foun
 
 
 def markdown_rows(path: Path) -> list[list[str]]:
-    """The cells of a table of one record: a row for each target.
+    """Make the rows of a Markdown table from one record, one row per target.
 
     Columns: target, network, GFLOP, GB moved, bound in ms, compiler's estimate in ms, kernels, loops, collectives,
     optimizer's bytes per parameter, LCAM's bytes over SGD's, GB in memory.

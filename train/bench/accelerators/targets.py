@@ -1,4 +1,4 @@
-"""The accelerators that the command can compile for, without having one: their compilers, peaks and topologies."""
+"""The accelerators that `bench compiled` knows: their compilers, peak rates and topologies."""
 
 import dataclasses
 import importlib.metadata
@@ -13,7 +13,7 @@ from train.bench.accelerators import TargetName
 from train.engine.devices import mesh_of
 from train.errors import ConfigError
 
-# JAX distribution that brings the compiler, and our extra that asks for it.
+# Platform to the distribution with its compiler, and to the extra that installs it.
 _COMPILERS = {"cuda": ("jax-cuda12-pjrt", "compile-cuda"), "tpu": ("libtpu", "compile-tpu")}
 _GPUS_OF_A_HOST = 8
 _GPU_FIELDS = """
@@ -33,20 +33,20 @@ _HOPPER = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
-    """An accelerator, and what its figures assume.
+    """An accelerator and the peak rates assumed for it.
 
     Attributes:
-      name: As given to `--target`.
+      name: Name for `--target`.
       platform: "cuda" or "tpu".
-      description: In words.
-      bfloat16: Operations per second in bfloat16 products.
-      float32: Operations per second in products of float32 at XLA's default precision.
+      description: Full name.
+      bfloat16: Floating-point operations per second in bfloat16 products.
+      float32: Floating-point operations per second in float32 products at XLA's default precision.
       bandwidth: Bytes per second from and to the device's memory.
-      link: Bytes per second that a device sends to the others of its host or slice, by the data sheet.
-      peaks: Where the first three come from.
+      link: Bytes per second that a device sends to the others of its host or slice, from the data sheet.
+      peaks: Source of the first three rates.
       clock: Cycles per second; None for GPUs, whose compiler estimates no cycles.
-      slices: Number of chips to the shape of the smallest topology that has them; for GPUs one host.
-      gpu_fields: What distinguishes a GPU's description for XLA.
+      slices: Maps a number of chips to the shape of the smallest topology that has them. For GPUs this is one host.
+      gpu_fields: The part of XLA's GPU description that differs between GPUs.
     """
 
     name: TargetName
@@ -62,15 +62,15 @@ class Target:
     gpu_fields: str = ""
 
     def peak(self, dtype: str) -> float:
-        """Operations per second in products of a type as HLO writes it, such as bf16."""
+        """Floating-point operations per second in products of this dtype, written as in HLO, such as bf16."""
         return self.float32 if dtype in ("f32", "f64") else self.bfloat16
 
     @property
     def compiler(self) -> str:
-        """The compiler that is installed here, with its version.
+        """The installed compiler and its version.
 
         Raises:
-          ConfigError: If there is none, naming the commands that install it.
+          ConfigError: If it is not installed. The message contains the commands that install it.
         """
         distribution, extra = _COMPILERS[self.platform]
         try:
@@ -84,10 +84,10 @@ class Target:
             ) from error
 
     def mesh(self, devices: int, rows: int = 1) -> Mesh:
-        """A mesh over devices that are described and not there; `rows` along the axis `seed`.
+        """Make a mesh of described devices, which need not exist here, with `rows` along the axis `seed`.
 
         Raises:
-          ConfigError: If there is no such number of devices.
+          ConfigError: If the accelerator cannot have this number of devices.
         """
         if devices not in self.slices:
             allowed = ", ".join(map(str, self.slices))
@@ -107,12 +107,12 @@ class Target:
 
 
 def prepare() -> None:
-    """Let JAX compute on the CPU, and let the compilers load without their devices; before any backend starts."""
+    """Make JAX compute on the CPU and let the compilers load without their devices. Call before any backend starts."""
     jax.config.update("jax_platforms", "cpu")
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # else libtpu looks for a cloud's metadata server, for minutes
-    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # else a lock file lets one process in at a time
-    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # CUDA's libraries are not needed to compile
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # that there is no driver is no news here
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # otherwise libtpu searches minutes for a cloud's metadata server
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # otherwise a lock file admits one process at a time
+    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # compiling needs no CUDA libraries
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hide the warning that there is no driver
 
 
 def _gpu(name: TargetName, **fields: Any) -> Target:

@@ -1,6 +1,6 @@
-"""The pictures of `train.studies.games.games` and `train.studies.games.gan`."""
+"""The figures of `train.studies.games.games` and `train.studies.games.gan`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,12 @@ def small(found: Mapping[str, Mapping[str, Found]]) -> Figure:
     """Draw two games, one per row: paths at one learning rate, and steps to converge for all rates."""
     figure = Figure(figsize=(7.2, 6.8), layout="constrained")
     grid = figure.subplots(len(_SHOWN), 2, squeeze=False)
+    paths: list[str] = []
     for (left, right), (name, (rate, steps)) in zip(grid, _SHOWN.items(), strict=True):
         _paths(left, name, rate, steps)
-        left.set_title(f"{GAMES[name].title}, learning rate {rate:g}, {steps} steps", loc="left")
+        left.set_title(f"{GAMES[name].title}: paths", loc="left")
+        right.set_title(f"{GAMES[name].title}: speed by learning rate", loc="left")
+        paths.append(f"{steps} steps at learning rate {rate:g}")
         for arm, look in _LOOKS.items():
             each = found[name][arm]
             right.plot(
@@ -41,11 +44,22 @@ def small(found: Mapping[str, Mapping[str, Found]]) -> Figure:
         right.set_xlim(each.rates[0], each.rates[-1])
     handles = [Line2D([], [], label=arm, markersize=4.5, **look) for arm, look in _LOOKS.items()]
     caption = (
-        "Crosses: the start. Pluses: the fixed point. Right: only the learning rates at which a method converges;\n"
-        "one that does at none has no line. On the bilinear game sga and consensus are the same."
+        f"Paths: {' and '.join(paths)}, from the cross to the fixed point at the plus.\n"
+        "Speed: a line covers the learning rates at which a method converges, and is missing if there is none. In the "
+        "bilinear game,\nsga and consensus are the same."
     )
-    style.frame(figure, "Small games", caption, handles)
+    style.frame(figure, small_title(found), caption, handles)
     return figure
+
+
+def small_title(found: Mapping[str, Mapping[str, Found]]) -> str:
+    """Say which of the methods shown converge at no learning rate in the bilinear game."""
+    never = [arm for arm in _LOOKS if not found["bilinear"][arm].converged.any()]
+    if not never:
+        return "In the bilinear game, all methods converge"
+    *others, last = never
+    names = f"{', '.join(others)} and {last}" if others else last
+    return f"In the bilinear game, {names} {'converge' if others else 'converges'} at no learning rate"
 
 
 @style.styled
@@ -53,7 +67,7 @@ def samples(how: Gan, tuned: Mapping[tuple[str, str], Tuned]) -> Figure:
     """Draw the samples of the first final run of each arm, one row per inner optimizer, one column per method."""
     rows = list(dict.fromkeys(inner for inner, _ in tuned))
     columns = list(dict.fromkeys(method for _, method in tuned))
-    figure = Figure(figsize=(1.6 * len(columns), 1.9 * len(rows) + 0.9), layout="constrained")
+    figure = Figure(figsize=(max(7.2, 1.2 * len(columns)), 1.75 * len(rows) + 0.9), layout="constrained")
     grid = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
     reach = how.radius + 10 * how.deviation
     for (inner, method), numbers in tuned.items():
@@ -70,15 +84,34 @@ def samples(how: Gan, tuned: Mapping[tuple[str, str], Tuned]) -> Figure:
         )
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
         modes, quality = numbers.final.modes[0, -1], numbers.final.quality[0, -1]
-        axes.set_title(f"{method}, {numbers.rate:g}\n{modes} modes, {quality:.0%}", loc="left", fontsize=8)
+        axes.set_title(f"{method}\n{modes} modes, {quality:.0%}", loc="left", fontsize=8)
+        outside = int(np.sum(~np.all(np.abs(numbers.final.samples[0]) <= reach, axis=1)))
+        if outside:
+            axes.set_xlabel(f"{outside} outside", fontsize=8)
     for row, inner in zip(grid, rows, strict=True):
         row[0].set_ylabel(inner)
+    seeds = len(next(iter(tuned.values())).final.modes)
     caption = (
-        f"Seed 0, {how.samples} samples after {how.steps} steps at the learning rate chosen on other seeds; samples "
-        "outside are not shown.\nCircles: three standard deviations around each mode. Per cent: samples inside any."
+        f"Title: means over {seeds} seeds. Panels: seed 0, {how.samples} samples after {how.steps} steps; samples "
+        "outside the axes are counted, not shown.\nCircles: three standard deviations around each mode. Percentages: "
+        "samples inside any circle."
     )
-    style.frame(figure, f"GAN on a ring of {how.modes} Gaussians, by the inner optimizer", caption)
+    style.frame(figure, samples_title(how, tuned), caption)
     return figure
+
+
+def samples_title(how: Gan, tuned: Mapping[tuple[str, str], Tuned]) -> str:
+    """Say how many modes the methods find with each inner optimizer, on average over seeds."""
+    means: dict[str, list[float]] = {}
+    for (inner, _), numbers in tuned.items():
+        means.setdefault(inner, []).append(float(numbers.final.modes[:, -1].mean()))
+    found = [f"{_range(each)} with {inner}" for inner, each in means.items()]
+    return f"Of {how.modes} modes, the methods find {', '.join(found)}"
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _paths(axes: Axes, name: str, rate: float, steps: int) -> None:

@@ -22,10 +22,10 @@ class Game:
     """A game in which each player owns one number, and the origin is a fixed point.
 
     Attributes:
-      title: what it is.
-      losses: one for each player, of the numbers of all.
-      start: where every path begins.
-      stable: whether a method should converge to the origin.
+      title: Name of the game.
+      losses: One loss per player, each a function of the numbers of all players.
+      start: Where every path begins.
+      stable: Whether a method should converge to the origin.
     """
 
     title: str
@@ -38,8 +38,8 @@ def two_players(title: str, own: float, coupling: float, start: tuple[float, flo
     r"""The game :math:`\ell_1 = \frac{a}{2} x^2 + b x y`, :math:`\ell_2 = \frac{a}{2} y^2 - b x y`.
 
     Args:
-      title: Of the game.
-      own: :math:`a`; its sign is that of the fixed point's stability.
+      title: Name of the game.
+      own: :math:`a`. The fixed point is stable if it is not negative.
       coupling: :math:`b`.
       start: Where every path begins.
     """
@@ -116,9 +116,10 @@ class Found:
     """One method on one game, over a grid of learning rates.
 
     Attributes:
-      rates: the grid, float32 [rates].
-      distance: from the origin after the last step, as a share of the initial distance; not finite after an overflow.
-      steps: number of steps after which the distance stays within `NEAR` to the end; 0 if it does not.
+      rates: The grid, float32 [rates].
+      distance: Distance from the origin after the last step, as a share of the initial distance; not finite after an
+        overflow.
+      steps: Number of steps after which the distance stays within `NEAR`; 0 if it does not.
     """
 
     rates: np.ndarray

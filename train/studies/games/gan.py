@@ -32,19 +32,19 @@ class Gan:
     """The task, the networks and the budget of every arm.
 
     Attributes:
-      modes: Gaussians, evenly spaced on a ring.
-      radius: of the ring.
-      deviation: standard deviation of each Gaussian along each axis.
-      latent: dimensions of the generator's standard normal input.
-      width: of the two hidden tanh layers of each network.
-      batch: samples of the mixture, and of the generator, per step.
-      steps: of a run.
-      look_every: steps between two looks at the generator's samples.
-      samples: drawn at each look.
-      share: share of the samples near a mode from which it counts as found.
-      sgd_rates: learning rates to choose from, with SGD inside,
-      adam_rates: and with Adam.
-      tuning_seeds: runs at each of these rates.
+      modes: Number of Gaussians, evenly spaced on a ring.
+      radius: Radius of the ring.
+      deviation: Standard deviation of each Gaussian along each axis.
+      latent: Dimensions of the generator's standard normal input.
+      width: Width of the two hidden tanh layers of each network.
+      batch: Samples per step, both of the mixture and of the generator.
+      steps: Steps per run.
+      look_every: Steps between two evaluations of the generator's samples.
+      samples: Samples drawn for each evaluation.
+      share: A mode is found if at least this share of the samples is near it.
+      sgd_rates: Learning rates to choose from with SGD as the inner optimizer.
+      adam_rates: Learning rates to choose from with Adam as the inner optimizer.
+      tuning_seeds: Runs at each of these rates.
     """
 
     modes: int = 8

@@ -1,105 +1,66 @@
-"""The figures of `train.studies.updates.directions`."""
+"""Draw the figures of `train.studies.updates.directions`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from train.report import style
-from train.studies.updates.directions import Measurement
-from train.studies.updates.update_statistics import MAGNITUDE_EDGES, RATE_EDGES
+from train.studies.updates.update_statistics import Directions
 
 _LOOKS: tuple[dict[str, Any], ...] = (
-    {"color": style.BLUE, "linestyle": "-", "label": "steps below the mean"},
-    {"color": style.VERMILLION, "linestyle": (0, (4, 1.5)), "label": "steps at or above the mean"},
+    {"color": style.BLUE, "marker": "o", "label": "steps below the mean loss"},
+    {"color": style.VERMILLION, "marker": "^", "label": "steps at or above the mean loss"},
 )
-_AXES = (
-    ("|update|", "parameters"),
-    ("steps with a sign change", "parameters with fewer"),
-    ("steps with a sign change", "mean |update|"),
-)
-_ALPHA = 0.18  # of the bands, two of which may overlap
+_OFFSETS = (-0.16, 0.16)  # of the two phases from the row of their arm
 
 
 @style.styled
-def draw(measured: Sequence[Measurement], title: str) -> Figure:
-    """Draw the distributions of one epoch, one column per arm, with the phases as lines.
+def draw(runs: Mapping[str, Sequence[Directions]], what: str) -> Figure:
+    """Draw how often updates change their sign, and how large they are, with one row per arm.
 
     Args:
-      measured: All arms at this epoch, with all seeds.
-      title: The common settings.
+      runs: Maps each arm to the measurements of one epoch, one per seed.
+      what: The settings that all arms share, for the caption.
     """
-    runs: dict[str, list[Measurement]] = {}
-    for each in measured:
-        runs.setdefault(each.arm, []).append(each)
-    figure = Figure(figsize=(9.2, 7.2), layout="constrained")
-    grid = figure.subplots(3, len(runs), sharex="row", sharey="row", squeeze=False)
-    for column, (arm, seeds) in zip(grid.T, runs.items(), strict=True):
-        column[0].set_title(arm, loc="left")
-        for phase, look in enumerate(_LOOKS):
-            _distribution(column[0], seeds, phase, look)
-            _cumulative(column[1], seeds, phase, look)
-            _update_by_rate(column[2], seeds, phase, look)
-    for row, (x, y) in zip(grid, _AXES, strict=True):
-        row[0].set_ylabel(y)
-        for axes in row:
-            axes.set_xlabel(x)
-    grid[0, 0].set_xscale("log")
-    grid[0, 0].set_xlim(_drawn(np.stack([each.directions.magnitudes[:, 1:-1] for each in measured]), MAGNITUDE_EDGES))
-    for axes in grid[1:, 0]:
-        axes.set_xlim(_drawn(np.stack([each.directions.change_rates for each in measured]), RATE_EDGES))
-    grid[2, 0].set_yscale("log")
-    for axes in grid[:2, 0]:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    caption = (
-        "Top: distribution of |update| over parameters, mean over steps. Middle: parameters whose update has another "
-        "sign than at the\nstep before in less than this share of steps. Bottom: |update| by that share of all steps. "
-        + ("Mean over seeds; bands: ± one standard deviation." if len(seeds) > 1 else f"Seed {measured[0].seed}.")
-    )
-    style.frame(figure, title, caption, grid[0, 0].get_legend_handles_labels()[0])
+    figure = Figure(figsize=(7.2, 1.6 + 0.5 * len(runs)), layout="constrained")
+    turns, sizes = figure.subplots(1, 2, sharey=True)
+    for row, seeds in enumerate(runs.values()):
+        _row(turns, row, np.stack([each.sign_changes for each in seeds]))
+        _row(sizes, row, np.stack([each.mean_update for each in seeds]))
+    turns.set_yticks(range(len(runs)), list(runs))
+    turns.set_ylim(len(runs) - 0.5, -0.5)
+    turns.set_xlim(left=0)
+    turns.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    turns.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    turns.set_xlabel("updates with another sign than one step before")
+    sizes.set_xlim(left=0)
+    sizes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{1e6 * size:g}"))
+    sizes.set_xlabel("mean size of an update, in millionths")
+    caption = f"{what}. Filled: means over {len(next(iter(runs.values())))} seeds. Open: single seeds."
+    handles = [Line2D([], [], linestyle="none", markersize=7, **look) for look in _LOOKS]
+    style.frame(figure, title(runs), caption, handles)
     return figure
 
 
-def _distribution(axes: Axes, seeds: Sequence[Measurement], phase: int, look: dict[str, Any]) -> None:
-    # The open bins at both ends have no width, so they are not drawn. The JSON contains them.
-    shares = np.stack([each.directions.magnitudes[phase][1:-1] for each in seeds])
-    axes.stairs(shares.mean(axis=0), MAGNITUDE_EDGES, **look)
-    if len(seeds) > 1:
-        low, high = _band(shares)
-        axes.stairs(high, MAGNITUDE_EDGES, baseline=low, fill=True, color=look["color"], alpha=_ALPHA)
+def title(runs: Mapping[str, Sequence[Directions]]) -> str:
+    """Say in which phase updates change their sign more often, if all arms agree in the mean."""
+    below, above = np.transpose([np.mean([each.sign_changes for each in seeds], axis=0) for seeds in runs.values()])
+    if np.all(above > below):
+        return "In every arm, updates change sign more often when the loss is above the mean"
+    if np.all(above < below):
+        return "In every arm, updates change sign more often when the loss is below the mean"
+    return "The arms differ in when updates change sign more often"
 
 
-def _cumulative(axes: Axes, seeds: Sequence[Measurement], phase: int, look: dict[str, Any]) -> None:
-    # Counts of few steps have few values, so their histogram would look like a comb.
-    shares = np.stack([np.cumsum([0.0, *each.directions.change_rates[phase]]) for each in seeds])
-    axes.plot(RATE_EDGES, shares.mean(axis=0), **look)
-    _shade(axes, RATE_EDGES, shares, look)
-
-
-def _update_by_rate(axes: Axes, seeds: Sequence[Measurement], phase: int, look: dict[str, Any]) -> None:
-    # The mean of fewer than a thousandth of the parameters is unreliable.
-    kept = np.all([np.asarray(each.directions.rate_share) > 1e-3 for each in seeds], axis=0)
-    middles = ((RATE_EDGES[1:] + RATE_EDGES[:-1]) / 2)[kept]
-    updates = np.stack([each.directions.rate_update[phase][kept] for each in seeds])
-    axes.plot(middles, updates.mean(axis=0), marker="o^"[phase], markersize=3.5, **look)
-    _shade(axes, middles, updates, look)
-
-
-def _shade(axes: Axes, x: np.ndarray, values: np.ndarray, look: dict[str, Any]) -> None:
-    if len(values) > 1:
-        axes.fill_between(x, *_band(values), color=look["color"], alpha=_ALPHA, linewidth=0)
-
-
-def _band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean minus and plus one standard deviation over the first axis, at least two values."""
-    mean, deviation = values.mean(axis=0), values.std(axis=0, ddof=1)
-    return mean - deviation, mean + deviation
-
-
-def _drawn(shares: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
-    """The outer edges of the bins with a thousandth of the parameters in any of the histograms."""
-    used = np.flatnonzero((np.nan_to_num(shares) > 1e-3).reshape(-1, shares.shape[-1]).any(axis=0))
-    return (float(edges[used[0]]), float(edges[used[-1] + 1])) if used.size else (float(edges[0]), float(edges[-1]))
+def _row(axes: Axes, row: int, values: np.ndarray) -> None:
+    """Draw the values [seeds, phases] of one arm: every seed, and the mean of each phase."""
+    for phase, look in enumerate(_LOOKS):
+        heights = np.full(len(values), row + _OFFSETS[phase])
+        open_marker = look | {"label": None, "markerfacecolor": "none", "markersize": 4.5, "linestyle": "none"}
+        axes.plot(values[:, phase], heights, **open_marker)
+        axes.plot(values[:, phase].mean(), heights[0], markersize=7, linestyle="none", **look)

@@ -1,11 +1,12 @@
 """The record, the figures and the tables of `train.studies.updates.directions`, written to a folder."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from train import files, records
 from train.experiments import MAIN_SETTINGS, Experiment
@@ -14,7 +15,7 @@ from train.report.tables import Table
 from train.studies.updates import tables as directions_tables
 from train.studies.updates.directions import Measurement
 from train.studies.updates.figures import draw
-from train.studies.updates.update_statistics import MAGNITUDE_EDGES, RATE_EDGES, Array
+from train.studies.updates.update_statistics import MAGNITUDE_EDGES, RATE_EDGES, Array, Directions
 
 # Number of the largest eigenvalues to store. The others are nearly zero, and would be a third of a record.
 _KEPT_EIGENVALUES = 32
@@ -57,15 +58,29 @@ def write(
     )
     paths = [out / "directions.json"]
     files.write_atomically(paths[0], words.encode())
-    network = f"{experiment.dataset}, WRN-{experiment.depth}-{experiment.width}"
-    for epoch in sorted({each.epoch for each in measured}):
-        of_epoch = [each for each in measured if each.epoch == epoch]
-        title = f"{network}, epoch {epoch} of {experiment.epochs}"
-        paths += style.save(draw(of_epoch, title), out / f"directions-epoch-{epoch}")
-    # Make the tables from the written record, so that they can be reproduced from it.
+    # Make the figures and tables from the written record, so that they can be reproduced from it.
     document = files.loads(words.encode())
+    for epoch in sorted({each.epoch for each in measured}):
+        paths += style.save(redraw(document, epoch), out / f"directions-epoch-{epoch}")
     made = (directions_tables.updates, directions_tables.noise, directions_tables.against_sgd)
     return [make(document) for make in made], paths
+
+
+def redraw(document: Mapping[str, Any], epoch: int) -> Figure:
+    """Draw the figure of one epoch from a record.
+
+    Args:
+      document: The contents of `directions.json`.
+      epoch: The epoch to draw, counted from 1.
+    """
+    settings = document["settings"]
+    what = f"{settings['dataset']}, WRN-{settings['depth']}-{settings['width']}, epoch {epoch} of {settings['epochs']}"
+    runs: dict[str, list[Directions]] = {}
+    for each in document["measurements"]:
+        if each["epoch"] == epoch:
+            fields = {name: np.asarray(value) for name, value in each["directions"].items()}
+            runs.setdefault(each["arm"], []).append(Directions(**fields))
+    return draw(runs, what)
 
 
 def _numbers(each: Measurement) -> dict[str, Any]:

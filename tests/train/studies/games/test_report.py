@@ -9,7 +9,7 @@ from train.studies.command import Games
 from train.studies.games import figures as games_figures
 from train.studies.games import report as games_report
 from train.studies.games.games import ARMS, GAMES, Found, Sweep
-from train.studies.games.gan import Gan
+from train.studies.games.gan import Gan, Outcome, Tuned
 
 SWEEP = Sweep(steps=30, lowest=0.01, highest=1.0, per_decade=2)
 GAN = Gan(latent=2, width=4, batch=8, steps=4, look_every=2, samples=50, sgd_rates=(0.1, 0.5), adam_rates=(0.01, 0.05))
@@ -120,3 +120,37 @@ def test_options_out_of_their_range(tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
         Games(out=tmp_path, **options)(Console())
     assert not list(tmp_path.iterdir())
+
+
+def outcome(inner, modes, samples):
+    """A tuned arm that was never trained: modes found by each seed, and the samples of the first."""
+    shape = (len(modes), 1)
+    final = Outcome(
+        modes=np.reshape(modes, shape),
+        quality=np.full(shape, 0.5),
+        finite=np.ones(len(modes), bool),
+        samples=np.asarray(samples, np.float32)[None],
+    )
+    return {(inner, "plain"): Tuned(0.1, final, final)}
+
+
+def test_samples_outside_the_axes_are_counted():
+    tuned = outcome("sgd", [2, 4], [[0, 0], [9, 0], [np.nan, 0]]) | outcome("adam", [8, 7], [[0, 0], [1, 1], [2, 0]])
+    figure = games_figures.samples(GAN, tuned)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["2 outside", ""]
+    assert games_figures.samples_title(GAN, tuned) == "Of 8 modes, the methods find 3.0 with sgd, 7.5 with adam"
+
+
+@pytest.mark.parametrize(
+    ("diverging", "words"),
+    [
+        (("sgd", "adam"), "In the bilinear game, sgd and adam converge at no learning rate"),
+        (("sgd",), "In the bilinear game, sgd converges at no learning rate"),
+        ((), "In the bilinear game, all methods converge"),
+    ],
+)
+def test_the_title_of_the_small_games_says_who_does_not_converge(diverging, words):
+    def found(steps):
+        return Found(rates=np.float32([0.1]), distance=np.float32([0]), steps=np.int32([steps]))
+
+    assert games_figures.small_title({"bilinear": {arm: found(int(arm not in diverging)) for arm in ARMS}}) == words

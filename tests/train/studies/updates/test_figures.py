@@ -1,47 +1,44 @@
+"""The figure of updates by phase: one row per arm, two panels, every seed and the means."""
+
 import numpy as np
 import pytest
-from matplotlib.collections import FillBetweenPolyCollection
 
 from tests.train.studies.updates.directions_samples import ARMS, measurements
-from train.studies.updates.figures import draw
+from train.studies.updates.figures import draw, title
 
 
 def drawn(seeds):
     measured = [each for each in measurements(seeds) if each.epoch == 4]
-    figure = draw(measured, "title")
-    return [each.directions for each in measured], figure, np.array(figure.axes).reshape(3, len(ARMS))
+    runs = {arm: [each.directions for each in measured if each.arm == arm] for arm in ARMS}
+    return runs, draw(runs, "digits, WRN-10-1")
 
 
-def test_a_column_for_each_arm_and_a_line_for_each_phase():
-    seen, figure, grid = drawn((0,))
-    assert [axes.get_title(loc="left") for axes in grid[0]] == list(ARMS)
-    for directions, (top, middle, bottom) in zip(seen, grid.T, strict=True):
-        for phase in range(2):
-            np.testing.assert_allclose(top.patches[phase].get_data().values, directions.magnitudes[phase, 1:-1])
-            cumulative = middle.get_lines()[phase].get_ydata()
-            assert cumulative[-1] == pytest.approx(1)
-            np.testing.assert_allclose(np.diff(cumulative), directions.change_rates[phase], atol=1e-6)
-            kept = directions.rate_share > 1e-3
-            np.testing.assert_allclose(bottom.get_lines()[phase].get_ydata(), directions.rate_update[phase, kept])
-        assert len(top.patches) == 2
-        assert not middle.collections
-    assert "Seed 0." in figure.get_supxlabel()
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_a_row_shows_every_seed_and_the_mean_of_both_phases(seeds):
+    runs, figure = drawn(seeds)
+    assert len(figure.axes) == 2
+    for axes, field in zip(figure.axes, ("sign_changes", "mean_update"), strict=True):
+        for row, arm in enumerate(ARMS):
+            values = np.stack([getattr(each, field) for each in runs[arm]])
+            for phase, (single, mean) in enumerate(np.reshape(axes.get_lines()[4 * row : 4 * row + 4], (2, 2))):
+                np.testing.assert_allclose(single.get_xdata(), values[:, phase])
+                np.testing.assert_allclose(mean.get_xdata(), values[:, phase].mean())
+                assert single.get_markerfacecolor() == "none"
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(ARMS)
+    assert f"means over {len(seeds)} seeds" in figure.get_supxlabel()
 
 
-def test_several_seeds_are_a_mean_and_a_band():
-    seen, figure, grid = drawn((0, 1, 2))
-    rates = np.cumsum([directions.change_rates for directions in seen[:3]], axis=-1)
-    middle = grid[1, 0]
-    for phase in range(2):
-        np.testing.assert_allclose(middle.get_lines()[phase].get_ydata()[1:], rates[:, phase].mean(0), rtol=1e-6)
-        (band,) = [each for each in middle.collections if isinstance(each, FillBetweenPolyCollection)][
-            phase
-        ].get_paths()
-        at = band.vertices[np.isclose(band.vertices[:, 0], 0.5), 1]
-        expected = rates[:, phase, 9].mean() + rates[:, phase, 9].std(ddof=1) * np.array([-1, 1])
-        np.testing.assert_allclose([at.min(), at.max()], expected, rtol=1e-5)
-    magnitudes = np.mean([directions.magnitudes[1, 1:-1] for directions in seen[:3]], axis=0)
-    lines = [each for each in grid[0, 0].patches if not each.get_fill()]
-    np.testing.assert_allclose(lines[1].get_data().values, magnitudes)
-    assert len(grid[0, 0].patches) == 4
-    assert "Mean over seeds" in figure.get_supxlabel()
+def test_phases_differ_in_their_markers_and_the_axes_begin_at_zero():
+    _, figure = drawn((0, 1))
+    for axes in figure.axes:
+        assert axes.get_xlim()[0] == 0
+        assert [line.get_marker() for line in axes.get_lines()[:4]] == ["o", "o", "^", "^"]
+
+
+@pytest.mark.parametrize(("above", "words"), [(0.3, "is above the mean"), (0.1, "is below the mean")])
+def test_the_title_says_what_holds_in_every_arm(above, words):
+    runs, _ = drawn((0, 1))
+    made = {arm: [each._replace(sign_changes=np.array([0.2, above])) for each in seeds] for arm, seeds in runs.items()}
+    assert words in title(made)
+    made[ARMS[0]] = [each._replace(sign_changes=np.array([above, 0.2])) for each in made[ARMS[0]]]
+    assert title(made) == "The arms differ in when updates change sign more often"
