@@ -449,8 +449,9 @@ FILES = [
         "files",
         "a file for records",
         lambda p: command("report", made(p / "f")),
-        ("f: no result.json", "another folder"),
+        ("f: a file; expected a folder of runs", "another folder"),
     ),
+    Row("files", "no folder", lambda p: command("report", p / "no"), ("no: no such folder", "name another folder")),
     Row("files", "a report where a file is", report_into("file"), ("--out is ", "file, which cannot be written")),
     Row("files", "a report within a file", report_into("file/x"), ("--out is ", "file/x, which cannot be written")),
 ]

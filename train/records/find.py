@@ -77,6 +77,9 @@ def read_all(root: Path, *, damaged: list[RecordError] | None = None) -> list[Re
                 raise
             damaged.append(error)
     if empty:
+        if not root.is_dir():
+            what = "a file" if root.exists() else "no such folder"
+            raise RecordError(f"{root}: {what}; expected a folder of runs; train an arm or name another folder")
         raise RecordError(f"{root}: no {RESULT} or {packed.RUNS} in it; train an arm or name another folder")
     return [records[key] for key in sorted(records)]
 

@@ -28,7 +28,11 @@ def verdict(group: Group, decision: Decision | None = None) -> str:
 
 def _against_baseline(group: Group) -> str:
     if group.baseline is None:
-        return f"{group.name}: nothing is compared, because the baseline has no finished run."
+        arms = ", ".join(group.short(arm.name) for arm in group.arms)
+        return (
+            f"{group.name}: nothing is compared, because the baseline has no finished run. These arms have some, and "
+            f"could be the --baseline: {arms}."
+        )
     if not group.comparisons:
         return f"{group.name}: nothing is compared, because only the baseline has finished runs."
     baseline = group.short(group.baseline)

@@ -55,7 +55,10 @@ def test_many_arms_are_counted():
         ({"sgd": [5.0, 6.0], "lcam": [4.0, 5.0]}, "equal for all seeds"),
         ({"sgd": [5.0, 6.0], "lcam": [math.nan, 5.0]}, "are not numbers"),
         ({"sgd": [5.0, 6.0]}, "only the baseline has finished runs"),
-        ({"lcam": [5.0, 6.0]}, "the baseline has no finished run"),
+        (
+            {"lcam": [5.0, 6.0]},
+            "no finished run. These arms have some, and could be the --baseline: lcam.",
+        ),
     ],
 )
 def test_what_cannot_be_tested_is_said(errors, said):
