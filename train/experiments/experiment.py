@@ -76,7 +76,8 @@ class Experiment:
       mean: Subtract this from the pixels in [0, 1]; one number per channel.
       std: Divide the pixels by this after `mean` is subtracted; one number per channel.
       seeds: Seeds to train with if the command names none.
-      vmap_seeds: Train up to 20 seeds together as one program. The benchmark `seeds` measures whether this is faster.
+      vmap_seeds: On a single device, train up to 20 seeds together as one program. The benchmark `seeds` measures
+        whether this is faster.
     """
 
     name: str
