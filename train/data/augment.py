@@ -1,4 +1,7 @@
-"""Crop, flip and normalisation, on the device and inside the step."""
+"""Random crop, flip and normalisation, on the device.
+
+Crops and flips are drawn for all steps of a slice at once, and applied in each step (`train.engine.programs`).
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,14 +10,14 @@ import jax
 import jax.numpy as jnp
 
 
-class Views(NamedTuple):
+class CropsAndFlips(NamedTuple):
     """The random crop and flip of each image: the corner in the padded image, and whether it is mirrored."""
 
     corners: jax.Array | None  # [..., N, 2], int32, in [0, 2 * padding]; None without padding
     mirrored: jax.Array | None  # [..., N], bool; None without mirroring
 
 
-def draw_views(key: jax.Array, number: int, padding: int, flip: bool) -> Views:
+def draw_crops_and_flips(key: jax.Array, number: int, padding: int, flip: bool) -> CropsAndFlips:
     """Draw a corner for each image, and half of the images to be mirrored.
 
     Args:
@@ -24,32 +27,32 @@ def draw_views(key: jax.Array, number: int, padding: int, flip: bool) -> Views:
       flip: Whether to mirror.
     """
     crop_key, flip_key = jax.random.split(key)
-    return Views(
+    return CropsAndFlips(
         corners=jax.random.randint(crop_key, (number, 2), 0, 2 * padding + 1) if padding else None,
         mirrored=jax.random.bernoulli(flip_key, shape=(number,)) if flip else None,
     )
 
 
-def apply_views(views: Views, images: jax.Array, padding: int) -> jax.Array:
+def crop_and_flip(drawn: CropsAndFlips, images: jax.Array, padding: int) -> jax.Array:
     """Pad with black, crop, and mirror.
 
     Padding comes before normalisation, as in the authors' code: the border is black, not grey.
 
     Args:
-      views: From `draw_views`, for the same number of images.
+      drawn: From `draw_crops_and_flips`, for the same number of images.
       images: uint8, [N, H, W, C].
-      padding: Pixels added on each side; the same as in `draw_views`.
+      padding: Pixels added on each side; the same as in `draw_crops_and_flips`.
 
     Returns:
       uint8, [N, H, W, C]; the same on every platform.
     """
-    if views.corners is not None:
+    if drawn.corners is not None:
         # On a TPU, slicing crops the images in a serial loop. Elsewhere it is a single kernel.
         images = jax.lax.platform_dependent(
-            images, views.corners, tpu=_by_selection(padding), default=_by_slices(padding)
+            images, drawn.corners, tpu=_by_selection(padding), default=_by_slices(padding)
         )
-    if views.mirrored is not None:
-        images = jnp.where(views.mirrored[:, None, None, None], images[:, :, ::-1], images)
+    if drawn.mirrored is not None:
+        images = jnp.where(drawn.mirrored[:, None, None, None], images[:, :, ::-1], images)
     return images
 
 

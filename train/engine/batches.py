@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from train.data.augment import Views, apply_views, draw_views
+from train.data.augment import CropsAndFlips, crop_and_flip, draw_crops_and_flips
 from train.data.dataset import Dataset, Source
 from train.engine.devices import AXIS, padded_size, replicate, rows_here, split_batch
 from train.engine.state import Setup, TrainState, key_for
@@ -76,25 +76,25 @@ def take(mesh: Mesh, data: Images, index: jax.Array) -> Images:
     return Images(data.images[index], data.labels[index])
 
 
-def draw_step_views(setup: Setup, seed: jax.Array, step: jax.Array, padded: int) -> Views:
+def draw_step_crops_and_flips(setup: Setup, seed: jax.Array, step: jax.Array, padded: int) -> CropsAndFlips:
     """Draw the crops and flips of one step's images, which depend only on seed and step."""
     key = jax.random.fold_in(key_for(seed, "augment"), step)
-    return draw_views(key, padded, setup.experiment.crop_padding, setup.experiment.flip)
+    return draw_crops_and_flips(key, padded, setup.experiment.crop_padding, setup.experiment.flip)
 
 
-def augment(setup: Setup, rows: Images, views: Views, batch: int) -> AugmentedBatch:
+def augment(setup: Setup, rows: Images, drawn: CropsAndFlips, batch: int) -> AugmentedBatch:
     """Crop and flip the rows of one step, and mask the padding.
 
     Args:
       setup: The setup of the run.
       rows: Images and labels, [padded, ...]. The first `batch` rows are real and the rest is padding.
-      views: Crops and flips, from `draw_step_views`.
+      drawn: Crops and flips, from `draw_step_crops_and_flips`.
       batch: Number of real images.
     """
     padded = len(rows.labels)
     images = jnp.asarray(rows.images).reshape(padded, *setup.image_shape)
     return AugmentedBatch(
-        images=apply_views(views, images, setup.experiment.crop_padding),
+        images=crop_and_flip(drawn, images, setup.experiment.crop_padding),
         labels=jnp.asarray(rows.labels),
         mask=None if padded == batch else jnp.arange(padded) < batch,
     )

@@ -15,8 +15,16 @@ import optax
 from flax import nnx
 
 from models import BATCH_NORM_MOMENTUM
-from train.data.augment import Views, normalize
-from train.engine.batches import AugmentedBatch, Images, augment, draw_step_views, epoch_order, next_rows, take
+from train.data.augment import CropsAndFlips, normalize
+from train.engine.batches import (
+    AugmentedBatch,
+    Images,
+    augment,
+    draw_step_crops_and_flips,
+    epoch_order,
+    next_rows,
+    take,
+)
 from train.engine.devices import SEED, Mesh, by_seed, on_each_row, padded_size
 from train.engine.state import Setup, TrainState
 from train.engine.step import batch_loss, train_step
@@ -73,13 +81,15 @@ def _over_batches(setup: Setup, mesh: Mesh, steps: int, batch: int, streamed: bo
             order = epoch_order(setup, state.seed, state.step // setup.steps_per_epoch)
         rows = data if streamed else next_rows(setup, state, order, steps, batch, padded)
         # Drawn for all steps at once: in the loop it would be a hundred kernels of a few numbers each.
-        views = jax.vmap(lambda at: draw_step_views(setup, state.seed, at, padded))(state.step + jnp.arange(steps))
+        drawn = jax.vmap(lambda at: draw_step_crops_and_flips(setup, state.seed, at, padded))(
+            state.step + jnp.arange(steps)
+        )
 
-        def on_batch(state: TrainState, own: tuple[Any, Views]) -> tuple[TrainState, Any]:
+        def on_batch(state: TrainState, own: tuple[Any, CropsAndFlips]) -> tuple[TrainState, Any]:
             images = own[0] if streamed else take(mesh, data, own[0])
             return step(state, augment(setup, images, own[1], batch))
 
-        return jax.lax.scan(on_batch, state, (rows, views), length=steps)
+        return jax.lax.scan(on_batch, state, (rows, drawn), length=steps)
 
     return run
 
