@@ -18,6 +18,9 @@ exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 html_theme = "furo"
 html_title = "lcam-optax"
 html_copy_source = False
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 # Sphinx's own renderer takes MathJax from a network; this one needs no script.
 html_math_renderer = "mathml"
 

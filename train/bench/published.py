@@ -8,13 +8,13 @@ from train.report.publish import Rows, Tables
 
 _FILES = ("cpu.json", "cpu-startup.json", "cpu-scaling.json")
 _COSTS = {
-    ("optimizer", "LCAM / SGD"): "update of WRN-28-10 by LCAM / by `optax.sgd`",
+    ("optimizer", "LCAM / SGD"): "update by LCAM / by `optax.sgd`, WRN-28-10",
     (
         "epoch",
         "WRN-16-1: JAX, one program / JAX, loop that fetches each loss",
-    ): "epoch of WRN-16-1 as one program / as a loop that fetches each loss",
-    ("epoch", "WRN-16-1: JAX, one program / PyTorch, tuned"): "epoch of WRN-16-1 / the same in PyTorch",
-    ("epoch", "WRN-16-4: JAX, one program / PyTorch, tuned"): "epoch of WRN-16-4 / the same in PyTorch",
+    ): "epoch as one program / as a loop that fetches each loss, WRN-16-1",
+    ("epoch", "WRN-16-1: JAX, one program / PyTorch, tuned"): "epoch in JAX / in PyTorch, WRN-16-1",
+    ("epoch", "WRN-16-4: JAX, one program / PyTorch, tuned"): "epoch in JAX / in PyTorch, WRN-16-4",
     ("startup", "import lcam_optax / import jax, optax"): "`import lcam_optax` / `import jax, optax`",
 }
 

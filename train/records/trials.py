@@ -10,7 +10,7 @@ from train.records.record import read_bytes
 
 TRIALS = "trials.json"
 PACKED = "trials.jsonl"
-_ADVICE = "remove it, and run the arm again to have it written anew"
+_ADVICE = "remove it, and run the arm again to write it again"
 
 
 def write_trials(root: Path, name: str, trials: dict[str, Any]) -> None:
