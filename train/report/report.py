@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Report:
         """Print the main tables, what was left out, the paths, and finally the verdict."""
         for group in self.groups:
             console.print(tables.final_errors(group))
-            if group.baseline is not None:
+            if group.comparisons:
                 console.print(tables.differences(group))
             if group.controlled:
                 console.print(tables.controlled(group))
@@ -77,50 +77,70 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
     Raises:
       RecordError: If there is nothing to report.
     """
-    damaged: list[RecordError] = []
-    finished, left_out = _comparable(read_all(root, damaged=damaged))
-    left_out = [*map(str, damaged), *left_out]
-    if not finished:
-        raise RecordError(f"{root}: no finished run to report: {'; '.join(left_out)}")
+    groups, left_out = _groups(root, baseline)
     out = root / "report" if out is None else out
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecordError(f"{out}: cannot be written: {error.strerror}; name another folder with --out") from error
-    finished.sort(key=lambda record: record.group)
-    groups = tuple(
-        analyse(list(records), baseline) for _, records in itertools.groupby(finished, key=lambda record: record.group)
-    )
     decided = {group.name: found for group in groups if (found := decide(group, margin)) is not None}
-    # The verdict comes first, as a quotation, so that it stands out.
-    verdicts = [f"> {verdict(group, decided.get(group.name))}\n" for group in groups]
-    sections, paths = ["# Report\n", *verdicts], []
+    drawn: dict[str, list[Path]] = {}
     for group in groups:
-        drawn, missing = _draw(group, out)
+        drawn[group.name], missing = _draw(group, out)
         left_out += [*missing, *_skipped(group), *_lost(group)]
-        paths += drawn
-        sections += _section(group, drawn)
-        if group.name in decided:
-            sections.append(decision_table(decided[group.name]).markdown())
-    if left_out:
-        after = 1 + len(groups)
-        sections[after:after] = ["**Left out:**\n", *(f"- {reason}" for reason in left_out), ""]
-    numbers = {"groups": [_numbers(group) for group in groups], "left_out": left_out}
-    markdown = "\n".join(sections)
-    pictures = {path.name: path.read_bytes() for path in paths if path.suffix == ".png"}
+    markdown = "\n".join(_markdown(groups, decided, drawn, left_out))
+    pictures = [path for paths in drawn.values() for path in paths]
     documents = {
         out / "report.md": markdown,
-        out / "report.json": files.dumps(numbers),
+        out / "report.json": files.dumps({"groups": [_numbers(group) for group in groups], "left_out": left_out}),
     }
     if decided:
         documents[out / "decision.json"] = files.dumps([found.numbers() for found in decided.values()])
     title = f"Report: {', '.join(group.name for group in groups)}"
-    documents[out / "report.html"] = page.render(markdown, pictures, title)
+    inline = {path.name: path.read_bytes() for path in pictures if path.suffix == ".png"}
+    documents[out / "report.html"] = page.render(markdown, inline, title)
     for path, text in documents.items():
         files.write_atomically(path, text.encode())
     return Report(
-        groups=groups, left_out=tuple(left_out), paths=(*documents, *paths), decisions=tuple(decided.values())
+        groups=groups, left_out=tuple(left_out), paths=(*documents, *pictures), decisions=tuple(decided.values())
     )
+
+
+def _groups(root: Path, baseline: str) -> tuple[tuple[Group, ...], list[str]]:
+    """Analyse the finished runs under a folder by group. Also return the reasons why others are left out.
+
+    Raises:
+      RecordError: If no run is finished.
+    """
+    damaged: list[RecordError] = []
+    finished, left_out = _comparable(read_all(root, damaged=damaged))
+    left_out = [*map(str, damaged), *left_out]
+    if not finished:
+        raise RecordError(f"{root}: no finished run to report: {'; '.join(left_out)}")
+    finished.sort(key=lambda record: record.group)
+    by_group = itertools.groupby(finished, key=lambda record: record.group)
+    return tuple(analyse(list(records), baseline) for _, records in by_group), left_out
+
+
+def _markdown(
+    groups: Sequence[Group],
+    decided: Mapping[str, Decision],
+    drawn: Mapping[str, Sequence[Path]],
+    left_out: Sequence[str],
+) -> Iterator[str]:
+    """Yield the parts of `report.md`: the verdicts, what was left out, and the groups."""
+    yield "# Report\n"
+    for group in groups:
+        # A quotation stands out.
+        yield f"> {verdict(group, decided.get(group.name))}\n"
+    if left_out:
+        yield "**Left out:**\n"
+        yield from (f"- {reason}" for reason in left_out)
+        yield ""
+    for group in groups:
+        yield from _section(group, drawn[group.name])
+        if group.name in decided:
+            yield decision_table(decided[group.name]).markdown()
 
 
 def _comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
@@ -207,7 +227,9 @@ def _section(group: Group, drawn: Sequence[Path]) -> Iterator[str]:
         yield "The baseline has no finished runs, so nothing is compared.\n"
     parts = [tables.final_errors, tables.best_errors, tables.settings]
     if group.baseline is not None:
-        parts[1:1] = [tables.differences, tables.epochs]
+        parts.insert(1, tables.epochs)
+    if group.comparisons:
+        parts.insert(1, tables.differences)
     if group.controlled:
         parts[-2:-2] = [tables.controlled]
     for part in parts:

@@ -16,6 +16,8 @@ from train.records import Record
 from train.report.statistics import Arm, Comparison, Estimate, Group
 
 NONE = "n/a"
+# The most runs of an arm whose epochs a table lists one by one.
+_MOST_LISTED = 10
 # Names always differ, and the values tried in tuning matter less than those chosen, which the table shows.
 _NOT_COMPARED = ("name", "learning_rates", "weight_decays", "tuning_seeds")
 
@@ -172,16 +174,13 @@ def epochs(group: Group) -> Table:
     return Table(
         title=f"{group.name}: epochs to the final {_what_error(group)} of {group.short(baseline.name)} "
         f"plus an allowance ({number(group.target)} %)",
-        columns=("Arm", "Runs that reached it", "Median epochs", "Epochs of each run"),
+        columns=("Arm", "Runs that reached it", "Median epochs", "Epochs of the runs"),
         rows=[
             (
                 group.short(arm.name),
                 f"{sum(epoch is not None for epoch in arm.reached)} of {len(arm.reached)}",
                 _median_epochs(arm),
-                ", ".join(
-                    f"never in {len(record.history)}" if epoch is None else str(epoch)
-                    for record, epoch in zip(arm.records, arm.reached, strict=True)
-                ),
+                _epochs_of_runs(arm),
             )
             for arm in group.arms
         ],
@@ -196,6 +195,22 @@ def _median_epochs(arm: Arm) -> str:
     if math.isfinite(arm.median_reached):
         return f"{arm.median_reached:g}"
     return f"more than {max(len(record.history) for record in arm.records)}"
+
+
+def _epochs_of_runs(arm: Arm) -> str:
+    """List the epochs of a few runs; of many runs give the range, and the number of those that never reached it."""
+    if len(arm.reached) <= _MOST_LISTED:
+        return ", ".join(
+            f"never in {len(record.history)}" if epoch is None else str(epoch)
+            for record, epoch in zip(arm.records, arm.reached, strict=True)
+        )
+    reached = [epoch for epoch in arm.reached if epoch is not None]
+    never = len(arm.reached) - len(reached)
+    first, last = min(reached, default=0), max(reached, default=0)
+    parts = [str(first) if first == last else f"{first} to {last}"] if reached else []
+    if never:
+        parts.append(f"{never} never")
+    return ", ".join(parts)
 
 
 def settings(group: Group) -> Table:

@@ -88,6 +88,29 @@ def test_censored_runs_are_named(markdown):
     assert "the baseline's mean final error, 6.00 %, plus twice its standard deviation" in markdown
 
 
+def test_epochs_of_many_runs_are_a_range_and_a_number(tmp_path):
+    for seed in range(11):
+        records.write(tmp_path, record("sgd-0.9", seed, [9.0, 5.0 if seed else 4.0, 5.0]), steps(3))
+        late = [9.0, 9.0, 9.0 if seed < 2 else 4.0]
+        records.write(tmp_path, record("other", seed, [5.0, 4.0, 4.0] if seed == 10 else late), steps(3))
+        records.write(tmp_path, record("worse", seed, [9.0, 9.0, 9.0]), steps(3))
+    report(tmp_path)
+    rows = _table((tmp_path / "report" / "report.md").read_text(), "demo: epochs to the final")
+    assert {row[0]: row[-1] for row in rows[1:]} == {
+        "sgd-0.9": "2",
+        "other": "1 to 3, 2 never",
+        "worse": "11 never",
+    }
+
+
+def test_a_baseline_alone_has_no_empty_table(tmp_path):
+    records.write(tmp_path, record("sgd-0.9", 0, [5.0]), steps(1))
+    made = report(tmp_path)
+    assert "against" not in _shown(made)
+    assert "against" not in (tmp_path / "report" / "report.md").read_text()
+    assert "only the baseline has finished runs" in _shown(made)
+
+
 def test_settings_are_split_into_common_and_differing(markdown):
     head, *rows = _table(markdown, "demo: settings")
     assert head == ["Arm", "momentum below", "momentum above", "minutes per run"]
