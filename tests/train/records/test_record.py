@@ -258,9 +258,10 @@ def test_read_all_orders_by_arm_and_seed(tmp_path):
 
 
 def test_read_all_of_nothing_is_an_error(tmp_path):
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(RecordError, match=r"no result\.json or runs\.jsonl in it"):
-            records.read_all(folder)
+    with pytest.raises(RecordError, match=r"no result\.json or runs\.jsonl in it"):
+        records.read_all(tmp_path)
+    with pytest.raises(RecordError, match="missing: no such folder"):
+        records.read_all(tmp_path / "missing")
 
 
 def test_read_all_raises_or_collects_damaged_records(tmp_path):
