@@ -4,7 +4,7 @@ import dataclasses
 import shlex
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -18,6 +18,9 @@ from train.experiments.arguments import option, without_switch
 from train.experiments.overrides import Overrides, chosen_arms
 from train.files import require_writable
 from train.records.provenance import command_line
+
+if TYPE_CHECKING:  # imported where it is used, because `--help` does not need JAX
+    from train.engine.signals import TimeUp
 
 _NAMED = tyro.conf.arg(name="experiment")
 
@@ -75,23 +78,34 @@ class Run:
             require_writable(self.runs / arm.name, "--runs")
         if not self.process:
             self._announce(arms, console)
-        # These import JAX, which takes seconds.
+        # The engine imports JAX, which takes seconds.
         from train.engine import backend, processes
-        from train.engine.run import SavePolicy, run_experiment
-        from train.engine.signals import TimeUp
-        from train.experiments import blocks, tuning
 
         if not self.process:
             _announce_lost_rates(arms, console)
         deadline = None if self.minutes is None else time.monotonic() + 60 * self.minutes
-        policy = SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         processes.join(self.coordinator, self.processes, self.process)
         several = any(len(arm.seeds) > 1 for arm in arms)
         if several and self.devices is None and not self.stream and not processes.joined():
             backend.make_cores_devices()
+        time_up = self._train(arms, deadline)
+        single = [dataclasses.replace(arm, seeds=(seed,)) for arm in arms for seed in arm.seeds]
+        finished = sum(_is_finished(run, self.runs) for run in single)
+        if processes.is_first() and (time_up is None or finished):
+            self._report(arms, console)
+        if time_up is not None:
+            again = shlex.join(without_switch(shlex.split(command_line()), "--fresh"))
+            message = f"{time_up} {finished} of {len(single)} runs are finished. This command goes on:\n{again}"
+            raise type(time_up)(message)
+
+    def _train(self, arms: list[Experiment], deadline: float | None) -> "TimeUp | None":
+        """Train all arms and their trials. Return the exception if the deadline passed before the end."""
+        from train.engine.run import SavePolicy, run_experiment
+        from train.engine.signals import TimeUp
+        from train.experiments import blocks, tuning
+
         in_order = [run for arm in arms for run in (*tuning.trials(arm), arm)]
         runs = in_order if deadline is None else blocks.in_blocks(arms)
-        time_up = None
         for i, run in enumerate(runs):
             try:
                 run_experiment(
@@ -104,24 +118,15 @@ class Run:
                     # look finished.
                     fresh=self.fresh and i == 0,
                     fresh_too=runs[1:],
-                    policy=policy,
+                    policy=SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes),
                     devices=self.devices,
                     devices_per_seed=self.devices_per_seed,
                     stream=self.stream,
                     deadline=deadline,
                 )
             except TimeUp as end:
-                time_up = end
-                break
-        single = [dataclasses.replace(arm, seeds=(seed,)) for arm in arms for seed in arm.seeds]
-        finished = sum(_is_finished(run, self.runs) for run in single)
-        if processes.is_first() and (time_up is None or finished):
-            self._report(arms, console)
-        if time_up is not None:
-            raise TimeUp(
-                f"{time_up} {finished} of {len(single)} runs are finished. This command goes on:\n"
-                f"{shlex.join(without_switch(shlex.split(command_line()), '--fresh'))}"
-            )
+                return end
+        return None
 
     def _announce(self, arms: list[Experiment], console: Console) -> None:
         """Say which arms are finished and which will be trained."""
