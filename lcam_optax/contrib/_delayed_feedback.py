@@ -95,7 +95,7 @@ def delayed_feedback(learning_rate: optax.ScalarOrSchedule, terms: int = 2) -> o
         del extra_args
         if params is None:
             raise ValueError(
-                "delayed_feedback sets the parameters anew from where recent steps led and was given none: "
+                "delayed_feedback computes the new parameters from the old ones and was given none: "
                 "call update(grads, state, params)."
             )
         updates, state, params = as_arrays((updates, state, params))

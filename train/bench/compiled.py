@@ -59,7 +59,7 @@ def run(options: Options) -> Result:
     """Compile the programs for each target.
 
     Raises:
-      ConfigError: If a target's compiler is missing, or it cannot have this number of devices.
+      ConfigError: If a target's compiler is missing, or the target cannot have this number of devices.
     """
     if not options.target or len(set(options.target)) < len(options.target):
         raise ConfigError(f"target is {' '.join(options.target) or 'missing'}, allowed: one or more, each once.")

@@ -1,4 +1,4 @@
-"""The benchmark `seeds`: several seeds of a small network on a device each, vmapped on one, and one after the other."""
+"""The benchmark `seeds`: train seeds of a small network one per device, as one vmapped program, or in turn."""
 
 import dataclasses
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def networks(options: Options) -> list[Case]:
 def run(options: Options) -> Result:
     """Time all seeds side by side, vmapped and one after the other.
 
-    For a single seed: its batches split over all devices against one device.
+    A single seed is timed on one device, and with its batches split over all devices.
     """
     result = Result(benchmark="seeds", options=dataclasses.asdict(options))
     result.facts["devices"] = jax.device_count()
@@ -62,7 +62,7 @@ def run(options: Options) -> Result:
 
 
 def _compare(trained: "_Programs", number: int, repeats: int, result: Result) -> None:
-    """Add what was found for one number of seeds."""
+    """Time the programs for one number of seeds, and add the result."""
     name = f"{number} of {trained.case.name} on {trained.case.data}"
     programs = {"in turn": trained.in_turn(number)}
     if number > 1:
@@ -106,7 +106,7 @@ class _Programs:
         return _one_after_the_other([self._program(rows, rows, rows) for rows in rounds])
 
     def _program(self, devices: int, rows: int, seeds: int) -> Donated:
-        """A program with a state of its own."""
+        """A program with its own state."""
         key = (devices, rows, seeds)
         if key not in self._made:
             training = Training(self.case, self._steps, make_mesh(devices, rows=rows))
@@ -118,5 +118,5 @@ class _Programs:
 
 
 def _one_after_the_other(programs: list[Donated]) -> Callable[[], Any]:
-    # Each is waited for: otherwise JAX would run programs of different devices at the same time.
+    # Wait for each program. Otherwise JAX would run programs of different devices at the same time.
     return lambda: [jax.block_until_ready(program()) for program in programs]

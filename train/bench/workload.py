@@ -22,7 +22,7 @@ Data = Literal["cifar10", "digits"]
 _LIKE = {"cifar10": ((32, 32, 3), "fig3/lcam-0.9-0.95"), "digits": ((8, 8, 1), "quickstart/lcam-0.9-0.95")}
 _CLASSES = 10
 _MOST = 10**6  # the largest count that an option may have
-# For programs that run once. The code of the random draws takes long to optimize and runs in no time.
+# For programs that run once. Optimizing the code of the random draws takes longer than running it.
 _COMPILE_QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 

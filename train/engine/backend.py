@@ -1,4 +1,4 @@
-"""Settings of XLA that have to be in place before JAX starts its backend."""
+"""Settings of XLA that must be in place before JAX starts its backend."""
 
 import os
 from importlib import metadata
@@ -6,34 +6,34 @@ from pathlib import Path
 
 from train.records.provenance import cores
 
-# XLA's CPU compiler hands convolutions, products and reductions to a library that is slow at the first: left with the
-# reductions alone it makes a step of WRN-16-1 about 1.3 times as fast (jaxlib 0.10.2; a little on 0.12). XLA aborts on
-# a flag it does not know: only versions on which it was tried.
+# XLA's CPU compiler gives convolutions, products and reductions to a library whose convolutions are slow. This flag
+# leaves only the reductions to it. A step of WRN-16-1 gets about 1.3 times as fast with jaxlib 0.10.2, and a little
+# faster with 0.12. XLA aborts on unknown flags, so only versions on which the flag was tried get it.
 _FASTER_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=reduce"
 _TRIED = ("0.10.", "0.12.")
 _DEVICE_COUNT = "xla_force_host_platform_device_count"
 
 
 def configure() -> None:
-    """Set the flags for this machine and switch the persistent compilation cache on, unless the user has chosen.
+    """Set the flags for this machine and turn on the persistent compilation cache, unless the user chose otherwise.
 
-    `XLA_FLAGS` that name the same flag stay as they are; `JAX_COMPILATION_CACHE_DIR` moves the cache, and an empty one
-    switches it off.
+    If `XLA_FLAGS` names the same flag, it stays as it is. `JAX_COMPILATION_CACHE_DIR` moves the cache, and turns it off
+    if it is empty.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if metadata.version("jaxlib").startswith(_TRIED) and "ynn_fusion_type" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_FASTER_CONVOLUTIONS}".strip()
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (cache := _cache()) is not None:
-        # As a variable, because importing JAX takes longer than what `--help` does without it.
+        # Set as a variable: importing JAX to set it would slow down `--help`.
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
 
 
 def make_cores_devices() -> None:
     """Make each CPU core that this process may use a device of JAX, so that seeds train side by side on a CPU.
 
-    It has to come before JAX starts its backend. It does nothing on one core, or where the user chose a number of CPU
-    devices with `JAX_NUM_CPU_DEVICES` or in `XLA_FLAGS`. It changes nothing about GPUs and TPUs.
+    Call it before JAX starts its backend. It does nothing on one core, or if the user chose a number of CPU devices
+    with `JAX_NUM_CPU_DEVICES` or in `XLA_FLAGS`. GPUs and TPUs are not affected.
     """
     import jax
 
@@ -43,10 +43,10 @@ def make_cores_devices() -> None:
 
 
 def _cache() -> Path | None:
-    """A folder for compiled programs, None if there is no place for one."""
+    """Return a folder for compiled programs, or None if none can be written."""
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        # The XDG specification has relative paths ignored. A user that the system does not know has no home.
+        # The XDG specification says to ignore relative paths. `Path.home` fails for a user unknown to the system.
         cache = (given if given.is_absolute() else Path.home() / ".cache") / "lcam-optax"
         cache.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):

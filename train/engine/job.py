@@ -25,17 +25,17 @@ from train.errors import ConfigError
 from train.experiments import Experiment, config_of, controls
 from train.records.events import EventLog
 
-# Stands in an `Agreement` where otherwise a signal's number does; larger than all of those.
+# Replaces a signal's number in an `Agreement`. It is larger than all of them.
 _TIME_UP = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SavePolicy:
-    """When a run saves on its own: at whichever comes first since the last time.
+    """When a run saves a checkpoint: after this many epochs or minutes, whichever comes first.
 
     Attributes:
-      epochs: After as many epochs.
-      minutes: After as many minutes, at the next slice.
+      epochs: Epochs since the last checkpoint.
+      minutes: Minutes since the last checkpoint. The run finishes the current slice before it saves.
     """
 
     epochs: int = 10
@@ -50,17 +50,17 @@ class SavePolicy:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """What the seed sets of one call of `run_experiment` have in common.
+    """What all seed sets of one call of `run_experiment` share.
 
     Attributes:
-      experiment: The arm, complete.
-      dataset: Loaded or opened.
-      setup: Of both.
+      experiment: The arm, with its tuned settings filled in.
+      dataset: The data set, in memory or opened for streaming.
+      setup: The setup of the experiment on this data set.
       root: Folder of all runs.
-      missing: Seeds whose records are to be written.
-      command: Kept in the records.
-      policy: When to save.
-      deadline: When to stop, on the clock of `time.monotonic`; None is never.
+      missing: Seeds that have no record yet.
+      command: The command line, kept in the records.
+      policy: When to save checkpoints.
+      deadline: When to stop, on the clock of `time.monotonic`. None means no deadline.
       console: Where to show progress.
     """
 
@@ -76,25 +76,25 @@ class Job:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What its checkpoints depend on."""
+        """The settings and the data that its checkpoints depend on."""
         return resume.saved_settings(self.experiment, self.dataset)
 
 
 def train_seed_set(job: Job, seed_set: SeedSet, mesh: Mesh, momenta: np.ndarray | None) -> None:
-    """Train seeds to the end, from their checkpoint where there is one, and write their records.
+    """Train a set of seeds to the end, from their checkpoint if there is one, and write their records.
 
     Args:
-      job: What they have in common with other seeds.
+      job: The job that the set belongs to.
       seed_set: The seeds.
-      mesh: Of the set.
-      momenta: The momentum of every step, float32 [seeds, steps], for a control.
+      mesh: The mesh of their devices.
+      momenta: For a control, the momentum of every step, float32 [seeds, steps]. None for other arms.
     """
     experiment, setup, seeds = job.experiment, job.setup, seed_set.seeds
     checkpoints = Checkpoints(checkpoint_dir(job.root, experiment.name, seed_set))
     title = f"{experiment.name} seed{'s' if len(seeds) > 1 else ''} {' '.join(map(str, seeds))}"
-    # From here on, as compiling takes long: a process that a signal ended alone would leave the others waiting for it.
+    # Catch signals from here on, because compiling takes long. If a signal ended one process, the others would wait.
     with contextlib.closing(checkpoints), StopSignals() as signals:
-        # Before anything is compiled, and before the arrays are read: another network's would be taken for damaged.
+        # Check before compiling, and before reading the arrays: those of another network would look damaged.
         there = checkpoints.config()
         if there is not None:
             resume.refuse_other_settings(checkpoints.folder, there, job.settings)
@@ -118,7 +118,9 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints, title: str, console: Con
         console.print(sentence, highlight=False, soft_wrap=True)
 
     if processes.of_first(checkpoints.latest) != checkpoints.latest():
-        raise ConfigError(f"{checkpoints.folder}: the processes see different files there; --runs has to be shared.")
+        raise ConfigError(
+            f"{checkpoints.folder}: the processes see different files there. Put --runs in a shared folder."
+        )
     snapshot = checkpoints.restore(trainer.state, report)
     if snapshot is not None:
         trainer.resume(snapshot.state, snapshot.metrics, snapshot.history)
@@ -126,7 +128,7 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints, title: str, console: Con
 
 
 def _event_logs(trainer: Trainer, job: Job) -> list[EventLog]:
-    """Open the TensorBoard events of each seed; the first process alone writes them."""
+    """Open the TensorBoard events of each seed. Only the first process writes them."""
     if not processes.is_first():
         return []
 
@@ -146,20 +148,20 @@ def _train(
     progress: RunProgress,
     events: Sequence[EventLog],
 ) -> None:
-    """Take a trainer to its last step, saving on the way.
+    """Train to the last step and save checkpoints on the way.
 
     Args:
-      trainer: With the seeds to train.
+      trainer: The trainer of the seeds.
       checkpoints: Where to save.
       job: When to save, and what a checkpoint depends on.
       signals: Requests to stop.
-      agreement: With the other processes.
+      agreement: Makes all processes stop and save at the same step.
       progress: Shows every step.
       events: One log per seed, or none.
 
     Raises:
-      Stopped: If a signal asked for it, when the checkpoint is on disk.
-      TimeUp: If the deadline has passed, when the checkpoint is on disk.
+      Stopped: After a signal, once the checkpoint is on disk.
+      TimeUp: After the deadline, once the checkpoint is on disk.
     """
     saved_at, saved_epochs = time.monotonic(), len(trainer.history)
     logged_epochs = len(trainer.history)
@@ -177,7 +179,7 @@ def _train(
                 log.epoch(row)
         logged_epochs = len(trainer.history)
         late = job.deadline is not None and processes.is_first() and time.monotonic() >= job.deadline
-        # A finished run is not stopped by the clock: its records are about to be written.
+        # The deadline does not stop a finished run, because its records come next.
         late = late and not trainer.finished
         wish = signals.received or (_TIME_UP if late else 0)
         stop, due = agreement.reach(wish, time.monotonic() - saved_at >= 60 * job.policy.minutes)

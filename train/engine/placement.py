@@ -11,17 +11,17 @@ from train.engine.devices import Mesh, cores_are_devices, make_mesh, require_dev
 from train.errors import ConfigError
 from train.experiments import Experiment
 
-# The name of a checkpoint folder lists its seeds, and a file system takes 255 bytes.
+# The name of a checkpoint folder lists its seeds, and file systems limit a name to 255 bytes.
 _MOST_TOGETHER = 20
 
 
 class SeedSet(NamedTuple):
-    """Seeds that train at the same time; of JSON's types.
+    """Seeds that train at the same time. All fields have JSON types.
 
     Attributes:
-      seeds: In the order of the leading axis of all arrays.
-      apart: Whether each seed has devices of its own. Otherwise the seeds share all devices, vmapped.
-      devices: Devices of each seed if they are apart, otherwise of all of them. None is all devices there are.
+      seeds: The seeds, in the order of the leading axis of all arrays.
+      apart: Whether each seed has its own devices. Otherwise the seeds share their devices and are vmapped.
+      devices: Number of devices per seed if the seeds are apart, otherwise of all seeds together. None means all.
     """
 
     seeds: list[int]
@@ -30,11 +30,11 @@ class SeedSet(NamedTuple):
 
     @property
     def vmapped(self) -> list[int]:
-        """The seeds of one vmapped program; none if each has a program of its own."""
+        """The seeds of a vmapped program. Empty if each seed has its own program."""
         return [] if self.apart or len(self.seeds) == 1 else self.seeds
 
     def mesh(self) -> Mesh:
-        """Make the mesh.
+        """Make the mesh of the devices.
 
         Raises:
           ConfigError: If there are too few devices.
@@ -46,12 +46,12 @@ class SeedSet(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """How seeds that have not begun are to train.
+    """How seeds without a checkpoint are to train.
 
     Attributes:
       apart: See `SeedSet`.
       devices: See `SeedSet`.
-      most: The most seeds at the same time.
+      most: Maximum number of seeds at the same time.
     """
 
     apart: bool
@@ -64,11 +64,11 @@ class Placement(NamedTuple):
 
 
 class Wishes(NamedTuple):
-    """What the command line says about devices.
+    """What the command line asks for.
 
     Attributes:
-      devices: How many to use; None is all.
-      devices_per_seed: How many for each seed; None leaves it to the program.
+      devices: Number of devices to use. None means all.
+      devices_per_seed: Number of devices per seed. None lets the program decide.
       stream: Whether images are read from disk during training.
     """
 
@@ -78,39 +78,39 @@ class Wishes(NamedTuple):
 
     @property
     def usable(self) -> int:
-        """How many devices may be used."""
+        """Number of devices that may be used."""
         return self.devices or jax.device_count()
 
     @property
     def alone(self) -> int | None:
-        """How many devices seeds share that have none of their own; None is all."""
+        """Number of devices for seeds that are not apart. None means all."""
         return 1 if self.devices is None and cores_are_devices() else self.devices
 
     @property
     def may_be_apart(self) -> bool:
-        """Whether seeds may have devices of their own: in one process, with images in memory."""
+        """Whether seeds may have their own devices: in one process, with images in memory."""
         return jax.process_count() == 1 and not self.stream
 
 
 def place(experiment: Experiment, number: int, root: Path, wishes: Wishes, *, fresh: bool = False) -> Placement:
-    """Decide how the seeds of an arm that have not begun are to train.
+    """Decide how the seeds of an arm without a checkpoint are to train.
 
     Args:
       experiment: The arm.
-      number: How many seeds were asked for, finished ones too.
-      root: Folder of all runs. Finished runs of the arm show how its other seeds were trained.
-      wishes: What the command line says.
-      fresh: Whether finished runs do not count.
+      number: Number of seeds asked for, including finished ones.
+      root: Folder of all runs. Further seeds are trained like the finished runs of the arm.
+      wishes: What the command line asks for.
+      fresh: Whether to ignore finished runs.
 
     Raises:
-      ConfigError: If the devices cannot be divided so, or the finished runs had more devices.
+      ConfigError: If the devices cannot be divided in this way, or the finished runs had more devices.
     """
     vmapped = _MOST_TOGETHER if experiment.vmap_seeds and not wishes.stream else 1
     if not wishes.may_be_apart:
         if wishes.devices_per_seed is not None:
             raise ConfigError(
-                f"devices-per-seed is {wishes.devices_per_seed}: allowed in one process and without --stream; leave "
-                "it out."
+                f"devices-per-seed is {wishes.devices_per_seed}: allowed only in one process and without --stream. "
+                "Leave it out."
             )
         return Placement(False, wishes.alone, vmapped)
     require_devices(wishes.devices)
@@ -121,8 +121,9 @@ def place(experiment: Experiment, number: int, root: Path, wishes: Wishes, *, fr
         devices, together = known
         if devices > wishes.usable:
             raise ConfigError(
-                f"{root / experiment.name}: each finished run was trained on {devices} devices, and {wishes.usable} "
-                "may be used here. Use as many, or choose another number for the other seeds with --devices-per-seed."
+                f"{root / experiment.name}: each finished run was trained on {devices} devices, but only "
+                f"{wishes.usable} may be used here. Use {devices} devices, or choose another number for the other "
+                "seeds with --devices-per-seed."
             )
         return Placement(False, devices, vmapped) if together else _apart(devices, wishes.usable, exactly=False)
     if number > 1 and wishes.usable > 1:
@@ -131,15 +132,15 @@ def place(experiment: Experiment, number: int, root: Path, wishes: Wishes, *, fr
 
 
 def as_begun(begun: SeedSet, wishes: Wishes, folder: Path) -> SeedSet:
-    """Complete a set of seeds that has a checkpoint with the devices to go on with.
+    """Choose the devices on which a set of seeds resumes from its checkpoint.
 
     Args:
-      begun: As the name of the folder tells it.
-      wishes: What the command line says.
-      folder: Of the checkpoints.
+      begun: The set, as the name of its folder describes it.
+      wishes: What the command line asks for.
+      folder: Folder of the checkpoints.
 
     Raises:
-      ConfigError: If it cannot go on as it began.
+      ConfigError: If the set cannot continue as it began.
     """
     own, number = wishes.devices_per_seed, len(begun.seeds)
     if not begun.apart:
@@ -150,7 +151,7 @@ def as_begun(begun: SeedSet, wishes: Wishes, folder: Path) -> SeedSet:
         return begun._replace(devices=wishes.alone if own is None else own)
     if not wishes.may_be_apart:
         raise ConfigError(
-            f"{folder}: each of these seeds has devices of its own. Go on in one process without --stream, or use "
+            f"{folder}: each of these seeds has its own devices. Continue in one process without --stream, or use "
             "--fresh."
         )
     if own not in (None, begun.devices):
@@ -160,22 +161,24 @@ def as_begun(begun: SeedSet, wishes: Wishes, folder: Path) -> SeedSet:
     needed = number * (begun.devices or 1)
     if needed > wishes.usable:
         raise ConfigError(
-            f"{folder}: these {number} seeds train on {needed} devices, and {wishes.usable} may be used here. Use as "
-            "many, or begin anew with --fresh."
+            f"{folder}: these {number} seeds train on {needed} devices, but only {wishes.usable} may be used here. "
+            f"Use {needed} devices, or start again with --fresh."
         )
     return begun
 
 
 def _apart(devices: int, usable: int, *, exactly: bool = True) -> Placement:
     if devices < 1 or devices > usable or (exactly and usable % devices):
-        raise ConfigError(f"devices-per-seed is {devices}, allowed: a whole number that divides {usable}, the devices.")
+        raise ConfigError(
+            f"devices-per-seed is {devices}, allowed: a whole number that divides {usable}, the number of devices."
+        )
     return Placement(True, devices, min(usable // devices, _MOST_TOGETHER))
 
 
 def _known(finished: Iterable[records.Record]) -> tuple[int, bool] | None:
-    """The devices of each finished run, and whether they were vmapped; None if they differ or do not say.
+    """Return the number of devices per finished run and whether the runs were vmapped.
 
-    A single run says nothing about how several are to train.
+    Returns None if the runs differ or do not say. A single run does not decide how several seeds train.
     """
     ways = []
     for record in finished:

@@ -1,7 +1,7 @@
 """The compiled programs of a run: a slice of an epoch as one donated scan, and the evaluation.
 
-A program takes the state and the data, both on the device already, and returns the state and the metrics of each step.
-Nothing is transferred to the host in between.
+A slice takes the state and the data, which are already on the device, and returns the new state and the metrics of each
+step. Nothing is transferred to the host in between.
 """
 
 import functools
@@ -35,18 +35,19 @@ from train.recipe.optimizers import OPTIMIZERS
 class Evaluation(NamedTuple):
     """Sums over a whole split; shape=() or [seeds]."""
 
-    wrong: jax.Array | np.ndarray  # int32, images whose class was not found
+    wrong: jax.Array | np.ndarray  # int32, number of misclassified images
     loss: jax.Array | np.ndarray  # float32, sum of the cross-entropies in nats
 
 
 def slice_program(
     setup: Setup, mesh: Mesh, steps: int, batch: int, *, stage: int = 0, streamed: bool = False
 ) -> Callable:
-    """Make the function (state, data, order) -> (state, StepMetrics) that takes the next steps of `batch` images.
+    """Make the function (state, data, order) -> (state, StepMetrics) that takes the next steps on `batch` images each.
 
-    `data` is the whole training set, and `order` the permutation of the epoch, from `epoch_order`; without one it is
-    computed again. Streamed, `data` are the images of each step, [steps, padded, ...] with `padded` from
-    `train.engine.devices.padded_size`. `stage` is that of `train.recipe.modes`.
+    `data` is the whole training set. `order` is the permutation of the epoch from `epoch_order`. Without it, the
+    program computes the permutation. If `streamed`, `data` contains the images of each step, [steps, padded, ...],
+    where `padded` comes from `train.engine.devices.padded_size`. `stage` is a number from 0, see
+    `train.recipe.modes`.
     """
     return _over_batches(setup, mesh, steps, batch, streamed, functools.partial(train_step, setup, stage))
 
@@ -54,8 +55,8 @@ def slice_program(
 def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, streamed: bool = False) -> Callable:
     """Make the function (state, data, order) -> batch statistics of the parameters to evaluate.
 
-    For optimizers that take gradients at other parameters (`OptimizerEntry.recomputes_batch_stats`). These are
-    running statistics over the `steps` batches from the state's step on, with no trace of those in the state.
+    Optimizers that take gradients at other parameters need them (`OptimizerEntry.recomputes_batch_stats`). They are
+    running statistics over `steps` batches from the state's step on. The statistics in the state do not enter.
     """
 
     def step(state: TrainState, own: AugmentedBatch) -> tuple[TrainState, None]:
@@ -66,7 +67,7 @@ def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, str
     def run(state: TrainState, data: Images, order: jax.Array | None = None) -> nnx.State:
         blank = state._replace(batch_stats=jax.tree.map(jnp.zeros_like, state.batch_stats))
         ended, _ = _over_batches(setup, mesh, steps, batch, streamed, step)(blank, data, order)
-        # A running mean that began at zero lacks the weight of what came before.
+        # Correct for the zeros that the running mean started with.
         return jax.tree.map(lambda x: x / (1 - BATCH_NORM_MOMENTUM**steps), ended.batch_stats)
 
     return run
@@ -80,7 +81,7 @@ def _over_batches(setup: Setup, mesh: Mesh, steps: int, batch: int, streamed: bo
         if order is None:
             order = epoch_order(setup, state.seed, state.step // setup.steps_per_epoch)
         rows = data if streamed else next_rows(setup, state, order, steps, batch, padded)
-        # Drawn for all steps at once: in the loop it would be a hundred kernels of a few numbers each.
+        # Drawn for all steps at once. In the loop these would be a hundred kernels of a few numbers each.
         drawn = jax.vmap(lambda at: draw_step_crops_and_flips(setup, state.seed, at, padded))(
             state.step + jnp.arange(steps)
         )
@@ -95,7 +96,7 @@ def _over_batches(setup: Setup, mesh: Mesh, steps: int, batch: int, streamed: bo
 
 
 def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) -> Callable:
-    """Make the function (state, data) -> Evaluation over a whole split, every image counted once."""
+    """Make the function (state, data) -> Evaluation over a whole split. Every image counts once."""
 
     def run(state: TrainState, data: Images) -> Evaluation:
         params = OPTIMIZERS[setup.experiment.optimizer].evaluation_params(state.params, state.opt_state)
@@ -106,7 +107,7 @@ def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) 
         def step(total: Evaluation, start: jax.Array) -> tuple[Evaluation, None]:
             index = start + jnp.arange(batch)
             counted = index < size
-            # The rows after the end repeat the last image and are not counted.
+            # Rows after the end repeat the last image and do not count.
             images, labels = take(mesh, data, jnp.minimum(index, size - 1))
             inputs = jnp.asarray(images).reshape(batch, *setup.image_shape)
             inputs = normalize(inputs, setup.experiment.mean, setup.experiment.std)
@@ -129,17 +130,17 @@ def compiled(program: Callable, mesh: Mesh, seeds: int, *, donate: bool) -> Call
     Args:
       program: For one seed.
       mesh: The seeds are spread over its rows. Several seeds on a row are vmapped.
-      seeds: How many; a multiple of the rows.
+      seeds: Number of seeds, a multiple of the rows.
       donate: Whether the state is donated.
 
     Returns:
-      The same with a leading axis of seeds in all arguments and results but the data.
+      The jitted program. All its arguments and results except the data have a leading axis of seeds.
     """
     here = seeds // mesh.shape[SEED]
 
     def over_seeds(state: TrainState, data: Images, *others: Any) -> Any:
         if here == 1:
-            # A single network is spared the vmap, whose convolutions take both sides batched.
+            # A single network needs no vmap, which would batch the kernels of its convolutions too.
             state, others = jax.tree.map(lambda x: x[0], (state, others))
             return jax.tree.map(lambda x: x[None], program(state, data, *others))
         return jax.vmap(program, in_axes=(0, None, *(0 for _ in others)))(state, data, *others)

@@ -18,12 +18,12 @@ _FINGERPRINT = "fingerprint"
 
 
 class Plan(NamedTuple):
-    """What is left to do; of JSON's types.
+    """What is left to do. All fields have JSON types.
 
     Attributes:
       missing: The seeds without a finished record.
-      seed_sets: The seeds that run together, and where. A kill may have come between two seeds' records: then a set
-        contains seeds that are not missing, too.
+      seed_sets: The seeds that train together, and their devices. A set also contains finished seeds if its run was
+        killed while it wrote the records.
     """
 
     missing: list[int]
@@ -31,17 +31,17 @@ class Plan(NamedTuple):
 
 
 def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, wishes: Wishes, *, fresh: bool) -> Plan:
-    """Look what is left to do.
+    """Find out what is left to do.
 
     Args:
       experiment: The arm.
-      seeds: Those asked for.
+      seeds: The seeds asked for.
       root: Folder of all runs.
-      wishes: What the command line says about devices.
-      fresh: Whether to take nothing for done or begun.
+      wishes: What the command line asks for.
+      fresh: Whether to ignore finished and interrupted runs.
 
     Raises:
-      ConfigError: If what is there was made with other settings, or in another way.
+      ConfigError: If existing runs were made with other settings, or cannot continue on these devices.
       RecordError: If a record is damaged.
     """
     if fresh:
@@ -54,7 +54,7 @@ def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, wishes: 
         and all(seed in missing or _is_recorded(experiment, root, seed) for seed in seed_set.seeds)
     ]
     if wishes.stream or not experiment.vmap_seeds:
-        # Seeds that are to train one after the other begin anew.
+        # Seeds that must train one after the other cannot resume from a vmapped checkpoint. They start again.
         begun = [seed_set for seed_set in begun if seed_set.apart or len(seed_set.seeds) == 1]
     going_on = [
         as_begun(seed_set, wishes, checkpoint_dir(root, experiment.name, seed_set)) for seed_set in _disjoint(begun)
@@ -65,7 +65,7 @@ def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, wishes: 
 
 
 def discard(runs: Iterable[tuple[Experiment, Sequence[int]]], root: Path) -> None:
-    """Remove the records of some experiments and their seeds, and the checkpoints that no other seed still needs."""
+    """Delete the records of these experiments and seeds, and the checkpoints that no other seed needs."""
     for experiment, seeds in runs:
         for seed_set in begun_seed_sets(root, experiment.name):
             others = set(seed_set.seeds) - set(seeds)
@@ -77,31 +77,31 @@ def discard(runs: Iterable[tuple[Experiment, Sequence[int]]], root: Path) -> Non
 
 
 def resolved(experiment: Experiment, root: Path) -> Experiment:
-    """Complete an experiment with the learning rate and weight decay that its trials decide.
+    """Fill in the learning rate and weight decay that the trials of an experiment decide.
 
     Raises:
-      ConfigError: If such a run is missing, or does not fit.
-      RecordError: If its record is damaged.
+      ConfigError: If a trial is missing or does not fit.
+      RecordError: If the record of a trial is damaged.
     """
     changes = tuning.tuned_fields(experiment, root)
     return dataclasses.replace(experiment, **changes) if changes else experiment
 
 
 def saved_settings(experiment: Experiment, dataset: Dataset | Source) -> dict[str, Any]:
-    """What a checkpoint depends on, as JSON values: the settings, and which data they were used on."""
+    """Return the settings and the data that a checkpoint depends on, as JSON values."""
     size = " x ".join(map(str, dataset.image_shape))
     data = f"{dataset.name}: {dataset.train_size} and {dataset.test_size} images of {size}"
     config = config_of(experiment) | {"data": data, _FINGERPRINT: dataset.fingerprint}
-    # What to do next at a loss that is not finite changes nothing about the steps before.
+    # This setting takes effect at the first loss that is not finite. The steps before do not depend on it.
     del config["nonfinite"]
     return config
 
 
 def refuse_other_settings(path: Path | str, there: dict[str, Any], now: dict[str, Any]) -> None:
-    """Compare what something on disk was made with to what is asked for.
+    """Check that a run or checkpoint on disk was made with the settings asked for.
 
     Raises:
-      ConfigError: If they differ; the message names the settings.
+      ConfigError: If the settings differ. The message names them.
     """
     there, now = dict(there), dict(now)
     refuse_other_data(path, there.pop(_FINGERPRINT, None), now.pop(_FINGERPRINT, None))
@@ -114,9 +114,9 @@ def refuse_other_settings(path: Path | str, there: dict[str, Any], now: dict[str
 
 
 def refuse_other_data(path: Path | str, there: str | None, now: str | None) -> None:
-    """Compare the fingerprints of the data that something on disk was made with and of the data at hand.
+    """Check by its fingerprint that a run or checkpoint on disk was made with the present data.
 
-    What is older than fingerprints has none, and is taken as it is.
+    Runs older than fingerprints have none and are accepted.
 
     Raises:
       ConfigError: If the data differ.
@@ -129,10 +129,10 @@ def refuse_other_data(path: Path | str, there: str | None, now: str | None) -> N
 
 
 def refuse_records_of_other_data(experiment: Experiment, seeds: Sequence[int], root: Path, fingerprint: str) -> None:
-    """Refuse to train further seeds of an arm on other data than its finished ones.
+    """Check that the finished runs of these seeds were trained on the present data.
 
     Raises:
-      ConfigError: If a finished run of these seeds was trained on other data.
+      ConfigError: If one was trained on other data.
     """
     for seed in seeds:
         record = records.find(root, experiment.name, seed)
@@ -151,7 +151,7 @@ def _is_finished(experiment: Experiment, root: Path, seed: int) -> bool:
 
 
 def _is_recorded(experiment: Experiment, root: Path, seed: int) -> bool:
-    """Whether a seed that nobody asked for is finished; a record that cannot be used counts as none."""
+    """Whether a seed that nobody asked for is finished. A record that cannot be used counts as missing."""
     try:
         return _is_finished(experiment, root, seed)
     except (ConfigError, RecordError):
@@ -159,7 +159,7 @@ def _is_recorded(experiment: Experiment, root: Path, seed: int) -> bool:
 
 
 def _disjoint(begun: list[SeedSet]) -> list[SeedSet]:
-    """Of sets of seeds that overlap, the larger ones."""
+    """If sets of seeds overlap, keep the larger ones."""
     chosen: list[SeedSet] = []
     for seed_set in sorted(begun, key=lambda each: len(each.seeds), reverse=True):
         if not any(set(seed_set.seeds) & set(other.seeds) for other in chosen):

@@ -1,4 +1,4 @@
-"""Run one experiment: what is left of it, its data, and its sets of seeds one after the other."""
+"""Run one experiment: load its data and train the seeds that have no finished record."""
 
 import functools
 import time
@@ -37,41 +37,41 @@ def run_experiment(
     deadline: float | None = None,
     console: Console | None = None,
 ) -> list[Path]:
-    """Train an experiment with each seed that has no finished record yet, from its checkpoint where there is one.
+    """Train the seeds of an experiment that have no finished record yet. Interrupted runs resume.
 
     Args:
       experiment: The arm.
       seeds: Whole numbers. `train.engine.placement` decides which of them train at the same time, and where.
       root: Folder of all runs; a record is `root/<arm>/seed-<n>/result.json`, or packed in `root/<group>`.
-      data_dir: Where TensorFlow Datasets keeps its data; None is its own default.
-      command: Kept in the record.
-      fresh: Whether to train anew what is finished or begun: when the run is about to begin, what is there is removed.
-      fresh_too: Experiments whose runs, with their own seeds, are removed with it: those that come next.
-      policy: When to save.
-      devices: How many devices to use; None is all.
-      devices_per_seed: How many devices split the batches of each seed. None: several seeds on several devices have
-        one each; otherwise a seed has all.
-      stream: Whether to read the images from disk as they are needed, for data that a device cannot hold; seeds then
-        run one after the other.
-      deadline: When to save and stop, on the clock of `time.monotonic`, in seconds; the first process's counts. A
-        slice that has begun is finished. None is never.
-      console: Where to show progress; None is standard error.
+      data_dir: Folder of TensorFlow Datasets. None uses its default.
+      command: The command line, kept in the record.
+      fresh: Whether to delete finished and interrupted runs and train again. They are deleted just before training.
+      fresh_too: Experiments that come later. Their runs, with their own seeds, are deleted at the same time.
+      policy: When to save checkpoints.
+      devices: Number of devices to use. None uses all.
+      devices_per_seed: Number of devices that split the batches of each seed. None leaves the choice to
+        `train.engine.placement`.
+      stream: Whether to read the images from disk as they are needed, for data that does not fit on a device. Seeds
+        then train one after the other.
+      deadline: Time to save and stop, in seconds on the clock of `time.monotonic` in the first process. The current
+        slice is finished first. None means no deadline.
+      console: Where to show progress. None uses standard error.
 
     Returns:
-      The paths of the records, in the order of the seeds; a run that was packed has left its path.
+      The paths of the records, in the order of the seeds. The record of a packed run is no longer at its path.
 
     Raises:
-      ConfigError: If a setting does not fit the data, or what is there was made with other settings.
-      DataError: If the data set cannot be had.
+      ConfigError: If a setting does not fit the data, or existing runs were made with other settings.
+      DataError: If the data set cannot be loaded.
       CheckpointError: If a checkpoint cannot be written.
       RunError: If a loss or the state is not finite.
-      Stopped: After SIGTERM or SIGINT, when all is saved.
-      TimeUp: After the deadline, when all is saved.
+      Stopped: After SIGTERM or SIGINT, once everything is saved.
+      TimeUp: After the deadline, once everything is saved.
     """
     console = console or Console(stderr=True)
     console.quiet = console.quiet or not processes.is_first()
     wishes = Wishes(devices, devices_per_seed, stream)
-    # Only the first process writes records, so only it knows for certain what there is.
+    # Only the first process writes records, so only it can be sure which exist.
     plan = resume.Plan(*processes.of_first(lambda: resume.make_plan(experiment, seeds, root, wishes, fresh=fresh)))
     if plan.missing:
         _refuse_to_begin_after(deadline)
@@ -113,23 +113,23 @@ def _load_data(experiment: Experiment, data_dir: Path | None, stream: bool) -> D
 
 
 def _refuse_to_begin_after(deadline: float | None) -> None:
-    """End all processes before the next run, if the first process has no time left.
+    """Stop all processes if the first one has passed the deadline.
 
     Raises:
-      TimeUp: If so.
+      TimeUp: If it has.
     """
     if deadline is not None and processes.of_first(lambda: time.monotonic() >= deadline):
         raise TimeUp("The time is up. No run is under way.")
 
 
 def _resolved_by_first(experiment: Experiment, root: Path) -> Experiment:
-    """Complete an experiment in the first process, which alone knows for certain what there is."""
+    """Fill in the tuned settings in the first process, which alone can be sure of the records."""
     config: dict[str, Any] = processes.of_first(lambda: config_of(resume.resolved(experiment, root)))
     return from_config(config, seeds=experiment.seeds, vmap_seeds=experiment.vmap_seeds)
 
 
 def _momenta_by_first(job: Job, seeds: list[int]) -> np.ndarray | None:
-    """Make the momenta of a control in the first process; float32 [seeds, steps], None for other arms."""
+    """Make the momenta of a control in the first process. Returns float32 [seeds, steps]; None for other arms."""
     if job.experiment.control == "none":
         return None
 

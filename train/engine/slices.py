@@ -1,4 +1,4 @@
-"""How an epoch is cut into slices, each of which is one program."""
+"""Cut an epoch into slices. Each slice is one program."""
 
 from collections.abc import Iterator
 
@@ -6,17 +6,18 @@ from train.engine.devices import AXIS, Mesh
 from train.engine.state import Setup
 from train.recipe.network import training_flops
 
-# The most steps in one program: few enough for a person to see progress, enough to hide the dispatch.
+# Maximum steps per slice: few enough to show progress, enough to hide the dispatch.
 _SLICE_STEPS = 30
-# As a stop is answered after a slice: what a few CPU cores do in seconds, in operations. A GPU does 30 steps in those.
+# Maximum operations per slice on a CPU: a few seconds of work, because a request to stop waits for the end of the
+# slice. A GPU takes 30 steps in this time.
 _SLICE_FLOPS_ON_CPU = 1.25e12
-# Of the images that a streamed slice puts on each device, in bytes; the next slice's are put there meanwhile. Runs in
-# memory are cut alike.
+# Maximum bytes of streamed images per slice and device. Those of the next slice are transferred meanwhile. Runs in
+# memory have the same slices.
 _SLICE_IMAGES = 2**28
 
 
 def slice_steps(setup: Setup, mesh: Mesh, seeds: int) -> int:
-    """How many steps a slice has, the same for each part of a run; `seeds` are those of one row of the mesh."""
+    """Return the number of steps per slice, fixed for a run. `seeds` is the number of seeds per row of the mesh."""
     height, width, channels = setup.image_shape
     batch = setup.experiment.batch_size
     most = mesh.shape[AXIS] * _SLICE_IMAGES // (batch * height * width * channels)
@@ -28,7 +29,7 @@ def slice_steps(setup: Setup, mesh: Mesh, seeds: int) -> int:
 
 
 def rest_of_epoch(done: int, slices: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What is left of an epoch; a run that comes from a machine that cuts otherwise may be within a slice."""
+    """Yield what is left of an epoch. A run from a machine with other slices may resume inside a slice."""
     for steps, batch in slices:
         if done < steps:
             yield steps - done, batch
@@ -36,7 +37,7 @@ def rest_of_epoch(done: int, slices: list[tuple[int, int]]) -> Iterator[tuple[in
 
 
 def cut(setup: Setup, length: int) -> list[tuple[int, int]]:
-    """The slices of an epoch as (steps, batch size); the same in every epoch, so that a resumed run cuts alike."""
+    """Return the slices of an epoch as (steps, batch size). They are the same in every epoch and after a resume."""
     number, rest = divmod(setup.full_batches, length)
     slices = [(length, setup.experiment.batch_size)] * number
     if rest:

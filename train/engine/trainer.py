@@ -1,4 +1,4 @@
-"""The trainer: takes one seed, or several as one program, from the first step to the last."""
+"""Train one seed, or several as one program, from the first step to the last."""
 
 import functools
 import time
@@ -23,7 +23,7 @@ from train.recipe.optimizers import OPTIMIZERS
 from train.recipe.schedules import learning_rate
 from train.records import EpochMetrics, StepMetrics
 
-# For batch statistics found anew: batches of a whole running mean.
+# Batches that recompute the batch statistics: enough for a running mean.
 _CALIBRATION_STEPS = 30
 _EVALUATION_BATCH = 500
 
@@ -32,10 +32,10 @@ class Trainer:
     """Trains one seed of an experiment, or several as one program.
 
     Attributes:
-      setup: What does not change.
-      seeds: In the order of the leading axis of all arrays.
-      state: After the last step; owned, as each slice donates it.
-      history: Epochs, in each the row of every seed.
+      setup: What stays the same during training.
+      seeds: The seeds, in the order of the leading axis of all arrays.
+      state: The state after the last step. Each slice donates it, so keep no reference to it.
+      history: One list per epoch, with one row per seed.
     """
 
     def __init__(self, setup: Setup, mesh: Mesh, seeds: list[int], loader: Loader, state: TrainState):
@@ -47,7 +47,7 @@ class Trainer:
         self._step = 0
         self._slices = cut(setup, slice_steps(setup, mesh, len(seeds) // mesh.shape[SEED]))
         compile_program = functools.partial(compiled, mesh=mesh, seeds=len(seeds))
-        # Each is compiled when it is first called.
+        # Each program is compiled at its first call.
         stages = range(MODES[setup.experiment.training].num_stages)
 
         @functools.cache
@@ -64,7 +64,7 @@ class Trainer:
         self._calibrate = compile_program(
             calibration_program(setup, mesh, *self._calibration, streamed=loader.streamed), donate=False
         )
-        # The order of an epoch and its number; streamed images come in order already.
+        # The number of an epoch and the order of its images. Streamed images are in order already.
         self._order: tuple[int, jax.Array | None] = (-1, None)
         self._compute_order = compile_program(
             lambda state, _: epoch_order(setup, state.seed, state.step // setup.steps_per_epoch), donate=False
@@ -73,7 +73,7 @@ class Trainer:
 
     @property
     def steps_done(self) -> int:
-        """Steps made."""
+        """Number of steps done."""
         return self._step
 
     @property
@@ -82,20 +82,20 @@ class Trainer:
         return len(self.history) == self.setup.experiment.epochs
 
     def resume(self, state: TrainState, metrics: StepMetrics, history: list[list[EpochMetrics]]) -> None:
-        """Go on from a state and what was seen until then."""
+        """Continue from a state, with the metrics and the history up to it."""
         self.state, self._seen, self.history = state, [metrics], history
         self._step = metrics.loss.shape[1]
 
     def metrics(self) -> StepMetrics:
-        """All steps that have been read; NumPy, [seeds, steps]."""
+        """Return the metrics of all steps read so far; NumPy, [seeds, steps]."""
         return StepMetrics(*(np.concatenate(parts, axis=1) for parts in zip(*self._seen, strict=True)))
 
     def advance(self, progress: RunProgress, last_good: Callable[[], Path | None]) -> Iterator[None]:
-        """Train to the end, handing back control after each slice; the last slice of an epoch is evaluated first.
+        """Train to the end, and yield after each slice. After the last slice of an epoch, evaluate before the yield.
 
         Args:
-          progress: Is shown everything.
-          last_good: Tells of the newest checkpoint, for messages.
+          progress: Shows every step and epoch.
+          last_good: Returns the newest checkpoint, for messages.
 
         Raises:
           RunError: If a loss or the state is not finite, unless such steps are skipped.
@@ -106,7 +106,7 @@ class Trainer:
             done = self._step - len(self.history) * self.setup.steps_per_epoch
             for key in rest_of_epoch(done, self._slices):
                 self._take(key)
-                # The slice before is read while this one runs, so that reading waits for nothing.
+                # Read the previous slice while this one runs, so that the device need not wait for the host.
                 self._read(progress, keep=1)
                 if self._step % self.setup.steps_per_epoch:
                     yield
@@ -115,7 +115,7 @@ class Trainer:
             yield
 
     def read_all(self, progress: RunProgress) -> None:
-        """Wait for every step made and read what it saw.
+        """Wait for every step and read its metrics.
 
         Raises:
           RunError: If a loss or the state is not finite, unless such steps are skipped.
@@ -123,7 +123,7 @@ class Trainer:
         self._read(progress, keep=0)
         if self.setup.experiment.nonfinite == "skip":
             return
-        # A finite loss may have a gradient that is not, or a step that overflows.
+        # Even if the loss is finite, its gradient may not be, or the step may overflow.
         finite = jax.device_get(self._state_is_finite(self.state, None))
         what = "parameters, batch statistics or optimizer state"
         self._check(finite, lambda i: f"{what} after {self._at(self._step - 1)} are not finite")
@@ -136,7 +136,7 @@ class Trainer:
         self._step += key[0]
 
     def _order_of(self, state: TrainState, step: int) -> jax.Array | None:
-        """The order of the epoch that a state before a step is in, computed once per epoch; [seeds, N]."""
+        """Return the order of the images in the epoch of a step, computed once per epoch; [seeds, N]."""
         epoch = step // self.setup.steps_per_epoch
         if self._order[0] != epoch and not self._loader.streamed:
             self._order = epoch, self._compute_order(state, None)
@@ -161,14 +161,14 @@ class Trainer:
         self._check(finite[:, first], describe)
 
     def _check(self, finite: np.ndarray, describe: Callable[[int], str]) -> None:
-        """Stop if a seed's number is not finite, [seeds], unless such steps are skipped."""
+        """Raise if the number of a seed is not finite, [seeds], unless such steps are skipped."""
         if finite.all() or self.setup.experiment.nonfinite == "skip":
             return
         i = int(np.argmin(finite))
         raise RunError(
             f"{self.setup.experiment.name}, seed {self.seeds[i]}: {describe(i)}. Last good checkpoint: "
-            f"{self._last_good() or 'none yet'}. With --nonfinite skip the same command goes on from there and leaves "
-            "such steps out; a smaller --learning-rate needs --fresh or another --runs."
+            f"{self._last_good() or 'none yet'}. With --nonfinite skip, the same command continues from there and "
+            "skips such steps. A smaller --learning-rate needs --fresh or another --runs."
         )
 
     def _at(self, step: int) -> str:

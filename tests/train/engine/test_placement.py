@@ -56,7 +56,7 @@ def test_several_processes_train_as_ever(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     assert place(tmp_path) == Placement(False, None, 1)
     assert place(tmp_path, arm=VMAPPED) == Placement(False, None, 20)
-    with pytest.raises(ConfigError, match="devices-per-seed is 2: allowed in one process and without --stream"):
+    with pytest.raises(ConfigError, match="devices-per-seed is 2: allowed only in one process and without --stream"):
         place(tmp_path, devices_per_seed=2)
 
 
@@ -103,7 +103,9 @@ def test_further_seeds_train_as_the_finished_ones(tmp_path, device, expected):
 def test_devices_that_the_finished_runs_had_and_are_not_here_are_refused(tmp_path):
     for seed in (0, 1):
         finish(tmp_path, seed, count=4, vmapped_seeds=[])
-    with pytest.raises(ConfigError, match=r"arm: each finished run was trained on 4 devices, and 2 may be used here"):
+    with pytest.raises(
+        ConfigError, match=r"arm: each finished run was trained on 4 devices, but only 2 may be used here"
+    ):
         place(tmp_path, devices=2)
     assert place(tmp_path, devices=2, devices_per_seed=2) == Placement(True, 2, 1)
 
@@ -145,9 +147,13 @@ def test_seeds_go_on_as_they_began(tmp_path):
 @pytest.mark.parametrize(
     ("began", "wishes", "message"),
     [
-        (SeedSet([0, 1], True, 2), {"devices": 2}, "on-2: these 2 seeds train on 4 devices, and 2 may be used here"),
+        (
+            SeedSet([0, 1], True, 2),
+            {"devices": 2},
+            "on-2: these 2 seeds train on 4 devices, but only 2 may be used here",
+        ),
         (SeedSet([0, 1], True, 2), {"devices_per_seed": 1}, "on-2: each of these seeds has 2 devices. Leave out"),
-        (SeedSet([0, 1], True, 2), {"stream": True}, "Go on in one process without --stream"),
+        (SeedSet([0, 1], True, 2), {"stream": True}, "Continue in one process without --stream"),
         (SeedSet([0, 1]), {"devices_per_seed": 1}, "seeds-0-1: these seeds share their devices. Leave out"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from train import files
 
-_MOST_MORE_BYTES = 0.001  # share by which LCAM may move more bytes than SGD
+_MOST_MORE_BYTES = 0.001  # the bytes that LCAM moves may differ from SGD's by this share
 
 
 def faults(found: dict[str, Any], dtype: str, devices_per_seed: int) -> list[str]:
@@ -18,7 +18,7 @@ def faults(found: dict[str, Any], dtype: str, devices_per_seed: int) -> list[str
     Args:
       found: The figures of the target, from `targets` in the record.
       dtype: Dtype of the activations.
-      devices_per_seed: Number of devices that split a batch. A single one must not communicate.
+      devices_per_seed: Number of devices that split a batch. If it is 1, the step must not communicate.
     """
     outside = found["outside_the_loop"]
     wrong = []
@@ -34,7 +34,7 @@ def faults(found: dict[str, Any], dtype: str, devices_per_seed: int) -> list[str
         if unexpected:
             wrong.append(f"copies {where}: {unexpected}")
     if devices_per_seed == 1 and (found["collectives"] or outside["collectives"]):
-        wrong.append(f"collectives without need: {found['collectives'] + outside['collectives']}")
+        wrong.append(f"unnecessary collectives: {found['collectives'] + outside['collectives']}")
     if abs(found["lcam_over_sgd_bytes"] - 1) > _MOST_MORE_BYTES:
         wrong.append(f"LCAM moves {found['lcam_over_sgd_bytes']:.5f} times the bytes of SGD")
     if not found["state_updated_in_place"]:

@@ -1,4 +1,4 @@
-"""Lower and compile the programs of a run for devices that this machine need not have."""
+"""Lower and compile the programs of a run for accelerators that this machine may lack."""
 
 import dataclasses
 import math

@@ -19,7 +19,7 @@ WHAT_THEY_ARE = (
 def print_target(console: Console, target: Target, options: dict[str, Any], found: dict[str, Any]) -> None:
     """Print the figures of one target and its largest kernels."""
     if not console.file.isatty():
-        console.width = 140  # a file or a pipe has no width, and its reader has room
+        console.width = 140  # a file or a pipe has no width of its own
     network = f"WRN-{options['depth']}-{options['width']}, batch {options['batch_size']}, {options['dtype']}"
     many = f"{options['devices']} device(s), {options['seeds']} seed(s)"
     console.print(f"{target.description}: {network}, {many}; compiled by {found['compiler']}", highlight=False)
@@ -35,7 +35,7 @@ def print_target(console: Console, target: Target, options: dict[str, Any], foun
     largest = Table("largest kernels of a step", "times", "bound, ms", "estimated, ms", "from", box=None)
     for row in found["largest_kernels"]:
         estimated = "" if row["estimated_ms"] is None else f"{row['estimated_ms']:.4f}"
-        # The end of a long name tells most.
+        # The end of a long name says most.
         origin = row["origin"][-60:]
         largest.add_row(row["kernel"], str(row["times"]), f"{row['bound_ms']:.4f}", estimated, origin)
     console.print(largest)
@@ -71,7 +71,7 @@ def markdown_rows(path: Path) -> list[list[str]]:
 
 
 def scaling_rows(path: Path) -> list[list[str]]:
-    """The cells of a table of one record about several devices: a row for each target, of a step on one device.
+    """Make the rows of a Markdown table from one record of several devices: one step on one device per target.
 
     Columns: target, devices, seeds, GFLOP, bound in ms, compiler's estimate in ms, collectives, MB in them, least ms
     for these MB on the links, GB in memory.
@@ -83,7 +83,7 @@ def scaling_rows(path: Path) -> list[list[str]]:
         count = sum(row["count"] for row in found["collectives"])
         size = sum(row["bytes"] for row in found["collectives"])
         sharing = options["devices"] // options["seeds"]
-        # In a sum over n devices each sends at least this share of the bytes.
+        # In a sum over n devices, each device sends at least 2 (n - 1) / n of the bytes.
         seconds = 2 * (sharing - 1) / sharing * size / TARGETS[name].link
         rows.append(
             [

@@ -34,7 +34,7 @@ def test_a_clean_step_passes():
         ({"copies": {"activations": COPY}}, "copies in the step: .*activations"),
         ({"copies": {"weights": COPY}}, "copies in the step: .*weights"),
         ({"outside_the_loop": {"copies": {"data set": COPY}, "collectives": []}}, "around the steps: .*data set"),
-        ({"collectives": [{"kind": "all-reduce"}]}, "collectives without need"),
+        ({"collectives": [{"kind": "all-reduce"}]}, "unnecessary collectives"),
         ({"lcam_over_sgd_bytes": 1.0011}, "1.00110 times the bytes of SGD"),
         ({"lcam_over_sgd_bytes": 0.9989}, "0.99890 times"),
         ({"state_updated_in_place": False}, "not updated in place"),
