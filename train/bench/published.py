@@ -6,7 +6,7 @@ from train.bench import budget, result
 from train.bench.accelerators.show import markdown_rows, scaling_rows
 from train.report.publish import Rows, Tables
 
-_FILES = ("cpu.json", "cpu-startup.json", "cpu-scaling.json")
+_FILES = ("cpu.json", "cpu-startup.json", "cpu-scaling.json", "cpu-seeds-digits.json", "cpu-seeds-cifar10.json")
 _COSTS = {
     ("optimizer", "LCAM / SGD"): "update by LCAM / by `optax.sgd`, WRN-28-10",
     (

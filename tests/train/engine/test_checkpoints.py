@@ -146,6 +146,15 @@ def test_a_kill_loses_at_most_the_work_since_the_last_checkpoint(tmp_path, unint
     assert "resumed at step" in text.getvalue()
 
 
+@pytest.fixture
+def sigint():
+    """SIGINT as a terminal leaves it; a shell starts background jobs with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_same_command_resumes(tmp_path, monkeypatch, uninterrupted, signum):
