@@ -95,8 +95,8 @@ def on_each_row(program: Callable[..., Any], mesh: Mesh, shared: tuple[bool, ...
             if mesh.shape[SEED] == 1:
                 return program(*arguments)
             specs = tuple(PartitionSpec() if same else PartitionSpec(SEED) for same in shared)
-            # If each row has one device, leave nothing to XLA's partitioner. It rewrites programs, and the results
-            # would be rounded differently from those of a single device.
+            # If each row has one device, leave nothing to XLA's partitioner. It would rewrite the
+            # program, and rounding would differ from a program for a single device.
             manual = {SEED, AXIS} if mesh.shape[AXIS] == 1 else {SEED}
             return jax.shard_map(
                 program,

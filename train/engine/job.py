@@ -94,7 +94,7 @@ def train_seed_set(job: Job, seed_set: SeedSet, mesh: Mesh, momenta: np.ndarray 
     title = f"{experiment.name} seed{'s' if len(seeds) > 1 else ''} {' '.join(map(str, seeds))}"
     # Catch signals from here on, because compiling takes long. If a signal ended one process, the others would wait.
     with contextlib.closing(checkpoints), StopSignals() as signals:
-        # Check before compiling, and before reading the arrays: those of another network would look damaged.
+        # Check before compiling, and before reading the arrays: arrays of another network would look damaged.
         there = checkpoints.config()
         if there is not None:
             resume.refuse_other_settings(checkpoints.folder, there, job.settings)

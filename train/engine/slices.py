@@ -29,7 +29,7 @@ def slice_steps(setup: Setup, mesh: Mesh, seeds: int) -> int:
 
 
 def rest_of_epoch(done: int, slices: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield what is left of an epoch. A run from a machine with other slices may resume inside a slice."""
+    """Yield the remaining slices of an epoch. A run from a machine with other slices may resume inside a slice."""
     for steps, batch in slices:
         if done < steps:
             yield steps - done, batch
