@@ -226,10 +226,8 @@ def _section(group: Group, drawn: Sequence[Path]) -> Iterator[str]:
     if group.baseline is None:
         yield "The baseline has no finished runs, so nothing is compared.\n"
     parts = [tables.final_errors, tables.best_errors, tables.settings]
-    if group.baseline is not None:
-        parts.insert(1, tables.epochs)
     if group.comparisons:
-        parts.insert(1, tables.differences)
+        parts[1:1] = [tables.differences, tables.epochs]
     if group.controlled:
         parts[-2:-2] = [tables.controlled]
     for part in parts:

@@ -34,7 +34,11 @@ def _against_baseline(group: Group) -> str:
             f"could be the --baseline: {arms}."
         )
     if not group.comparisons:
-        return f"{group.name}: nothing is compared, because only the baseline has finished runs."
+        only = group.short(group.baseline)
+        return (
+            f"{group.name}: nothing is compared, because only {only} has finished runs. Run another arm with the same "
+            f"options; python -m train list {group.name} shows them."
+        )
     baseline = group.short(group.baseline)
     tested = [comparison for comparison in group.comparisons if math.isfinite(comparison.p_holm)]
     if not tested:

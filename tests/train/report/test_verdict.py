@@ -54,7 +54,7 @@ def test_many_arms_are_counted():
         ({"sgd": [5.0], "lcam": [4.0]}, "One seed cannot show a difference from sgd"),
         ({"sgd": [5.0, 6.0], "lcam": [4.0, 5.0]}, "equal for all seeds"),
         ({"sgd": [5.0, 6.0], "lcam": [math.nan, 5.0]}, "are not numbers"),
-        ({"sgd": [5.0, 6.0]}, "only the baseline has finished runs"),
+        ({"sgd": [5.0, 6.0]}, "only sgd has finished runs"),
         (
             {"lcam": [5.0, 6.0]},
             "no finished run. These arms have some, and could be the --baseline: lcam.",
