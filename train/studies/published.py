@@ -58,4 +58,12 @@ def _directions(results: Path) -> tuple[Figure, str]:
     return figure, "How often updates change sign and how large they are, in steps below and above the mean loss"
 
 
-FIGURES: Figures = {"forest.png": _forest, "directions/directions-epoch-10.png": _directions}
+def _perceptrons(results: Path) -> tuple[Figure, str]:
+    return perceptrons.figure(results), "LCAM minus each other arm, and the mean momentum over the epochs"
+
+
+FIGURES: Figures = {
+    "forest.png": _forest,
+    "directions/directions-epoch-10.png": _directions,
+    "perceptrons/perceptrons.png": _perceptrons,
+}

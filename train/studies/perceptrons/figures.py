@@ -37,10 +37,22 @@ def draw(record: Record, contrasts: Sequence[Contrast]) -> Figure:
     grid[1].xaxis.set_major_locator(MaxNLocator(integer=True))
     handles = [Line2D([], [], color=colour, label=arm) for arm, colour in orders]
     shaded = Patch(color="#e6e6e6", label=f"within ±{contrasts[0].margin:g} points: equivalent")
-    title = f"A 64-{record.settings['task']['hidden']}-10 perceptron on digits, {record.settings['seeds']} seeds"
-    caption = "Diamonds: mean of the differences paired by seed. Bars: 95 % interval, uncorrected."
-    style.frame(figure, title, caption, [*handles, shaded])
+    caption = (
+        f"A 64-{record.settings['task']['hidden']}-10 perceptron on digits, {record.settings['seeds']:,} seeds. "
+        "Diamonds: mean of the differences paired by seed.\n"
+        "Bars: 95 % interval, uncorrected. yoked: the momenta of another LCAM run."
+    )
+    style.frame(figure, title(contrasts), caption, [*handles, shaded])
     return figure
+
+
+def title(contrasts: Sequence[Contrast]) -> str:
+    """Say whether each LCAM equals the momenta of another run, by the whole intervals."""
+    yoked = [contrast for contrast in contrasts if contrast.against.startswith("yoked")]
+    margin = yoked[0].margin
+    if all(-margin < end < margin for contrast in yoked for end in contrast.difference.interval):
+        return "Which steps the loss picks makes no difference as large as the margin"
+    return "LCAM minus each other arm"
 
 
 def _differences(axes: Axes, contrasts: Sequence[Contrast], colours: dict[str, str]) -> None:

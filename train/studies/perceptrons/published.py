@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from train.report import forest
 from train.report.publish import Rows, Tables
-from train.studies.perceptrons import report
+from train.studies.perceptrons import figures, report
 from train.studies.perceptrons.record import Record, decode
 
 
@@ -30,6 +32,12 @@ def _main(results: Path) -> Rows:
     found = {name: rest for name, *rest in _differences(results)}
     rows = [(against, found[f"lcam-0.9-0.95 minus {against}"]) for against in shown]
     return [(against, difference, interval, verdict) for against, (difference, interval, *_, verdict) in rows]
+
+
+def figure(results: Path) -> Figure:
+    """Draw the figure of the study from the committed record."""
+    record = _record(results)
+    return figures.draw(record, report.compare(record))
 
 
 def forest_task(results: Path, lcam: str, controls: Mapping[str, str]) -> forest.Task:

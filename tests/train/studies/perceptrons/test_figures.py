@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -26,3 +28,18 @@ def test_the_momentum_of_both_orders_is_drawn(record):
     lines = [line.get_xydata() for line in momenta.get_lines()]
     for line, order in zip(lines, study.ORDERS, strict=True):
         np.testing.assert_allclose(line, [*enumerate(record.arms[study.name("lcam", order)]["momentum"], 1)])
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [((-0.02, 0.02), "makes no difference as large as the margin"), ((-0.02, 0.031), "LCAM minus each other arm")],
+)
+def test_the_title_claims_only_what_both_intervals_show(record, interval, said):
+    first, *rest = report.compare(record)
+
+    def with_interval(contrast, interval):
+        return dataclasses.replace(contrast, difference=dataclasses.replace(contrast.difference, interval=interval))
+
+    rest = [with_interval(contrast, (-0.01, 0.01)) for contrast in rest]
+    assert first.against.startswith("yoked")
+    assert said in figures.title([with_interval(first, interval), *rest])
