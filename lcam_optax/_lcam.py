@@ -58,24 +58,26 @@ def lcam(
     Args:
       learning_rate: A float, a scalar array or an Optax schedule of the step.
       phase: The rule that puts each loss below or above a mean, such as `epoch_mean(steps_per_epoch)`.
-      momentum_below: See `scale_by_lcam`.
-      momentum_above: See `scale_by_lcam`.
-      nesterov: See `scale_by_lcam`.
-      delay: See `scale_by_lcam`.
-      initial_momentum: See `scale_by_lcam`.
+      momentum_below: Momentum after a loss below the mean, in [0, 1): a float, a scalar array or a schedule.
+      momentum_above: Momentum after a loss at or above the mean; the same types.
+      nesterov: Whether to use Nesterov momentum. The authors do not.
+      delay: True: a loss picks the momentum of the NEXT step, as in the authors' code. False: of its own step.
+      initial_momentum: Momentum until the first finite loss; with delay, also of the first step.
       weight_decay: Strength of the coupled L2 term, a scalar or a schedule. Unless it is the Python number 0, `update`
         needs `params`.
       weight_decay_mask: A tree of booleans with the structure of the parameters (or a prefix of it), or a function
         of the parameters that returns one: True where weight decay applies. None applies it everywhere.
-      accumulator_dtype: See `scale_by_lcam`.
-      axis_name: See `scale_by_lcam`.
+      accumulator_dtype: Dtype of the trace; None takes the dtype of each parameter.
+      axis_name: Name of the `pmap` or `shard_map` axis (or axes) to average the loss over; None under `jit`.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`; call its `update` with `value=loss`.
 
     Raises:
-      ValueError: See `scale_by_lcam`.
-      TypeError: See `scale_by_lcam`.
+      ValueError: If a momentum is an array with axes, or a Python number outside [0, 1); from `update`, if `value` is
+        no real floating scalar.
+      TypeError: If an argument has the wrong type; from `update`, if `value` is missing, or the state is not an LCAM
+        state. See `scale_by_lcam` for more about each argument and error.
 
     Examples:
       >>> import jax, jax.numpy as jnp, lcam_optax, optax
