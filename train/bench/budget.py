@@ -73,5 +73,6 @@ def _runs(arm: Experiment) -> list[Experiment]:
 
 
 def _steps_per_epoch(run: Experiment) -> int:
-    images = _TRAINING_IMAGES * 4 // 5 if run.holdout else _TRAINING_IMAGES
+    images = run.train_size or _TRAINING_IMAGES
+    images = images * 4 // 5 if run.holdout else images
     return images // run.batch_size if run.drop_last else math.ceil(images / run.batch_size)

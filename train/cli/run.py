@@ -20,7 +20,7 @@ from train.files import require_writable
 from train.records.provenance import command_line
 
 if TYPE_CHECKING:  # imported where it is used, because `--help` does not need JAX
-    from train.engine.signals import TimeUp
+    from train.engine.run import SavePolicy
 
 _NAMED = tyro.conf.arg(name="experiment")
 
@@ -80,27 +80,29 @@ class Run:
             self._announce(arms, console)
         # The engine imports JAX, which takes seconds.
         from train.engine import backend, processes
+        from train.engine.run import SavePolicy
+        from train.engine.signals import TimeUp
 
         if not self.process:
             _announce_lost_rates(arms, console)
         deadline = None if self.minutes is None else time.monotonic() + 60 * self.minutes
+        policy = SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes)
         processes.join(self.coordinator, self.processes, self.process)
         several = any(len(arm.seeds) > 1 for arm in arms)
         if several and self.devices is None and not self.stream and not processes.joined():
             backend.make_cores_devices()
-        time_up = self._train(arms, deadline)
+        time_up = self._train(arms, policy, deadline)
         single = [dataclasses.replace(arm, seeds=(seed,)) for arm in arms for seed in arm.seeds]
         finished = sum(_is_finished(run, self.runs) for run in single)
         if processes.is_first() and (time_up is None or finished):
             self._report(arms, console)
         if time_up is not None:
             again = shlex.join(without_switch(shlex.split(command_line()), "--fresh"))
-            message = f"{time_up} {finished} of {len(single)} runs are finished. This command goes on:\n{again}"
-            raise type(time_up)(message)
+            raise TimeUp(f"{time_up} {finished} of {len(single)} runs are finished. This command goes on:\n{again}")
 
-    def _train(self, arms: list[Experiment], deadline: float | None) -> "TimeUp | None":
-        """Train all arms and their trials. Return the exception if the deadline passed before the end."""
-        from train.engine.run import SavePolicy, run_experiment
+    def _train(self, arms: list[Experiment], policy: "SavePolicy", deadline: float | None) -> str | None:
+        """Train all arms and their trials. Return the message of `TimeUp` if the deadline passed before the end."""
+        from train.engine.run import run_experiment
         from train.engine.signals import TimeUp
         from train.experiments import blocks, tuning
 
@@ -118,14 +120,14 @@ class Run:
                     # look finished.
                     fresh=self.fresh and i == 0,
                     fresh_too=runs[1:],
-                    policy=SavePolicy(epochs=self.checkpoint_epochs, minutes=self.checkpoint_minutes),
+                    policy=policy,
                     devices=self.devices,
                     devices_per_seed=self.devices_per_seed,
                     stream=self.stream,
                     deadline=deadline,
                 )
             except TimeUp as end:
-                return end
+                return str(end)
         return None
 
     def _announce(self, arms: list[Experiment], console: Console) -> None:

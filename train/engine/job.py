@@ -181,8 +181,8 @@ def _train(
         late = job.deadline is not None and processes.is_first() and time.monotonic() >= job.deadline
         # The deadline does not stop a finished run, because its records come next.
         late = late and not trainer.finished
-        wish = signals.received or (_TIME_UP if late else 0)
-        stop, due = agreement.reach(wish, time.monotonic() - saved_at >= 60 * job.policy.minutes)
+        request = signals.received or (_TIME_UP if late else 0)
+        stop, due = agreement.reach(request, time.monotonic() - saved_at >= 60 * job.policy.minutes)
         if stop:
             save()
             checkpoints.wait()

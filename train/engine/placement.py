@@ -63,7 +63,7 @@ class Placement(NamedTuple):
         return [SeedSet([*seeds[i : i + self.most]], self.apart, self.devices) for i in range(0, len(seeds), self.most)]
 
 
-class Wishes(NamedTuple):
+class DeviceOptions(NamedTuple):
     """What the command line asks for.
 
     Attributes:
@@ -92,64 +92,64 @@ class Wishes(NamedTuple):
         return jax.process_count() == 1 and not self.stream
 
 
-def place(experiment: Experiment, number: int, root: Path, wishes: Wishes, *, fresh: bool = False) -> Placement:
+def place(experiment: Experiment, number: int, root: Path, options: DeviceOptions, *, fresh: bool = False) -> Placement:
     """Decide how the seeds of an arm without a checkpoint are to train.
 
     Args:
       experiment: The arm.
       number: Number of seeds asked for, including finished ones.
       root: Folder of all runs. Further seeds are trained like the finished runs of the arm.
-      wishes: What the command line asks for.
+      options: What the command line asks for.
       fresh: Whether to ignore finished runs.
 
     Raises:
       ConfigError: If the devices cannot be divided in this way, or the finished runs had more devices.
     """
-    vmapped = _MOST_TOGETHER if experiment.vmap_seeds and not wishes.stream else 1
-    if not wishes.may_be_apart:
-        if wishes.devices_per_seed is not None:
+    vmapped = _MOST_TOGETHER if experiment.vmap_seeds and not options.stream else 1
+    if not options.may_be_apart:
+        if options.devices_per_seed is not None:
             raise ConfigError(
-                f"devices-per-seed is {wishes.devices_per_seed}: allowed only in one process and without --stream. "
+                f"devices-per-seed is {options.devices_per_seed}: allowed only in one process and without --stream. "
                 "Leave it out."
             )
-        return Placement(False, wishes.alone, vmapped)
-    require_devices(wishes.devices)
-    if wishes.devices_per_seed is not None:
-        return _apart(wishes.devices_per_seed, wishes.usable)
+        return Placement(False, options.alone, vmapped)
+    require_devices(options.devices)
+    if options.devices_per_seed is not None:
+        return _apart(options.devices_per_seed, options.usable)
     known = None if fresh else _known(records.of_arm(root, experiment.name))
     if known is not None:
         devices, together = known
-        if devices > wishes.usable:
+        if devices > options.usable:
             raise ConfigError(
                 f"{root / experiment.name}: each finished run was trained on {devices} devices, but only "
-                f"{wishes.usable} may be used here. Use {devices} devices, or choose another number for the other "
+                f"{options.usable} may be used here. Use {devices} devices, or choose another number for the other "
                 "seeds with --devices-per-seed."
             )
-        return Placement(False, devices, vmapped) if together else _apart(devices, wishes.usable, exactly=False)
-    if number > 1 and wishes.usable > 1:
-        return _apart(1, wishes.usable)
-    return Placement(False, wishes.alone, vmapped)
+        return Placement(False, devices, vmapped) if together else _apart(devices, options.usable, exactly=False)
+    if number > 1 and options.usable > 1:
+        return _apart(1, options.usable)
+    return Placement(False, options.alone, vmapped)
 
 
-def as_begun(begun: SeedSet, wishes: Wishes, folder: Path) -> SeedSet:
+def as_begun(begun: SeedSet, options: DeviceOptions, folder: Path) -> SeedSet:
     """Choose the devices on which a set of seeds resumes from its checkpoint.
 
     Args:
       begun: The set, as the name of its folder describes it.
-      wishes: What the command line asks for.
+      options: What the command line asks for.
       folder: Folder of the checkpoints.
 
     Raises:
       ConfigError: If the set cannot continue as it began.
     """
-    own, number = wishes.devices_per_seed, len(begun.seeds)
+    own, number = options.devices_per_seed, len(begun.seeds)
     if not begun.apart:
         if own is not None and number > 1:
             raise ConfigError(
                 f"{folder}: these seeds share their devices. Leave out --devices-per-seed, or use --fresh."
             )
-        return begun._replace(devices=wishes.alone if own is None else own)
-    if not wishes.may_be_apart:
+        return begun._replace(devices=options.alone if own is None else own)
+    if not options.may_be_apart:
         raise ConfigError(
             f"{folder}: each of these seeds has its own devices. Continue in one process without --stream, or use "
             "--fresh."
@@ -159,9 +159,9 @@ def as_begun(begun: SeedSet, wishes: Wishes, folder: Path) -> SeedSet:
             f"{folder}: each of these seeds has {begun.devices} devices. Leave out --devices-per-seed, or use --fresh."
         )
     needed = number * (begun.devices or 1)
-    if needed > wishes.usable:
+    if needed > options.usable:
         raise ConfigError(
-            f"{folder}: these {number} seeds train on {needed} devices, but only {wishes.usable} may be used here. "
+            f"{folder}: these {number} seeds train on {needed} devices, but only {options.usable} may be used here. "
             f"Use {needed} devices, or start again with --fresh."
         )
     return begun

@@ -117,7 +117,7 @@ class Agreement:
     def __init__(self, mesh: Mesh):
         self._rows = NamedSharding(mesh, PartitionSpec(AXIS))
         self._local = len(mesh.local_devices)
-        self._largest = jax.jit(lambda wishes: wishes.max(axis=0), out_shardings=replicated(mesh))
+        self._largest = jax.jit(lambda requests: requests.max(axis=0), out_shardings=replicated(mesh))
         self._pending: jax.Array | None = None
 
     def reach(self, stop: int, save: bool) -> tuple[int, bool]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from train import records
 from train.data.dataset import Dataset, Source, may_be_same
 from train.engine.checkpoints import begun_seed_sets, checkpoint_dir
-from train.engine.placement import SeedSet, Wishes, as_begun, place
+from train.engine.placement import DeviceOptions, SeedSet, as_begun, place
 from train.errors import ConfigError, RecordError
 from train.experiments import Experiment, config_of, differences, tuning
 from train.records.events import remove_events
@@ -30,14 +30,14 @@ class Plan(NamedTuple):
     seed_sets: list[SeedSet]
 
 
-def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, wishes: Wishes, *, fresh: bool) -> Plan:
+def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, options: DeviceOptions, *, fresh: bool) -> Plan:
     """Find out what is left to do.
 
     Args:
       experiment: The arm.
       seeds: The seeds asked for.
       root: Folder of all runs.
-      wishes: What the command line asks for.
+      options: What the command line asks for.
       fresh: Whether to ignore finished and interrupted runs.
 
     Raises:
@@ -45,7 +45,7 @@ def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, wishes: 
       RecordError: If a record is damaged.
     """
     if fresh:
-        return Plan([*seeds], place(experiment, len(seeds), root, wishes, fresh=True).sets(seeds))
+        return Plan([*seeds], place(experiment, len(seeds), root, options, fresh=True).sets(seeds))
     missing = [seed for seed in seeds if not _is_finished(experiment, root, seed)]
     begun = [
         seed_set
@@ -53,14 +53,14 @@ def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, wishes: 
         if set(seed_set.seeds) & set(missing)
         and all(seed in missing or _is_recorded(experiment, root, seed) for seed in seed_set.seeds)
     ]
-    if wishes.stream or not experiment.vmap_seeds:
+    if options.stream or not experiment.vmap_seeds:
         # Seeds that must train one after the other cannot resume from a vmapped checkpoint. They start again.
         begun = [seed_set for seed_set in begun if seed_set.apart or len(seed_set.seeds) == 1]
     going_on = [
-        as_begun(seed_set, wishes, checkpoint_dir(root, experiment.name, seed_set)) for seed_set in _disjoint(begun)
+        as_begun(seed_set, options, checkpoint_dir(root, experiment.name, seed_set)) for seed_set in _disjoint(begun)
     ]
     rest = [seed for seed in missing if not any(seed in seed_set.seeds for seed_set in going_on)]
-    new = place(experiment, len(seeds), root, wishes).sets(rest) if rest else []
+    new = place(experiment, len(seeds), root, options).sets(rest) if rest else []
     return Plan(missing, going_on + new)
 
 

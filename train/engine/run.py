@@ -15,7 +15,7 @@ from train.data.reduce import reduced
 from train.engine import processes, resume
 from train.engine.devices import require_devices
 from train.engine.job import Job, SavePolicy, train_seed_set
-from train.engine.placement import SeedSet, Wishes
+from train.engine.placement import DeviceOptions, SeedSet
 from train.engine.signals import TimeUp
 from train.engine.state import make_setup
 from train.experiments import Experiment, config_of, controls, from_config, tuning
@@ -70,9 +70,9 @@ def run_experiment(
     """
     console = console or Console(stderr=True)
     console.quiet = console.quiet or not processes.is_first()
-    wishes = Wishes(devices, devices_per_seed, stream)
+    options = DeviceOptions(devices, devices_per_seed, stream)
     # Only the first process writes records, so only it can be sure which exist.
-    plan = resume.Plan(*processes.of_first(lambda: resume.make_plan(experiment, seeds, root, wishes, fresh=fresh)))
+    plan = resume.Plan(*processes.of_first(lambda: resume.make_plan(experiment, seeds, root, options, fresh=fresh)))
     if plan.missing:
         _refuse_to_begin_after(deadline)
         dataset = _load_data(experiment, data_dir, stream)

@@ -9,7 +9,7 @@ from tests.train import synthetic
 from train import records
 from train.engine import placement, resume
 from train.engine.checkpoints import checkpoint_dir
-from train.engine.placement import Placement, SeedSet, Wishes
+from train.engine.placement import DeviceOptions, Placement, SeedSet
 from train.errors import ConfigError
 from train.experiments import Experiment, config_of
 from train.records import StepMetrics
@@ -25,12 +25,12 @@ def finish(root, seed, **device):
     records.write(root, record, metrics)
 
 
-def place(root, number=3, arm=ARM, fresh=False, **wishes):
-    return placement.place(arm, number, root, Wishes(**wishes), fresh=fresh)
+def place(root, number=3, arm=ARM, fresh=False, **options):
+    return placement.place(arm, number, root, DeviceOptions(**options), fresh=fresh)
 
 
 @pytest.mark.parametrize(
-    ("number", "wishes", "expected"),
+    ("number", "options", "expected"),
     [
         (3, {}, Placement(True, 1, 8)),
         (3, {"devices": 2}, Placement(True, 1, 2)),
@@ -42,8 +42,8 @@ def place(root, number=3, arm=ARM, fresh=False, **wishes):
         (3, {"stream": True}, Placement(False, None, 1)),
     ],
 )
-def test_several_seeds_have_a_device_each_and_one_has_all(tmp_path, number, wishes, expected):
-    assert place(tmp_path, number, **wishes) == expected
+def test_several_seeds_have_a_device_each_and_one_has_all(tmp_path, number, options, expected):
+    assert place(tmp_path, number, **options) == expected
 
 
 def test_seeds_are_vmapped_only_where_there_is_one_device(tmp_path):
@@ -61,7 +61,7 @@ def test_several_processes_train_as_ever(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("wishes", "message"),
+    ("options", "message"),
     [
         ({"devices_per_seed": 3}, "devices-per-seed is 3, allowed: a whole number that divides 8"),
         ({"devices_per_seed": 0}, "devices-per-seed is 0"),
@@ -70,9 +70,9 @@ def test_several_processes_train_as_ever(tmp_path, monkeypatch):
         ({"stream": True, "devices_per_seed": 1}, "without --stream"),
     ],
 )
-def test_devices_that_cannot_be_divided_are_refused(tmp_path, wishes, message):
+def test_devices_that_cannot_be_divided_are_refused(tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
-        place(tmp_path, **wishes)
+        place(tmp_path, **options)
 
 
 def test_seeds_are_divided_into_rounds():
@@ -129,8 +129,8 @@ def begin(root, seed_set):
     (checkpoint_dir(root, ARM.name, seed_set) / "4").mkdir(parents=True)
 
 
-def plan(root, *seeds, arm=VMAPPED, **wishes):
-    return resume.make_plan(arm, seeds, root, Wishes(**wishes), fresh=False).seed_sets
+def plan(root, *seeds, arm=VMAPPED, **options):
+    return resume.make_plan(arm, seeds, root, DeviceOptions(**options), fresh=False).seed_sets
 
 
 def test_seeds_go_on_as_they_began(tmp_path):
@@ -145,7 +145,7 @@ def test_seeds_go_on_as_they_began(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("began", "wishes", "message"),
+    ("began", "options", "message"),
     [
         (
             SeedSet([0, 1], True, 2),
@@ -157,10 +157,10 @@ def test_seeds_go_on_as_they_began(tmp_path):
         (SeedSet([0, 1]), {"devices_per_seed": 1}, "seeds-0-1: these seeds share their devices. Leave out"),
     ],
 )
-def test_seeds_that_cannot_go_on_as_they_began_are_refused(tmp_path, began, wishes, message):
+def test_seeds_that_cannot_go_on_as_they_began_are_refused(tmp_path, began, options, message):
     begin(tmp_path, began)
     with pytest.raises(ConfigError, match=message):
-        plan(tmp_path, 0, 1, **wishes)
+        plan(tmp_path, 0, 1, **options)
 
 
 def test_a_single_seed_goes_on_with_any_number_of_devices(tmp_path):

@@ -9,13 +9,13 @@ import pytest
 from tests.train import synthetic, tiny_run
 from train import records
 from train.engine import checkpoints, resume
-from train.engine.placement import SeedSet, Wishes
+from train.engine.placement import DeviceOptions, SeedSet
 from train.errors import ConfigError, RecordError
 from train.experiments import Experiment, config_of
 from train.records import StepMetrics
 
 ARM = Experiment(name="g/arm", dataset="digits", epochs=2)
-ONE_DEVICE = Wishes(devices=1)
+ONE_DEVICE = DeviceOptions(devices=1)
 
 
 def finish(root, *seeds, **changes):

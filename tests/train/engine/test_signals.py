@@ -1,4 +1,4 @@
-"""`StopSignals`: the first signal is a wish, a second SIGTERM or SIGINT ends all, and afterwards all is as before."""
+"""`StopSignals`: the first signal is a request, a second SIGTERM or SIGINT ends all, and then all is as before."""
 
 import contextlib
 import os
