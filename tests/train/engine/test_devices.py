@@ -137,8 +137,8 @@ def test_the_authors_network_says_what_the_documentation_quotes():
     assert_only_what_must_be_summed(state, found)
     sizes = sorted(4 * sum(each) for _, each in found)
     quoted = " ".join(SCALING.read_text().split())
-    assert f"{len(found)} all-reduces per step with {sum(sizes) / 1e6:.1f} MB together" in quoted
-    assert f"One of the {len(found)} carries the {sizes[-1] / 1e6:.1f} MB of gradients" in quoted
-    assert f"The other {len(found) - 1} carry two arrays each" in quoted
+    assert f"{len(found)} all-reduces per step, {sum(sizes) / 1e6:.1f} MB in total" in quoted
+    assert f"One of them sums {sizes[-1] / 1e6:.1f} MB of gradients, in float32" in quoted
+    assert f"The other {len(found) - 1} sum two arrays each" in quoted
     assert {len(each) for _, each in found if 4 * sum(each) < sizes[-1]} == {2}
     assert sizes[-2] <= 5120
