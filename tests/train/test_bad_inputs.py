@@ -116,7 +116,7 @@ def words(*typed: str, told: tuple[str, ...]) -> Row:
     return Row("words", " ".join(typed), lambda place: bad_inputs.slip(*typed), told)
 
 
-WHOLE = "is not a whole number, such as 3."
+WHOLE = "allowed: a whole number, such as 3."
 
 WORDS = [
     words("traim", told=("No command is called 'traim'", "run, list, report, data, bench")),
@@ -128,16 +128,19 @@ WORDS = [
     words("report", "x", "--publish", told=("FOLDER (x) has no effect with --publish",)),
     words("bench", "step", "--epoch", "3", told=("bench: no option", "Did you mean --depth?")),
     words("run", SGD, "--epochs", told=("Missing value for argument '--epochs'",)),
-    words("run", SGD, "--epochs", "2.5", told=(f"--epochs: '2.5' {WHOLE}", "Passes over the training set")),
-    words("run", SGD, "--epochs", "1e9", told=(f"--epochs: '1e9' {WHOLE}",)),
-    words("run", SGD, "--learning-rate", "0,1", told=("--learning-rate: '0,1' is not a number, such as 0.1.",)),
+    words("run", SGD, "--epochs", "2.5", told=(f"--epochs is '2.5', {WHOLE}",)),
+    words("run", SGD, "--epochs", "1e9", told=(f"--epochs is '1e9', {WHOLE}",)),
+    words("run", SGD, "--learning-rate", "0,1", told=("--learning-rate is '0,1', allowed: a number, such as 0.1.",)),
     words("run", SGD, "--flip", "maybe", told=("--flip is 'maybe'. Type --flip or --no-flip",)),
     words("run", SGD, "--flip=maybe", told=("--flip is 'maybe'. Type --flip or --no-flip.",)),
     words("run", SGD, "--flip", "--no-flip", told=("--flip is given twice",)),
-    words("run", SGD, "--schedule", "linear", told=("invalid choice 'linear'", "'smooth', 'cosine'")),
-    words("run", SGD, "--runs", "", told=("--runs: '' is not a path, such as runs", "type a dot")),
-    words("data", " ", told=("SOURCE: ' ' is not a path", "type a dot")),
-    words("run", SGD, "--seeds", "0", "x", told=(f"--seeds: 'x' {WHOLE}",)),
+    words("run", SGD, "--schedule", "linear", told=("--schedule is 'linear'. Allowed: step, smooth,",)),
+    words("run", SGD, "--optimizer", "SDG", told=("--optimizer is 'SDG'. Did you mean sgd? Allowed: sgd, adam",)),
+    words("bench", "compiled", "--target", "h20", told=("--target is 'h20'. Did you mean h200? Allowed: h200, h100",)),
+    words("bench", "--repeats", "9", "stepp", told=("NAMES is 'stepp'. Did you mean step? Allowed: optimizer",)),
+    words("run", SGD, "--runs", "", told=("--runs is '', allowed: a path, such as runs", "type a dot")),
+    words("data", " ", told=("SOURCE is ' ', allowed: a path", "type a dot")),
+    words("run", SGD, "--seeds", "0", "x", told=(f"--seeds is 'x', {WHOLE}",)),
     words("run", SGD, "--seeds", "0", "--seeds", "1", told=("--seeds is given twice", "with all its values")),
     words("run", SGD, "and", "more", told=("'and' is one word too many", "python -m train run --help")),
     words("list", "fig9", told=("No arm has 'fig9' in its name", "Did you mean fig")),

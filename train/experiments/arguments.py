@@ -1,25 +1,21 @@
 """Parses the words of a command line: switches, lists and paths as people type them, and messages for mistakes.
 
 tyro parses the words into the dataclass of a command. This module adds to tyro: a switch can be `--flip`, `--no-flip`
-or `--flip true`; `0,1,2` is a list; the message for a wrong value gives an example of a valid one; and the message for
-an unknown option gives the nearest one of the same command.
+or `--flip true`; `0,1,2` is a list; the message for a wrong value says what is allowed; and the message for an unknown
+option or choice gives the nearest one.
 """
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Any, get_args
 
 import tyro
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from train.errors import ConfigError
+from train.experiments.values import DASHES, REGISTRY, WrongValue, did_you_mean, shortened
 from train.files import local_path
 
-# Editors and web pages turn two hyphens into a dash.
-_DASHES = ("-", "\u2013", "\u2014", "\u2212")
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -46,105 +42,26 @@ def parse(command: type, words: Sequence[str], *, name: str) -> Any:
       The dataclass, with the values of the options.
 
     Raises:
-      ConfigError: If an option is unknown or given twice, or if a word is left over.
+      ConfigError: If an option is unknown or given twice, if its value is not allowed, or if a word is left over.
       LocationError: If a path is a URL.
-      SystemExit: With 0 after `--help`; with 2 after a value that cannot be parsed, for which tyro prints the reason.
+      SystemExit: With 0 after `--help`; with 2 after an option without its value, for which tyro prints the reason.
     """
+    typed = _without_switch_values(command, words, name)
     parsed: Any
-    parsed, unknown = tyro.cli(
-        command,
-        args=_without_switch_values(command, words, name),
-        prog=f"python -m train {name}",
-        config=(tyro.conf.DisallowNone,),
-        registry=_REGISTRY,
-        return_unknown_args=True,
-    )
+    try:
+        parsed, unknown = tyro.cli(
+            command,
+            args=typed,
+            prog=f"python -m train {name}",
+            config=(tyro.conf.DisallowNone,),
+            registry=REGISTRY,
+            return_unknown_args=True,
+        )
+    except WrongValue as wrong:
+        raise ConfigError(f"{name}: {_option_of(wrong.value, typed, command)} is {wrong}") from wrong
     if unknown:
         raise ConfigError(_answer(unknown[0], words, command, name))
     return _on_this_machine(parsed)
-
-
-_REGISTRY = ConstructorRegistry()
-
-
-@_REGISTRY.primitive_rule
-def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    if info.type not in (int, float):
-        return None
-    metavar, expected = ("N", "a whole number, such as 3") if info.type is int else ("X", "a number, such as 0.1")
-
-    def read(words: list[str]) -> int | float:
-        try:
-            return info.type(words[0])
-        except ValueError as error:
-            raise ValueError(f"{shortened(words[0])} is not {expected}.") from error
-
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=read,
-        is_instance=lambda value: isinstance(value, info.type),
-        str_from_instance=lambda value: [f"{value:g}" if isinstance(value, float) else str(value)],
-    )
-
-
-@_REGISTRY.primitive_rule
-def _path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    if info.type is not Path:
-        return None
-
-    def read(words: list[str]) -> Path:
-        # A variable of the shell may be unset. pathlib would take the current folder.
-        if not words[0].strip():
-            raise ValueError(f"{words[0]!r} is not a path, such as runs. For the current folder, type a dot.")
-        return Path(words[0])
-
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="PATH",
-        instance_from_str=read,
-        is_instance=lambda value: isinstance(value, Path),
-        str_from_instance=lambda value: [str(value)],
-    )
-
-
-@_REGISTRY.primitive_rule
-def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Parse `X | None` as X. To get None, omit the option."""
-    inner = [each for each in get_args(info.type) if each is not NoneType]
-    if NoneType not in get_args(info.type) or len(inner) != 1:
-        return None
-    spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(inner[0], info.markers))
-    assert isinstance(spec, PrimitiveConstructorSpec)
-    return dataclasses.replace(
-        spec,
-        is_instance=lambda value: value is None or spec.is_instance(value),
-        str_from_instance=lambda value: ["none"] if value is None else spec.str_from_instance(value),
-    )
-
-
-@_REGISTRY.primitive_rule
-def _list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Values between spaces or commas."""
-    if get_origin(info.type) is not tuple or get_args(info.type)[1:] != (Ellipsis,):
-        return None
-    spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(get_args(info.type)[0], info.markers))
-    assert isinstance(spec, PrimitiveConstructorSpec)
-
-    def read(words: list[str]) -> tuple[Any, ...]:
-        pieces = [piece for word in words for piece in word.split(",") if piece]
-        for piece in pieces:
-            if spec.choices is not None and piece not in spec.choices:
-                raise ValueError(f"{shortened(piece)} is not one of {', '.join(spec.choices)}.")
-        return tuple(spec.instance_from_str([piece]) for piece in pieces)
-
-    return PrimitiveConstructorSpec(
-        nargs="*",
-        metavar=f"{spec.metavar} ...",
-        instance_from_str=read,
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda values: [word for value in values for word in spec.str_from_instance(value)],
-    )
 
 
 def _without_switch_values(command: type, words: Sequence[str], name: str) -> list[str]:
@@ -189,7 +106,7 @@ def _positive(word: str, switches: set[str]) -> tuple[str, bool]:
 def _answer(word: str, words: Sequence[str], command: type, name: str) -> str:
     """The message for a word of a command line that the command does not use."""
     see = f"`python -m train {name} --help` shows all options."
-    if not word.startswith(_DASHES):
+    if not word.startswith(DASHES):
         before = words[words.index(word) - 1].replace("_", "-") if word in words[1:] else ""
         flag, _ = _positive(before, _switches(command))
         if flag in _switches(command):
@@ -200,19 +117,20 @@ def _answer(word: str, words: Sequence[str], command: type, name: str) -> str:
     return f"{name}: no option is called {shortened(typed)}. {near}{see}"
 
 
-def did_you_mean(typed: str, names: Iterable[str]) -> str:
-    """A sentence with the name nearest to a mistyped one; empty if none is near."""
-    # Without the dashes, which all options share: `--resume` does not mean `--fresh`.
-    bare = typed.lstrip("".join(_DASHES)).lower()
-    by_word = {name.lstrip("-"): name for name in names}
-    # `--lr` resembles `--learning-rate` by its initials alone.
-    near = [name for name in by_word.values() if _initials(name) == bare]
-    near += [by_word[word] for word in difflib.get_close_matches(bare, by_word, n=1)]
-    return f"Did you mean {near[0]}? " if near else ""
-
-
-def _initials(name: str) -> str:
-    return "".join(part[:1] for part in name.strip("-").split("-"))
+def _option_of(value: str, words: Sequence[str], command: type) -> str:
+    """The option or the positional argument that a value was given to."""
+    positional = next((field.name.upper() for field in dataclasses.fields(command) if _is_positional(field)), "")
+    lists = {flag for flag, field in _options(command) if "tuple[" in str(field.type)}
+    option = positional
+    for word in words:
+        flag, equals, given = word.partition("=")
+        if is_option := flag.startswith("--"):
+            option = flag.replace("_", "-")
+        if value in (word, *word.split(",")) or (equals and value in (given, *given.split(","))):
+            break
+        if option not in lists and (equals or not is_option):
+            option = positional
+    return option
 
 
 def _on_this_machine(command: Any) -> Any:
@@ -253,8 +171,3 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     """The types and markers in an annotation, at any depth."""
     parts = (*get_args(annotation), *getattr(annotation, "__metadata__", ()))
     return (*parts, *(member for part in parts for member in _members(part)))
-
-
-def shortened(word: str, most: int = 60) -> str:
-    """A word in quotes; the start of a very long one."""
-    return repr(word if len(word) <= most else word[:most] + "...")

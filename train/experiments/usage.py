@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from train.errors import ConfigError
-from train.experiments import arguments
+from train.experiments import arguments, values
 from train.experiments.groups import find
 
 _DEFAULT = "run"
@@ -47,11 +47,11 @@ def read(words: Sequence[str], commands: Mapping[str, type]) -> Callable[[Consol
 
 
 def _no_command(name: str, commands: Mapping[str, type]) -> str:
-    sentence = f"No command is called {arguments.shortened(name)}."
+    sentence = f"No command is called {values.shortened(name)}."
     try:
         find(name)
     except ConfigError:
-        near = arguments.did_you_mean(name, commands)
+        near = values.did_you_mean(name, commands)
         return f"{sentence} {near}`python -m train --help` shows all: {', '.join(commands)}."
     return f"{sentence} To train the experiment of this name: `python -m train run {name}`."
 

@@ -1,6 +1,7 @@
 """The words of a command line, as people type them."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,6 +30,7 @@ class Command:
     epochs: int = 3
     seeds: tuple[int, ...] | None = None
     kinds: tuple[Literal["a", "b"], ...] = ()
+    mode: Literal["end-to-end", "partitioned"] = "end-to-end"
     out: Path = Path("runs")
     nested: tyro.conf.OmitArgPrefixes[Nested] = dataclasses.field(default_factory=Nested)
 
@@ -115,11 +117,6 @@ def test_slips_are_refused_in_words_that_help(words, message):
         parse(*words.split())
 
 
-def test_only_words_that_are_alike_are_proposed():
-    assert arguments.did_you_mean("--resume", ["--fresh", "--seeds"]) == ""
-    assert arguments.did_you_mean("--FRESH", ["--fresh", "--seeds"]) == "Did you mean --fresh? "
-
-
 @pytest.mark.parametrize("place", ["gs://bucket/runs", "s3://bucket", "hdfs:/runs", "me@host:runs", "host:/runs"])
 def test_a_path_on_another_machine_is_refused(place):
     with pytest.raises(LocationError, match=r"^--out is .* not supported\. Expected a path on this machine"):
@@ -129,23 +126,29 @@ def test_a_path_on_another_machine_is_refused(place):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--epochs many", "--epochs: 'many' is not a whole number, such as 3."),
-        ("--epochs 2.5", "--epochs: '2.5' is not a whole number, such as 3."),
-        ("--learning-rate 0,1", "--learning-rate: '0,1' is not a number, such as 0.1."),
-        ("--seeds 0,x", "--seeds: 'x' is not a whole number, such as 3."),
-        ("--kinds a,c", "--kinds: 'c' is not one of a, b."),
-        ("--epochs", "Missing value for argument '--epochs'"),
-        ("--epochs " + "9" * 5000, "--epochs: '99999"),
+        ("--epochs many", "--epochs is 'many', allowed: a whole number, such as 3."),
+        ("--epochs=many", "--epochs is 'many', allowed: a whole number, such as 3."),
+        ("--epochs 2.5", "--epochs is '2.5', allowed: a whole number, such as 3."),
+        ("--learning_rate 0,1", "--learning-rate is '0,1', allowed: a number, such as 0.1."),
+        ("--seeds 0 1 --kinds a --seeds x", "--seeds is given twice"),
+        ("--seeds 0,x", "--seeds is 'x', allowed: a whole number, such as 3."),
+        ("--seeds 0 x --epochs x", "--seeds is 'x', allowed: a whole number, such as 3."),
+        ("--kinds=a,c", "--kinds is 'c'. Allowed: a, b."),
+        ("--mode parted", "--mode is 'parted'. Did you mean partitioned? Allowed: end-to-end, partitioned."),
+        ("--epochs " + "9" * 5000, "--epochs is '99999"),
     ],
 )
-def test_a_wrong_value_is_answered_by_a_right_one(words, message, capsys):
-    with pytest.raises(SystemExit) as stop:
+def test_the_message_for_a_wrong_value_says_what_is_allowed(words, message):
+    with pytest.raises(ConfigError, match=f"^run: {re.escape(message)}") as error:
         parse(*words.split())
+    assert len(str(error.value)) < 200
+
+
+def test_an_option_without_its_value_is_named(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse("--epochs")
     assert stop.value.code == 2
-    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert message in said
-    assert "class" not in said
-    assert "None" not in said
+    assert "Missing value for argument '--epochs'" in capsys.readouterr().err
 
 
 def test_help_shows_how_to_type_each_option(capsys):
