@@ -13,7 +13,7 @@ from rich.text import Text
 from train import records
 from train.cli.options import DATA_DIR
 from train.errors import ConfigError, RecordError
-from train.experiments import Experiment
+from train.experiments import Experiment, config_of, differences, tuning
 from train.experiments.arguments import option, without_switch
 from train.experiments.overrides import Overrides, chosen_arms
 from train.files import require_writable
@@ -104,7 +104,7 @@ class Run:
         """Train all arms and their trials. Return the message of `TimeUp` if the deadline passed before the end."""
         from train.engine.run import run_experiment
         from train.engine.signals import TimeUp
-        from train.experiments import blocks, tuning
+        from train.experiments import blocks
 
         in_order = [run for arm in arms for run in (*tuning.trials(arm), arm)]
         runs = in_order if deadline is None else blocks.in_blocks(arms)
@@ -166,11 +166,13 @@ def _announce_lost_rates(arms: list[Experiment], console: Console) -> None:
 
 
 def _is_finished(arm: Experiment, root: Path) -> bool:
+    """Whether all seeds are finished, with the settings of the arm."""
     try:
+        now = config_of(dataclasses.replace(arm, **tuning.tuned_fields(arm, root)))
         found = [records.find(root, arm.name, seed) for seed in arm.seeds]
-    except RecordError:
+    except (ConfigError, RecordError):
         return False  # The run itself reports the error.
-    return all(record is not None and record.finished for record in found)
+    return all(record is not None and record.finished and not differences(record.config, now) for record in found)
 
 
 def _baseline(arms: list[Experiment], root: Path) -> str:

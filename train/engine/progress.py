@@ -60,6 +60,8 @@ class RunProgress:
 
     def __enter__(self) -> "RunProgress":
         self._console.print(self._title, style="bold", highlight=False, markup=False, soft_wrap=True)
+        if self._bar.disable:  # The bar shows this itself.
+            self._console.print("compiling")
         self._bar.start()
         return self
 

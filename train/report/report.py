@@ -15,8 +15,7 @@ from rich.text import Text
 from train import files
 from train.errors import RecordError
 from train.records import Record, read_all
-from train.records.stages import lost_in_words
-from train.report import differences, figures, page, style, tables
+from train.report import differences, figures, page, remarks, style, tables
 from train.report.decision import Decision, decide, decision_table
 from train.report.statistics import BASELINE, Group, analyse
 from train.report.verdict import verdict
@@ -30,6 +29,7 @@ class Report:
       groups: The statistics of each group.
       left_out: One sentence for each missing run or figure, for each run that skipped steps, and for each arm with too
         few epochs for its whole schedule.
+      changed: One sentence for each set of arms with other settings than the arms of the same names have by default.
       paths: The files written: `report.md`, `report.json`, `decision.json` if there are decisions, `report.html`, then
         the figures.
       decisions: The decisions, for groups that have a margin and an LCAM arm with controls.
@@ -37,6 +37,7 @@ class Report:
 
     groups: tuple[Group, ...]
     left_out: tuple[str, ...]
+    changed: tuple[str, ...]
     paths: tuple[Path, ...]
     decisions: tuple[Decision, ...] = ()
 
@@ -52,6 +53,8 @@ class Report:
             console.print(decision_table(decision), crop=False)
         for reason in self.left_out:
             console.print(Text(f"LEFT OUT: {reason}", style="bold red"))
+        for change in self.changed:
+            console.print(Text(f"CHANGED: {change}", style="bold"))
         for path in self.paths:
             if path.suffix != ".svg":  # Each SVG has a PNG of the same name.
                 # No line breaks, so that the path can be copied.
@@ -87,8 +90,9 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
     drawn: dict[str, list[Path]] = {}
     for group in groups:
         drawn[group.name], missing = _draw(group, out)
-        left_out += [*missing, *_skipped(group), *_lost(group)]
-    markdown = "\n".join(_markdown(groups, decided, drawn, left_out))
+        left_out += [*missing, *remarks.skipped(group), *remarks.lost(group)]
+    changed = [change for group in groups for change in remarks.changed(group)]
+    markdown = "\n".join(_markdown(groups, decided, drawn, left_out, changed))
     pictures = [path for paths in drawn.values() for path in paths]
     documents = {
         out / "report.md": markdown,
@@ -102,7 +106,11 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
     for path, text in documents.items():
         files.write_atomically(path, text.encode())
     return Report(
-        groups=groups, left_out=tuple(left_out), paths=(*documents, *pictures), decisions=tuple(decided.values())
+        groups=groups,
+        left_out=tuple(left_out),
+        changed=tuple(changed),
+        paths=(*documents, *pictures),
+        decisions=tuple(decided.values()),
     )
 
 
@@ -113,7 +121,7 @@ def _groups(root: Path, baseline: str) -> tuple[tuple[Group, ...], list[str]]:
       RecordError: If no run is finished.
     """
     damaged: list[RecordError] = []
-    finished, left_out = _comparable(read_all(root, damaged=damaged))
+    finished, left_out = remarks.comparable(read_all(root, damaged=damaged))
     left_out = [*map(str, damaged), *left_out]
     if not finished:
         raise RecordError(f"{root}: no finished run to report: {'; '.join(left_out)}")
@@ -127,44 +135,22 @@ def _markdown(
     decided: Mapping[str, Decision],
     drawn: Mapping[str, Sequence[Path]],
     left_out: Sequence[str],
+    changed: Sequence[str],
 ) -> Iterator[str]:
-    """Yield the parts of `report.md`: the verdicts, what was left out, and the groups."""
+    """Yield the parts of `report.md`: the verdicts, what was left out or changed, and the groups."""
     yield "# Report\n"
     for group in groups:
         # A quotation stands out.
         yield f"> {verdict(group, decided.get(group.name))}\n"
-    if left_out:
-        yield "**Left out:**\n"
-        yield from (f"- {reason}" for reason in left_out)
-        yield ""
+    for heading, sentences in (("Left out", left_out), ("Changed", changed)):
+        if sentences:
+            yield f"**{heading}:**\n"
+            yield from (f"- {sentence}" for sentence in sentences)
+            yield ""
     for group in groups:
         yield from _section(group, drawn[group.name])
         if group.name in decided:
             yield decision_table(decided[group.name]).markdown()
-
-
-def _comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Return the runs that may be averaged, and the reasons why others may not."""
-    kept, left_out = [], []
-    for name, runs in itertools.groupby(records, key=lambda record: record.name):
-        finished = []
-        for run in runs:
-            if run.finished:
-                finished.append(run)
-            else:
-                left_out.append(
-                    f"{name}, seed {run.seed}: {len(run.history)} of {run.config['epochs']} epochs "
-                    "done; run it again to finish it"
-                )
-        differing = tables.differing_settings(finished)
-        if differing:
-            left_out.append(
-                f"{name}: its runs differ in {', '.join(differing)} and cannot be "
-                "averaged; keep runs with different settings in different folders"
-            )
-        else:
-            kept += finished
-    return kept, left_out
 
 
 def _draw(group: Group, out: Path) -> tuple[list[Path], list[str]]:
@@ -195,22 +181,6 @@ def _draw(group: Group, out: Path) -> tuple[list[Path], list[str]]:
         except RecordError as error:
             left_out.append(f"the figure of single steps: {error}")
     return paths, left_out
-
-
-def _skipped(group: Group) -> Iterator[str]:
-    """Yield one sentence for each run that skipped steps."""
-    for record in itertools.chain.from_iterable(arm.records for arm in group.arms):
-        skipped = sum(row.skipped_steps or 0 for row in record.history)
-        if skipped:
-            yield f"{record.name}, seed {record.seed}: {skipped} steps, whose numbers were not finite"
-
-
-def _lost(group: Group) -> Iterator[str]:
-    """Yield one sentence for each arm with too few epochs for its whole step schedule."""
-    for arm in group.arms:
-        first = arm.records[0]
-        if first.lost_rates:
-            yield f"{arm.name}: {lost_in_words(len(first.history), first.lost_rates)}"
 
 
 def _draw_steps(run: Record, path: Path) -> tuple[Path, Path]:

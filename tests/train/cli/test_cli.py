@@ -131,6 +131,13 @@ def test_a_second_run_says_first_what_is_finished_and_last_what_was_found(quicks
     assert "python -m train list" in out
 
 
+def test_runs_with_other_settings_do_not_count_as_finished(quickstart, capsys):
+    assert trained(quickstart, "run", "quickstart", "--seeds", "0", "1", "--no-flip") == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"3 arms to train in {quickstart}/quickstart\n")
+    assert "was made with other settings: flip (True there, False now)" in captured.err
+
+
 def test_fresh_removes_what_there_is_of_a_whole_group_before_its_first_arm(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr("train.engine.run.run_experiment", lambda run, **settings: calls.append((run, settings)))

@@ -12,6 +12,7 @@ import scipy.stats
 from tests.train.synthetic import record, steps
 from train import records
 from train.errors import RecordError
+from train.experiments import EXPERIMENTS, config_of
 from train.report.report import report
 
 ARMS = {
@@ -241,6 +242,23 @@ def _left_out(root, message):
     assert json.loads((root / "report" / "report.json").read_text())["left_out"] == [reason]
     assert "LEFT OUT" in _shown(made)
     return made
+
+
+def test_settings_changed_on_the_command_line_are_told(tmp_path):
+    arms = {arm: config_of(EXPERIMENTS[f"quickstart/{arm}"]) for arm in ("sgd-0.9", "lcam-0.9-0.95")}
+    for arm, config in arms.items():
+        del config["name"]
+        changed = config | {"epochs": 3, **({"optimizer": "adam"} if arm == "sgd-0.9" else {})}
+        for seed in range(2):
+            records.write(tmp_path, record(arm, seed, [9.0, 8.0, 7.0], group="quickstart", **changed), steps(3))
+    made = report(tmp_path)
+    usual = arms["sgd-0.9"]["epochs"]
+    assert made.changed == (
+        f"quickstart, all arms: epochs 3 instead of {usual}",
+        "quickstart, sgd-0.9: optimizer adam instead of sgd",
+    )
+    assert all(f"- {change}" in (tmp_path / "report" / "report.md").read_text() for change in made.changed)
+    assert "CHANGED: quickstart, sgd-0.9: optimizer adam instead of sgd" in _shown(made)
 
 
 def test_a_damaged_record_is_left_out_loudly(root):

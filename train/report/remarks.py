@@ -1,0 +1,77 @@
+"""What a reader of a report should know first: runs left out, steps skipped, schedules cut short, settings changed."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from train.experiments import EXPERIMENTS, config_of, differences
+from train.records import Record
+from train.records.stages import lost_in_words
+from train.report import tables
+from train.report.statistics import Group
+
+
+def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Return the runs that may be averaged, and the reasons why others may not."""
+    kept, left_out = [], []
+    for name, runs in itertools.groupby(records, key=lambda record: record.name):
+        finished = []
+        for run in runs:
+            if run.finished:
+                finished.append(run)
+            else:
+                left_out.append(
+                    f"{name}, seed {run.seed}: {len(run.history)} of {run.config['epochs']} epochs "
+                    "done; run it again to finish it"
+                )
+        differing = tables.differing_settings(finished)
+        if differing:
+            left_out.append(
+                f"{name}: its runs differ in {', '.join(differing)} and cannot be "
+                "averaged; keep runs with different settings in different folders"
+            )
+        else:
+            kept += finished
+    return kept, left_out
+
+
+def skipped(group: Group) -> Iterator[str]:
+    """Yield one sentence for each run that skipped steps."""
+    for record in itertools.chain.from_iterable(arm.records for arm in group.arms):
+        skipped = sum(row.skipped_steps or 0 for row in record.history)
+        if skipped:
+            yield f"{record.name}, seed {record.seed}: {skipped} steps, whose numbers were not finite"
+
+
+def lost(group: Group) -> Iterator[str]:
+    """Yield one sentence for each arm with too few epochs for its whole step schedule."""
+    for arm in group.arms:
+        first = arm.records[0]
+        if first.lost_rates:
+            yield f"{arm.name}: {lost_in_words(len(first.history), first.lost_rates)}"
+
+
+def changed(group: Group) -> Iterator[str]:
+    """Yield one sentence for each set of arms with other settings than the arms of the same names have by default.
+
+    Arms that no experiment of this version defines are left out, and so are the settings that trials decide.
+    """
+    arms_of: dict[str, list[str]] = {}
+    for arm in group.arms:
+        usual = EXPERIMENTS.get(arm.name)
+        if usual is None:
+            continue
+        tuned = ("learning_rate", "weight_decay") if usual.learning_rates else ()
+        for name, (used, default) in differences(arm.records[0].config, config_of(usual)).items():
+            if name not in (*tuned, *tables.NOT_COMPARED):
+                change = f"{name} {_in_words(used)} instead of {_in_words(default)}"
+                arms_of.setdefault(change, []).append(group.short(arm.name))
+    changes_of: dict[tuple[str, ...], list[str]] = {}
+    for change, arms in arms_of.items():
+        changes_of.setdefault(tuple(arms), []).append(change)
+    for names, changes in changes_of.items():
+        who = "all arms" if len(names) == len(group.arms) > 1 else ", ".join(names)
+        yield f"{group.name}, {who}: {', '.join(changes)}"
+
+
+def _in_words(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
