@@ -1,5 +1,7 @@
 """Gradient accumulation that passes the optimizer the mean loss of the micro-batches."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

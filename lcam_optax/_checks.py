@@ -4,6 +4,8 @@ Anything but a scalar is refused. Only Python numbers are compared with their ra
 tracers may not be known yet, as under `optax.inject_hyperparams`.
 """
 
+from __future__ import annotations
+
 import numbers
 from typing import Any
 

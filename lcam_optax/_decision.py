@@ -1,5 +1,7 @@
 """The decision by one loss: which of two values applies from now on."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

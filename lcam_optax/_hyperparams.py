@@ -1,5 +1,7 @@
 """The phase as an Optax schedule, so that the loss can control any hyper-parameter of any Optax optimizer."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import jax

@@ -1,5 +1,7 @@
 """LCAM as a complete optimizer: momentum SGD in which the loss picks the momentum of each step."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -4,6 +4,8 @@ A phase is a pair of pure functions over scalars. It does not depend on paramete
 hyper-parameter schedule and the controls share it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -1,5 +1,7 @@
 """A phase that is drawn at random, whatever the loss is."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -1,5 +1,7 @@
 """Reads the phase from an optimizer state."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import jax

@@ -4,6 +4,8 @@ Floats are float32 for parameters of any dtype (float64 under `jax_enable_x64`),
 losses on the wrong side. All scalars are strongly typed from `init` on, so the second step does not compile again.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The LCAM direction: a trace of the updates. The loss picks its decay at each step."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import jax

@@ -1,5 +1,7 @@
 """Consensus optimization: the field of a game plus descent on its norm."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Gradient descent with delayed feedback control, which prevents cycles at large steps."""
 
+from __future__ import annotations
+
 import math
 from functools import partial
 from typing import Any, NamedTuple

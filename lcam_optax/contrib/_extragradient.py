@@ -1,5 +1,7 @@
 """Extragradient: step with the gradient at the result of a first step."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

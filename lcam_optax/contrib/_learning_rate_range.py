@@ -1,5 +1,7 @@
 """Bounds of the learning rate, from a run with a growing learning rate."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 

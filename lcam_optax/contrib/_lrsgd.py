@@ -1,5 +1,7 @@
 """LRSGD: momentum SGD with a pull towards an anchor that moves every few steps."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple

@@ -1,5 +1,7 @@
 """Schedules of momentum and learning rate, tied by the effective step."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import optax

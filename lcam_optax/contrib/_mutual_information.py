@@ -1,5 +1,7 @@
 """The mutual information of the label and the output of a network or a layer, from counts."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 

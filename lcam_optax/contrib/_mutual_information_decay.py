@@ -1,5 +1,7 @@
 """A learning rate that falls as the output tells more about the label."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 

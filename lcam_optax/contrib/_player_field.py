@@ -1,5 +1,7 @@
 """The vector field of a game: each player's gradient in its own parameters."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Momentum SGD with a salp swarm around it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple

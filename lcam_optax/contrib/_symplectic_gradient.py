@@ -1,5 +1,7 @@
 """Symplectic gradient adjustment: a game's field without its rotation."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, Literal
 

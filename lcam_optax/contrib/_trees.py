@@ -1,5 +1,7 @@
 """Arithmetic on trees that several methods share."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """YamAdam: moment estimation and unit correction without a hyper-parameter to tune."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import jax
