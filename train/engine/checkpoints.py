@@ -1,9 +1,9 @@
 """Save and restore checkpoints of runs. No other module uses Orbax.
 
-Seeds that train together in one program share a folder `<root>/<arm>/checkpoints/seeds-<n>-<n>...`. Its name ends with
-`-on-<d>` if each seed has d devices of its own. In it, each checkpoint has a numbered folder with the state, the
-metrics of every step so far, the history and the settings. Orbax writes it under another name and renames it when it is
-complete, so a kill does not damage earlier checkpoints.
+Seeds that train together share a folder `<root>/<arm>/checkpoints/seeds-<n>-<n>...`, or `seeds-<first>..<last>` if they
+are many. Its name ends with `-on-<d>` if each seed has d devices of its own. In it, each checkpoint has a numbered
+folder with the state, the metrics of every step so far, the history and the settings. Orbax writes it under another
+name and renames it when it is complete, so a kill does not damage earlier checkpoints.
 """
 
 import contextlib
@@ -19,13 +19,16 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding
 
+from train.engine.devices import replicated
 from train.engine.placement import SeedSet
 from train.engine.state import TrainState
 from train.errors import CheckpointError
 from train.records.metrics import STEP_DTYPES, EpochMetrics, StepMetrics
 
 _KEPT = 2
+_STATE_ROWS = "state_rows"
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _SYSTEM_CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
@@ -33,7 +36,7 @@ _SYSTEM_CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.E
 class Snapshot(NamedTuple):
     """The contents of a checkpoint."""
 
-    state: TrainState  # with a leading axis of seeds, [seeds]
+    state: TrainState  # with a leading axis of seeds, [rows]; rows after the last seed are idle
     metrics: StepMetrics  # NumPy arrays, [seeds, steps so far]
     history: list[list[EpochMetrics]]  # one list per epoch, with one row per seed
     config: dict[str, Any]  # the settings of the run
@@ -43,18 +46,19 @@ def checkpoint_dir(root: Path, name: str, seed_set: SeedSet) -> Path:
     """Return the checkpoint folder of seeds that train together."""
     # A resumed run must know how its seeds were placed before it reads the checkpoint.
     devices = f"-on-{seed_set.devices}" if seed_set.apart else ""
-    return root / name / "checkpoints" / ("seeds-" + "-".join(map(str, seed_set.seeds)) + devices)
+    return root / name / "checkpoints" / f"seeds-{seed_set.in_words()}{devices}"
 
 
 def begun_seed_sets(root: Path, name: str) -> list[SeedSet]:
     """List the sets of seeds of an arm that have checkpoints, in order. Devices that seeds share are unknown."""
     folders = sorted({path.parent for path in (root / name / "checkpoints").glob("seeds-*/*") if path.name.isdigit()})
-    names = [re.fullmatch(r"seeds-(\d+(?:-\d+)*)(?:-on-(\d+))?", folder.name) for folder in folders]
-    return [
-        SeedSet([int(seed) for seed in match[1].split("-")], bool(match[2]), int(match[2]) if match[2] else None)
-        for match in names
-        if match
-    ]
+    names = [re.fullmatch(r"seeds-(?:(\d+)\.\.(\d+)|(\d+(?:-\d+)*))(?:-on-(\d+))?", folder.name) for folder in folders]
+    return [_seed_set(*match.groups()) for match in names if match]
+
+
+def _seed_set(first: str | None, last: str | None, listed: str, devices: str | None) -> SeedSet:
+    seeds = range(int(first), int(last) + 1) if first and last else map(int, listed.split("-"))
+    return SeedSet([*seeds], devices is not None, None if devices is None else int(devices))
 
 
 class Checkpoints:
@@ -89,10 +93,11 @@ class Checkpoints:
         """
         arrays = {"state": _plain(snapshot.state), "steps": snapshot.metrics._asdict()}
         rows = [[row.to_json() for row in epoch] for epoch in snapshot.history]
-        history = {"rows": rows, "config": snapshot.config}
+        # The number of rows depends on the processes, and a run may resume with other ones.
+        history = {"rows": rows, "config": snapshot.config, _STATE_ROWS: len(snapshot.state.step)}
         with _as_checkpoint_error(self.folder):
             self._manager.save(
-                int(snapshot.state.step[0]),
+                snapshot.metrics.loss.shape[1],
                 args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), history=ocp.args.JsonSave(history)),
             )
 
@@ -123,12 +128,13 @@ class Checkpoints:
                 return self._read_history(step)["config"]
         return None
 
-    def restore(self, like: TrainState, report: Callable[[str], None]) -> Snapshot | None:
+    def restore(self, like: TrainState, report: Callable[[str], None], *, seeds: int | None = None) -> Snapshot | None:
         """Read the newest checkpoint that is not damaged. Newer, damaged ones are reported and moved away.
 
         Args:
           like: A state with the right structure, shapes, dtypes and shardings.
           report: A function that is called with one sentence per damaged checkpoint.
+          seeds: Number of seeds. None means one per row of the state.
 
         Returns:
           The snapshot, or None if there is none.
@@ -139,7 +145,7 @@ class Checkpoints:
         damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                snapshot = self._read(step, like)
+                snapshot = self._read(step, like, len(like.step) if seeds is None else seeds)
             except MemoryError:
                 raise
             # Orbax, TensorStore and the JSON parser raise many types for damaged files. Try an older checkpoint.
@@ -177,22 +183,28 @@ class Checkpoints:
         if self._claim is not None:
             self._claim.close()
 
-    def _read(self, step: int, like: TrainState) -> Snapshot:
-        seeds = len(like.step)
+    def _read(self, step: int, like: TrainState, seeds: int) -> Snapshot:
+        history = self._read_history(step)
+        rows = history.get(_STATE_ROWS, seeds)
+        sharding = like.step.sharding
+        assert isinstance(sharding, NamedSharding)
+        everywhere = replicated(sharding.mesh)  # type: ignore[arg-type]
         steps = {
-            field: jax.ShapeDtypeStruct((seeds, step), np.dtype(dtype), sharding=like.step.sharding)
+            field: jax.ShapeDtypeStruct((seeds, step), np.dtype(dtype), sharding=everywhere)
             for field, dtype in zip(StepMetrics._fields, STEP_DTYPES, strict=True)
         }
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), {"state": _plain(like)}
-        )
-        arrays = self._manager.restore(
-            step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore({**abstract, "steps": steps}))
-        )["arrays"]
-        history = self._read_history(step)
-        tree = jax.tree.structure(like)
+        same = rows == len(like.step)
+
+        def on_disk(x: jax.Array) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype, sharding=x.sharding if same else everywhere)
+
+        abstract = {"state": jax.tree.map(on_disk, _plain(like)), "steps": steps}
+        arrays = self._manager.restore(step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract)))[
+            "arrays"
+        ]
+        state = jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(arrays["state"]))
         return Snapshot(
-            state=jax.tree.unflatten(tree, jax.tree.leaves(arrays["state"])),
+            state=state if same else _with_rows_of(like, state, seeds),
             metrics=StepMetrics(**{field: np.asarray(value) for field, value in arrays["steps"].items()}),
             history=[[EpochMetrics(**row) for row in epoch] for epoch in history["rows"]],
             config=history["config"],
@@ -217,6 +229,15 @@ def _claim(folder: Path) -> TextIO | None:
         file.close()
         return None
     return file
+
+
+def _with_rows_of(like: TrainState, state: TrainState, seeds: int) -> TrainState:
+    """Give a state as many rows as another one. Rows after the last seed repeat it."""
+    index = np.minimum(np.arange(len(like.step)), seeds - 1)
+    move = jax.jit(
+        lambda tree: jax.tree.map(lambda x: x[index], tree), out_shardings=jax.tree.map(lambda x: x.sharding, like)
+    )
+    return move(state)
 
 
 def _plain(state: TrainState) -> list[jax.Array]:

@@ -1,5 +1,6 @@
 """Devices and shardings: seeds are spread over one axis of the mesh, and batches are split over the other."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -31,7 +32,8 @@ def make_mesh(devices: int | None = None, *, rows: int = 1) -> Mesh:
     if len(chosen) % rows:
         raise ConfigError(f"devices is {len(chosen)}, allowed for {rows} seeds side by side: a multiple of {rows}.")
     mesh = mesh_of(chosen, rows)
-    if mesh.shape[AXIS] > 1 and there[0].platform == "cpu":
+    communicates = mesh.shape[AXIS] > 1 or jax.process_count() > 1
+    if communicates and there[0].platform == "cpu":
         # A CPU program from the persistent cache has lost the order of its collectives. It hangs or crashes (jaxlib
         # 0.10.2), so such programs are not cached.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", float("inf"))
@@ -116,6 +118,18 @@ def replicate(mesh: Mesh, tree: Tree) -> Tree:
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
     return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), tree)
+
+
+def fetch(mesh: Mesh, tree: Tree) -> Tree:
+    """Copy arrays whose first axis is seeds to NumPy arrays, in every process. All processes have to call this."""
+    if jax.process_count() > 1:
+        tree = _replicating(mesh)(tree)
+    return jax.device_get(tree)
+
+
+@functools.cache
+def _replicating(mesh: Mesh) -> Callable[[Any], Any]:
+    return jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
 
 
 def rows_here(mesh: Mesh, size: int) -> np.ndarray:

@@ -87,7 +87,7 @@ def train_seed_set(job: Job, seed_set: SeedSet, mesh: Mesh, momenta: np.ndarray 
       job: The job that the set belongs to.
       seed_set: The seeds.
       mesh: The mesh of their devices.
-      momenta: For a control, the momentum of every step, float32 [seeds, steps]. None for other arms.
+      momenta: For a control, the momentum of every step, float32 [rows, steps]. None for other arms.
     """
     experiment, setup, seeds = job.experiment, job.setup, seed_set.seeds
     checkpoints = Checkpoints(checkpoint_dir(job.root, experiment.name, seed_set))
@@ -101,7 +101,7 @@ def train_seed_set(job: Job, seed_set: SeedSet, mesh: Mesh, momenta: np.ndarray 
         with contextlib.ExitStack() as stack:
             progress = stack.enter_context(RunProgress(title, setup.total_steps, experiment.batch_size, job.console))
             loader = make_loader(job.dataset, setup, mesh, seeds[0])
-            state = init_stacked_state(setup, job.dataset.num_classes, seeds, mesh, momenta)
+            state = init_stacked_state(setup, job.dataset.num_classes, seed_set.rows, mesh, momenta)
             trainer = Trainer(setup, mesh, seeds, loader, state)
             _resume(trainer, checkpoints, title, job.console)
             progress.resume(trainer.steps_done)
@@ -121,7 +121,7 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints, title: str, console: Con
         raise ConfigError(
             f"{checkpoints.folder}: the processes see different files there. Put --runs in a shared folder."
         )
-    snapshot = checkpoints.restore(trainer.state, report)
+    snapshot = checkpoints.restore(trainer.state, report, seeds=len(trainer.seeds))
     if snapshot is not None:
         trainer.resume(snapshot.state, snapshot.metrics, snapshot.history)
         report(f"{title}  resumed at step {trainer.steps_done} of {trainer.setup.total_steps}")

@@ -11,8 +11,8 @@ from train.engine.devices import Mesh, cores_are_devices, make_mesh, require_dev
 from train.errors import ConfigError
 from train.experiments import Experiment
 
-# The name of a checkpoint folder lists its seeds, and file systems limit a name to 255 bytes.
-_MOST_TOGETHER = 20
+# Maximum number of seeds that a name lists one by one. File systems limit a name to 255 bytes.
+_MOST_LISTED = 20
 
 
 class SeedSet(NamedTuple):
@@ -29,6 +29,17 @@ class SeedSet(NamedTuple):
     devices: int | None = None
 
     @property
+    def rows(self) -> list[int]:
+        """The seeds on the leading axis of the state: `seeds`, and repeats of the last one for rows without a seed.
+
+        With several processes all rows train, because each process must take part in every program.
+        """
+        if not self.apart or jax.process_count() == 1:
+            return self.seeds
+        idle = jax.device_count() // (self.devices or 1) - len(self.seeds)
+        return self.seeds + idle * self.seeds[-1:]
+
+    @property
     def vmapped(self) -> list[int]:
         """The seeds of a vmapped program. Empty if each seed has its own program."""
         return [] if self.apart or len(self.seeds) == 1 else self.seeds
@@ -41,8 +52,14 @@ class SeedSet(NamedTuple):
         """
         if not self.apart:
             return make_mesh(self.devices)
-        rows = len(self.seeds)
+        rows = len(self.rows)
         return make_mesh(rows * (self.devices or 1), rows=rows)
+
+    def in_words(self) -> str:
+        """The seeds in the name of a folder: `3-1-4`, or `0..255` if they are too many to list."""
+        if len(self.seeds) > _MOST_LISTED:
+            return f"{self.seeds[0]}..{self.seeds[-1]}"
+        return "-".join(map(str, self.seeds))
 
 
 class Placement(NamedTuple):
@@ -60,7 +77,14 @@ class Placement(NamedTuple):
 
     def sets(self, seeds: Sequence[int]) -> list[SeedSet]:
         """Divide seeds into sets that train one after the other."""
-        return [SeedSet([*seeds[i : i + self.most]], self.apart, self.devices) for i in range(0, len(seeds), self.most)]
+        sets, left = [], [*seeds]
+        while left:
+            together = left[: self.most]
+            if together != [*range(together[0], together[0] + len(together))]:
+                together = together[:_MOST_LISTED]
+            sets.append(SeedSet(together, self.apart, self.devices))
+            left = left[len(together) :]
+        return sets
 
 
 class DeviceOptions(NamedTuple):
@@ -88,8 +112,8 @@ class DeviceOptions(NamedTuple):
 
     @property
     def may_be_apart(self) -> bool:
-        """Whether seeds may have their own devices: in one process, with images in memory."""
-        return jax.process_count() == 1 and not self.stream
+        """Whether seeds may have their own devices: with images in memory."""
+        return not self.stream
 
 
 def place(experiment: Experiment, number: int, root: Path, options: DeviceOptions, *, fresh: bool = False) -> Placement:
@@ -105,12 +129,11 @@ def place(experiment: Experiment, number: int, root: Path, options: DeviceOption
     Raises:
       ConfigError: If the devices cannot be divided in this way, or the finished runs had more devices.
     """
-    vmapped = _MOST_TOGETHER if experiment.vmap_seeds and not options.stream else 1
+    vmapped = _MOST_LISTED if experiment.vmap_seeds and not options.stream else 1
     if not options.may_be_apart:
         if options.devices_per_seed is not None:
             raise ConfigError(
-                f"devices-per-seed is {options.devices_per_seed}: allowed only in one process and without --stream. "
-                "Leave it out."
+                f"devices-per-seed is {options.devices_per_seed}: allowed only without --stream. Leave it out."
             )
         return Placement(False, options.alone, vmapped)
     require_devices(options.devices)
@@ -151,8 +174,7 @@ def as_begun(begun: SeedSet, options: DeviceOptions, folder: Path) -> SeedSet:
         return begun._replace(devices=options.alone if own is None else own)
     if not options.may_be_apart:
         raise ConfigError(
-            f"{folder}: each of these seeds has its own devices. Continue in one process without --stream, or use "
-            "--fresh."
+            f"{folder}: each of these seeds has its own devices. Continue without --stream, or use --fresh."
         )
     if own not in (None, begun.devices):
         raise ConfigError(
@@ -168,11 +190,12 @@ def as_begun(begun: SeedSet, options: DeviceOptions, folder: Path) -> SeedSet:
 
 
 def _apart(devices: int, usable: int, *, exactly: bool = True) -> Placement:
+    exactly |= jax.process_count() > 1  # otherwise a process could be left without a device
     if devices < 1 or devices > usable or (exactly and usable % devices):
         raise ConfigError(
             f"devices-per-seed is {devices}, allowed: a whole number that divides {usable}, the number of devices."
         )
-    return Placement(True, devices, min(usable // devices, _MOST_TOGETHER))
+    return Placement(True, devices, usable // devices)
 
 
 def _known(finished: Iterable[records.Record]) -> tuple[int, bool] | None:
@@ -183,6 +206,7 @@ def _known(finished: Iterable[records.Record]) -> tuple[int, bool] | None:
     ways = []
     for record in finished:
         devices, vmapped = record.device.get("count"), record.device.get(records.VMAPPED)
-        if type(devices) is int and type(vmapped) is list and record.device.get("process_count") == 1:
+        here = record.device.get("process_count") == jax.process_count()
+        if type(devices) is int and type(vmapped) is list and here:
             ways.append((devices, bool(vmapped)))
     return ways[0] if len(ways) > 1 and len(set(ways)) == 1 else None

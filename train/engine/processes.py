@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from train.engine.devices import AXIS, replicated
+from train.engine.devices import AXIS, SEED, replicated
 from train.errors import ConfigError, RecordError
 
 # A process that sends no heartbeat for so long counts as lost.
@@ -115,7 +115,7 @@ class Agreement:
     """
 
     def __init__(self, mesh: Mesh):
-        self._rows = NamedSharding(mesh, PartitionSpec(AXIS))
+        self._rows = NamedSharding(mesh, PartitionSpec((SEED, AXIS)))
         self._local = len(mesh.local_devices)
         self._largest = jax.jit(lambda requests: requests.max(axis=0), out_shardings=replicated(mesh))
         self._pending: jax.Array | None = None

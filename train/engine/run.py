@@ -95,7 +95,7 @@ def run_experiment(
         )
         for seed_set in (SeedSet(*each) for each in plan.seed_sets):
             _refuse_to_begin_after(deadline)
-            mesh, momenta = seed_set.mesh(), _momenta_by_first(job, seed_set.seeds)
+            mesh, momenta = seed_set.mesh(), _momenta_by_first(job, seed_set.rows)
             # Delete old runs only after all checks have passed.
             processes.of_first(functools.partial(resume.discard, stale, root))
             stale = []

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train.engine.batches import Loader, epoch_order
-from train.engine.devices import SEED, Mesh, padded_size
+from train.engine.devices import SEED, Mesh, fetch, padded_size
 from train.engine.programs import Evaluation, calibration_program, compiled, evaluation_program, slice_program
 from train.engine.progress import RunProgress
 from train.engine.slices import cut, rest_of_epoch, slice_steps
@@ -33,7 +33,7 @@ class Trainer:
 
     Attributes:
       setup: What stays the same during training.
-      seeds: The seeds, in the order of the leading axis of all arrays.
+      seeds: The seeds, in the order of the leading axis of all arrays. Rows after the last seed are idle.
       state: The state after the last step. Each slice donates it, so keep no reference to it.
       history: One list per epoch, with one row per seed.
     """
@@ -41,12 +41,13 @@ class Trainer:
     def __init__(self, setup: Setup, mesh: Mesh, seeds: list[int], loader: Loader, state: TrainState):
         self.setup, self.seeds, self.state = setup, seeds, state
         self.history: list[list[EpochMetrics]] = []
-        self._loader = loader
+        self._mesh, self._loader = mesh, loader
         self._seen: list[StepMetrics] = []  # NumPy, [seeds, steps], one slice each
         self._unread: list[StepMetrics] = []  # on the device
         self._step = 0
-        self._slices = cut(setup, slice_steps(setup, mesh, len(seeds) // mesh.shape[SEED]))
-        compile_program = functools.partial(compiled, mesh=mesh, seeds=len(seeds))
+        rows = len(state.step)
+        self._slices = cut(setup, slice_steps(setup, mesh, rows // mesh.shape[SEED]))
+        compile_program = functools.partial(compiled, mesh=mesh, seeds=rows)
         # Each program is compiled at its first call.
         stages = range(MODES[setup.experiment.training].num_stages)
 
@@ -124,7 +125,7 @@ class Trainer:
         if self.setup.experiment.nonfinite == "skip":
             return
         # Even if the loss is finite, its gradient may not be, or the step may overflow.
-        finite = jax.device_get(self._state_is_finite(self.state, None))
+        finite = self._fetch(self._state_is_finite(self.state, None))
         what = "parameters, batch statistics or optimizer state"
         self._check(finite, lambda i: f"{what} after {self._at(self._step - 1)} are not finite")
 
@@ -144,10 +145,14 @@ class Trainer:
 
     def _read(self, progress: RunProgress, keep: int) -> None:
         while len(self._unread) > keep:
-            metrics = jax.device_get(self._unread.pop(0))
+            metrics = self._fetch(self._unread.pop(0))
             self._check_losses(metrics)
             self._seen.append(metrics)
             progress.steps(metrics)
+
+    def _fetch(self, tree: Any) -> Any:
+        """Copy arrays to the host, without the idle rows; NumPy, [seeds, ...]."""
+        return jax.tree.map(lambda x: x[: len(self.seeds)], fetch(self._mesh, tree))
 
     def _check_losses(self, metrics: StepMetrics) -> None:
         finite = np.isfinite(metrics.loss)
@@ -192,7 +197,7 @@ class Trainer:
 
     def _end_epoch(self, seconds: float, progress: RunProgress) -> None:
         state, evaluate = self._state_to_evaluate(), self._evaluations[self._stage]
-        parts = [jax.device_get(evaluate(state, data)) for data in self._loader.test()]
+        parts = [self._fetch(evaluate(state, data)) for data in self._loader.test()]
         evaluation = Evaluation(*(np.sum(values, axis=0) for values in zip(*parts, strict=True)))
         self._check(
             np.isfinite(evaluation.loss),

@@ -21,13 +21,15 @@ from rich.console import Console
 
 from tests.train import tiny_run
 from train import data, records
-from train.engine import checkpoints, slices
+from train.engine import checkpoints, slices, state
 from train.engine.checkpoints import Checkpoints
+from train.engine.devices import by_seed, make_mesh
 from train.engine.placement import SeedSet
 from train.engine.progress import RunProgress
 from train.engine.run import SavePolicy, run_experiment
 from train.engine.signals import Stopped
 from train.errors import CheckpointError, ConfigError, RunError
+from train.records import StepMetrics
 
 ROOT = Path(__file__).parents[3]
 SEEDS = (0, 4)
@@ -329,8 +331,35 @@ def test_what_a_crash_left_of_a_save_is_removed(tmp_path):
     assert not list(folder.iterdir())
 
 
+def state_on_rows(rows, values):
+    """A state with a number per seed; the last one repeats on the rows after it."""
+    mesh = make_mesh(rows, rows=rows)
+    numbers = np.asarray(values + values[-1:] * (rows - len(values)), np.float32)
+    params, step, seed = jax.device_put((numbers, numbers.astype(np.int32), numbers.astype(np.uint32)), by_seed(mesh))
+    return state.TrainState(params, (), (), (), step, seed)
+
+
+@pytest.mark.parametrize(("saved", "restored"), [(3, 3), (4, 3), (3, 4), (8, 4)])
+def test_seeds_resume_on_another_number_of_rows(tmp_path, saved, restored):
+    metrics = StepMetrics(*(np.zeros((3, 5), dtype) for dtype in ("float32", "float32", "bool")))
+    folder = Checkpoints(tmp_path / "seeds-0-1-2-on-1")
+    folder.save(checkpoints.Snapshot(state_on_rows(saved, [1.5, 2.5, 3.5]), metrics, [], {}))
+    folder.wait()
+    like = state_on_rows(restored, [0.0, 0.0, 0.0])
+    there = folder.restore(like, pytest.fail, seeds=3)
+    folder.close()
+    assert there.metrics.loss.shape == (3, 5)
+    jax.tree.map(np.testing.assert_array_equal, there.state, state_on_rows(restored, [1.5, 2.5, 3.5]))
+    assert jax.tree.map(lambda x: x.sharding, there.state) == jax.tree.map(lambda x: x.sharding, like)
+
+
 def test_begun_seed_sets_are_found(tmp_path):
-    begun = [SeedSet([0, 2]), SeedSet([1]), SeedSet([3, 14], apart=True, devices=2)]
+    begun = [
+        SeedSet([0, 2]),
+        SeedSet([1]),
+        SeedSet([*range(20, 276)], apart=True, devices=1),
+        SeedSet([3, 14], apart=True, devices=2),
+    ]
     for seed_set in begun:
         (checkpoints.checkpoint_dir(tmp_path, "group/arm", seed_set) / "4").mkdir(parents=True)
     assert checkpoints.begun_seed_sets(tmp_path, "group/arm") == begun

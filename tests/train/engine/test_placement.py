@@ -52,12 +52,25 @@ def test_seeds_are_vmapped_only_where_there_is_one_device(tmp_path):
     assert place(tmp_path, arm=VMAPPED, stream=True) == Placement(False, None, 1)
 
 
-def test_several_processes_train_as_ever(tmp_path, monkeypatch):
+def test_several_processes_place_seeds_like_one(tmp_path, monkeypatch):
+    for seed in (0, 1):
+        finish(tmp_path, seed, count=3, vmapped_seeds=[], process_count=2)
+    assert place(tmp_path) == Placement(True, 1, 8)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    assert place(tmp_path) == Placement(False, None, 1)
-    assert place(tmp_path, arm=VMAPPED) == Placement(False, None, 20)
-    with pytest.raises(ConfigError, match="devices-per-seed is 2: allowed only in one process and without --stream"):
-        place(tmp_path, devices_per_seed=2)
+    assert place(tmp_path, fresh=True) == Placement(True, 1, 8)
+    assert place(tmp_path, fresh=True, number=1) == Placement(False, None, 1)
+    assert place(tmp_path, devices_per_seed=2) == Placement(True, 2, 4)
+    # Every process must have a device of the mesh.
+    with pytest.raises(ConfigError, match="devices-per-seed is 3, allowed: a whole number that divides 8"):
+        place(tmp_path)
+
+
+def test_with_several_processes_all_rows_train(monkeypatch):
+    assert SeedSet([3, 1, 4], True, 2).rows == [3, 1, 4]
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert SeedSet([3, 1, 4], True, 2).rows == [3, 1, 4, 4]
+    assert SeedSet([3, 1, 4], True, 2).mesh().shape == {"seed": 4, "data": 2}
+    assert SeedSet([3, 1, 4]).rows == [3, 1, 4]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +86,13 @@ def test_several_processes_train_as_ever(tmp_path, monkeypatch):
 def test_devices_that_cannot_be_divided_are_refused(tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
         place(tmp_path, **options)
+
+
+def test_only_consecutive_seeds_train_in_large_sets():
+    many = Placement(True, 1, 256)
+    assert [each.seeds for each in many.sets(range(5, 300))] == [[*range(5, 261)], [*range(261, 300)]]
+    assert [len(each.seeds) for each in many.sets(range(0, 90, 2))] == [20, 20, 5]
+    assert [len(each.seeds) for each in Placement(False, 1, 20).sets(range(45))] == [20, 20, 5]
 
 
 def test_seeds_are_divided_into_rounds():
@@ -153,7 +173,7 @@ def test_seeds_go_on_as_they_began(tmp_path):
             "on-2: these 2 seeds train on 4 devices, but only 2 may be used here",
         ),
         (SeedSet([0, 1], True, 2), {"devices_per_seed": 1}, "on-2: each of these seeds has 2 devices. Leave out"),
-        (SeedSet([0, 1], True, 2), {"stream": True}, "Continue in one process without --stream"),
+        (SeedSet([0, 1], True, 2), {"stream": True}, "Continue without --stream"),
         (SeedSet([0, 1]), {"devices_per_seed": 1}, "seeds-0-1: these seeds share their devices. Leave out"),
     ],
 )

@@ -19,13 +19,14 @@ from train.engine import processes
 from train.errors import ConfigError
 
 # At the arm's own learning rate, differences by rounding would grow a thousandfold within an epoch.
-RUN = "run quickstart/lcam-0.9-0.95 --seeds 0 --learning-rate 0.01 --batch-size 90 --checkpoint-epochs 1"
+RUN = "run quickstart/lcam-0.9-0.95 --learning-rate 0.01 --batch-size 90 --checkpoint-epochs 1"
 ROOT = Path(__file__).parents[3]
 
 
 def start(root, *words, epochs=2, devices=2, **variables):
     """One process with virtual CPU devices."""
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"  # the last of a name counts
+    words = words if "--seeds" in words else ("--seeds", "0", *words)
     return subprocess.Popen(
         [sys.executable, "-m", "train", *RUN.split(), "--epochs", str(epochs), "--runs", str(root), *words],
         env=os.environ | {"XLA_FLAGS": flags} | variables,
@@ -128,10 +129,35 @@ def test_other_ways_to_start_give_the_same_run(tmp_path, alone, begin):
 
 def wait_for_checkpoint(root, running):
     deadline = time.monotonic() + 500
-    while not any(path.name.isdigit() for path in root.glob("quickstart/*/checkpoints/seeds-0/*")):
+    while not any(path.name.isdigit() for path in root.glob("quickstart/*/checkpoints/seeds-0*/*")):
         assert time.monotonic() < deadline
         assert all(process.poll() is None for process in running), finish(running)
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_seeds_of_several_processes_have_a_device_each_and_resume_in_one_process(tmp_path):
+    words = ["--seeds", "0", "1", "2"]  # on four devices, one of which is idle
+    one, several, begun = tmp_path / "one", tmp_path / "several", tmp_path / "begun"
+    for running in ([start(one, *words, devices=4, epochs=6)], start_job(several, words, epochs=6)):
+        texts = finish(running)
+        assert {code for _, code in texts} == {0}, texts
+    running = start_job(begun, words, epochs=6)
+    wait_for_checkpoint(begun, running)
+    running[1].send_signal(signal.SIGTERM)
+    texts = finish(running)
+    assert {code for _, code in texts} == {128 + signal.SIGTERM}, texts
+    ((text, code),) = finish([start(begun, *words, devices=4, epochs=6)])
+    assert code == 0, text
+    assert "resumed at step" in text
+    expected = records.read_all(one)
+    for root, number in ((several, 2), (begun, 1)):
+        there = records.read_all(root)
+        assert [record.seed for record in there] == [0, 1, 2]
+        for record, other in zip(there, expected, strict=True):
+            assert (record.device["process_count"], record.device["count"]) == (number, 1)
+            assert_same(record, other)
 
 
 @pytest.mark.slow
