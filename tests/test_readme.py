@@ -10,7 +10,7 @@ PAGES = (ROOT / "README.md").read_text() + (ROOT / "docs" / "frameworks.md").rea
 EXAMPLES = dict(re.findall(r"<!-- example: (\w+) -->\n```python\n(.*?)```", PAGES, re.DOTALL))
 
 
-@pytest.mark.parametrize("name", ["jax", "nnx", "linen"])
+@pytest.mark.parametrize("name", ["jax", "nnx", "linen", "equinox"])
 def test_example_runs_and_converges(name):
     names: dict = {}
     exec(compile(EXAMPLES[name], name, "exec"), names)
