@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parent
 # `models` and `train` are run from the checkout, and `mathml` is beside this file.
@@ -46,3 +47,14 @@ nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 # No page has a widget, and their scripts would come from a network.
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
+
+
+def _drop_docstring_of_type(app: Any, what: str, name: str, value: object, options: Any, lines: list[str]) -> None:
+    """Clear the docstring of a constant, which is that of `str` or `float`. The page itself describes the constant."""
+    if what == "data":
+        lines.clear()
+
+
+def setup(app: Any) -> None:
+    """Connect the functions of this file to Sphinx."""
+    app.connect("autodoc-process-docstring", _drop_docstring_of_type)

@@ -47,12 +47,12 @@ def lcam(
       Pass `hyperparam_dtype=jnp.float32`, or pass the number as `jnp.float32(0.999)`.
 
     LCAM does not take a state of `optax.sgd`. To continue from one, carry its momentum buffer over. If the learning
-    rate is a schedule, carry the step over too, with `count=optax.tree.get(sgd_state, "count")`:
+    rate is a schedule, carry the step over too, with `count=optax.tree.get(sgd_state, "count")`::
 
         state = optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace"))
 
     Before `jax.export` can serialize a program that takes the state, register each class in the state. If all settings
-    are numbers, these are the classes. A learning-rate schedule adds `optax.ScaleByScheduleState`:
+    are numbers, these are the classes. A learning-rate schedule adds `optax.ScaleByScheduleState`::
 
         for kind in (lcam_optax.ScaleByLcamState, lcam_optax.EpochMeanState, optax.EmptyState):
             jax.export.register_namedtuple_serialization(kind, serialized_name=f"{kind.__module__}.{kind.__name__}")

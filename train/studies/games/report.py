@@ -87,11 +87,11 @@ def gan_table(document: Mapping[str, Any]) -> tables.Table:
         title=f"GAN on a ring of {settings['modes']} Gaussians, {settings['steps']} steps",
         columns=("Optimizer", "Method", "products a step", "rate", "modes found", "quality", "not finite"),
         rows=gan_rows(document),
-        note=f"Means over {gan['seeds']} seeds, with 95 % intervals by Student's t; a run that ends with parameters "
-        f"that are not finite counts with no mode and no quality. A mode is found if {settings['share']:.0%} of "
-        f"{settings['samples']} samples lie within three standard deviations of it; quality: share of samples that lie "
-        f"so near any. The rate: of {len(settings['sgd_rates'])}, by modes and then quality on "
-        f"{settings['tuning_seeds']} other seeds.",
+        note=f"Means over {gan['seeds']} seeds, with 95 % intervals by Student's t, cut at the possible values; a run "
+        "that ends with parameters that are not finite counts with no mode and no quality. A mode is found if "
+        f"{settings['share']:.0%} of {settings['samples']} samples lie within three standard deviations of it; quality: "
+        f"share of samples that lie so near any. The rate: of {len(settings['sgd_rates'])}, by modes and then quality "
+        f"on {settings['tuning_seeds']} other seeds.",
     )
 
 
@@ -114,8 +114,8 @@ def gan_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
             arm["method"],
             str(arm["cost"]),
             f"{arm['rate']:g}",
-            _in_words(arm["modes"], "z.1f"),
-            _in_words(arm["quality"], "z.0%"),
+            _in_words(arm["modes"], "z.1f", document["gan"]["settings"]["modes"]),
+            _in_words(arm["quality"], "z.0%", 1),
             f"{arm['not_finite']} of {document['gan']['seeds']}",
         )
         for arm in document["gan"]["arms"]
@@ -130,9 +130,10 @@ def _best(numbers: Mapping[str, Any]) -> tuple[str, str, str] | None:
     return f"{numbers['best_rate']:.3g}", str(numbers["best_steps"]), f"{lowest:.2g} to {highest:.2g}"
 
 
-def _in_words(found: Mapping[str, Any], form: str) -> str:
+def _in_words(found: Mapping[str, Any], form: str, most: float) -> str:
+    """A mean with its interval, cut at 0 and at the largest possible value."""
     low, high = found["interval"]
-    interval = "" if low is None else f" ({low:{form}} to {high:{form}})"
+    interval = "" if low is None else f" ({max(low, 0):{form}} to {min(high, most):{form}})"
     return f"{found['mean']:{form}}{interval}"
 
 

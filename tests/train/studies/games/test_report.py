@@ -91,8 +91,12 @@ def test_published_rows():
         "quality": {"mean": 0.876, "interval": [0.85, 0.9]},
         "not_finite": 1,
     }
-    rows = games_report.gan_rows({"gan": {"seeds": 10, "arms": [arm]}})
-    assert rows == [("adam", "sga", "3", "0.001", "8.0", "88% (85% to 90%)", "1 of 10")]
+    impossible = arm | {"modes": {"mean": 7.5, "interval": [6.5, 8.5]}, "quality": {"mean": 0.1, "interval": [-1, 1.2]}}
+    rows = games_report.gan_rows({"gan": {"seeds": 10, "settings": {"modes": 8}, "arms": [arm, impossible]}})
+    assert rows == [
+        ("adam", "sga", "3", "0.001", "8.0", "88% (85% to 90%)", "1 of 10"),
+        ("adam", "sga", "3", "0.001", "7.5 (6.5 to 8.0)", "10% (0% to 100%)", "1 of 10"),
+    ]
 
 
 def test_lines_stop_where_a_method_no_longer_converges():
