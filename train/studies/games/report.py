@@ -89,8 +89,8 @@ def gan_table(document: Mapping[str, Any]) -> tables.Table:
         rows=gan_rows(document),
         note=f"Means over {gan['seeds']} seeds, with 95 % intervals by Student's t, cut at the possible values; a run "
         "that ends with parameters that are not finite counts with no mode and no quality. A mode is found if "
-        f"{settings['share']:.0%} of {settings['samples']} samples lie within three standard deviations of it; quality: "
-        f"share of samples that lie so near any. The rate: of {len(settings['sgd_rates'])}, by modes and then quality "
+        f"{settings['share']:.0%} of {settings['samples']} samples lie within three standard deviations of it. Quality: "
+        f"the share of samples so near any mode. The rate: of {len(settings['sgd_rates'])}, by modes and then quality "
         f"on {settings['tuning_seeds']} other seeds.",
     )
 
