@@ -87,11 +87,11 @@ def gan_table(document: Mapping[str, Any]) -> tables.Table:
         title=f"GAN on a ring of {settings['modes']} Gaussians, {settings['steps']} steps",
         columns=("Optimizer", "Method", "products a step", "rate", "modes found", "quality", "not finite"),
         rows=gan_rows(document),
-        note=f"Means over {gan['seeds']} seeds, with 95 % intervals by Student's t, cut at the possible values; a run "
+        note=f"Means over {gan['seeds']} seeds, with 95 % intervals by Student's t, cut at the possible values. A run "
         "that ends with parameters that are not finite counts with no mode and no quality. A mode is found if "
-        f"{settings['share']:.0%} of {settings['samples']} samples lie within three standard deviations of it. Quality: "
-        f"the share of samples so near any mode. The rate: of {len(settings['sgd_rates'])}, by modes and then quality "
-        f"on {settings['tuning_seeds']} other seeds.",
+        f"{settings['share']:.0%} of {settings['samples']} samples lie within three standard deviations of it. The "
+        "quality is the share of samples so near any mode. The rate is the best of "
+        f"{len(settings['sgd_rates'])}, by modes and then quality on {settings['tuning_seeds']} other seeds.",
     )
 
 
