@@ -215,7 +215,7 @@ def test_checkpoints_that_cannot_be_read_are_no_reason_to_begin_anew(tmp_path, m
     assert_same(root, run(root), uninterrupted)
 
 
-def unreadable(self, step, like):
+def unreadable(self, step, like, seeds):
     raise OSError("Stale file handle")
 
 
