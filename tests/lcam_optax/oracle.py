@@ -1,4 +1,4 @@
-"""LCAM as its authors' script runs it, transcribed literally into NumPy: the oracle of all other tests.
+"""LCAM as in its authors' script, transcribed literally into NumPy. The other tests compare with it.
 
 once:       mu = initial_momentum ;  buf = 0
 each epoch: total = 0

@@ -1,4 +1,4 @@
-"""`accumulate`: micro-batches decide as the whole batch does."""
+"""`accumulate`: micro-batches give the same decisions as the whole batch."""
 
 import chex
 import jax

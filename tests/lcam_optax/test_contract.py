@@ -1,4 +1,4 @@
-"""What Optax's own `alias`, `common` and `sharding` suites ask of each of its optimizers, asked of each of ours."""
+"""The checks of Optax's own `alias`, `common` and `sharding` test suites, applied to the optimizers here."""
 
 import functools
 

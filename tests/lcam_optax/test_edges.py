@@ -1,7 +1,7 @@
-"""The edges where users' reports broke optimizers: one row per case, each with its right value.
+"""Edge cases from bug reports about optimizers: one row per case, with the right value.
 
-A row is (kind, case, what is done, what is right). What is right is a value, or an exception with its whole message, in
-which `...` stands for anything.
+A row is (kind, case, action, expectation). The expectation is a value, or an exception with its whole message, in which
+`...` stands for any text.
 """
 
 import pickle

@@ -1,4 +1,4 @@
-"""`read_phase`, and what else finds a state by the names of its fields."""
+"""`read_phase`, and other functions that find a state by the names of its fields."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""A batch, and a network away from where it starts, for the tests of networks that are trained in parts."""
+"""A batch and a slightly trained network, for the tests of networks that are trained in parts."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Associated Learning: the losses against NumPy, who learns from which, and the prediction."""
+"""Associated Learning: the losses against NumPy, the parts that each loss trains, and the prediction."""
 
 import functools
 

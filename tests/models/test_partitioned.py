@@ -1,4 +1,4 @@
-"""Partitioned training: what a stage computes, what it learns, and what it leaves alone."""
+"""Partitioned training: what each stage computes, and which parameters it changes."""
 
 import functools
 

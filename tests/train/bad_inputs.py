@@ -1,4 +1,4 @@
-"""Makes inputs that are wrong, and asks the program about them as a person would."""
+"""Makes unusable inputs, and passes them to the program as a user would."""
 
 import contextlib
 import gzip

@@ -1,7 +1,7 @@
-"""Every kind of input that cannot be used, and what a person is told about it: one row each.
+"""Every kind of unusable input, and the message about it: one row each.
 
-A row is (kind, what is wrong, what is done, fragments of the message). What is done gets an empty folder; through the
-command line it has to end in one sentence on standard error, and nothing that it was given may be changed.
+A row is (kind, fault, action, fragments of the message). The action gets an empty folder. On the command line it must
+end with one sentence on standard error, and must not change its inputs.
 """
 
 import gzip

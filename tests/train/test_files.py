@@ -1,4 +1,4 @@
-"""Local paths and writable folders; the JSON and the atomic files are covered by the tests of records."""
+"""Local paths and writable folders. The tests of records cover JSON and atomic files."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whatever is typed or read, the program answers in words: random command lines, archives, records and caches."""
+"""The program answers any input in words: random command lines, archives, records and caches."""
 
 import contextlib
 import functools

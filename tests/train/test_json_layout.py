@@ -1,4 +1,4 @@
-"""JSON as it is laid out on disk."""
+"""The layout of JSON files."""
 
 import json
 import math

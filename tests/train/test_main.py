@@ -1,4 +1,4 @@
-"""`python -m train`: output that cannot be written ends no run, and a failed process of several leaves."""
+"""`python -m train`: failed output ends no run, and a failed process leaves the others."""
 
 import os
 import subprocess

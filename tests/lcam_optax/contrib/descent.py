@@ -1,4 +1,4 @@
-"""What the tests of several optimizers do with them."""
+"""Helpers that the tests of several optimizers share."""
 
 import chex
 import jax

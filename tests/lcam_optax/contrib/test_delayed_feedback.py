@@ -1,4 +1,4 @@
-"""`delayed_feedback` against its law in NumPy, and what it stabilises."""
+"""`delayed_feedback` against its control law in NumPy, and systems that it stabilises."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What `lcam_optax.contrib` offers, and that nobody pays for it unasked."""
+"""The public names of `lcam_optax.contrib`, which `import lcam_optax` alone does not import."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The tied schedules: their algebra, in Optax's SGD, and the fluctuation that they are to control."""
+"""The tied schedules: their algebra, their use in Optax's SGD, and the fluctuations that they control."""
 
 import jax
 import jax.numpy as jnp

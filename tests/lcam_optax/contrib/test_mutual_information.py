@@ -1,4 +1,4 @@
-"""Counting labels against codes, and what the codes tell."""
+"""Contingency tables of labels and codes, and their mutual information."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""`mutual_information_decay` against its rule in NumPy, per layer, and in a small training run."""
+"""`mutual_information_decay` against its rule in NumPy, layer by layer, and in a small training run."""
 
 import chex
 import jax

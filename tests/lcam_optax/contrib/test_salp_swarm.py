@@ -1,4 +1,4 @@
-"""`salp_swarm_sgd` against the equations salp by salp, and what it promises about every step."""
+"""`salp_swarm_sgd` against its equations for single salps, and its guarantees for every step."""
 
 from functools import partial
 

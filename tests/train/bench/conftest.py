@@ -1,4 +1,4 @@
-"""PyTorch with one thread: its threads wait for each other actively, for seconds where other tests hold the cores."""
+"""Limit PyTorch to one thread. Its threads wait actively, for seconds if other tests use the cores."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`python -m train bench`, as a person calls it."""
+"""`python -m train bench` on the command line."""
 
 import errno
 import tempfile

@@ -1,4 +1,4 @@
-"""`python -m train bench compiled`, with a compiler that everybody has: this machine's."""
+"""`python -m train bench compiled` with the compiler for CPUs, which every installation has."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The programs that show what the machine can do."""
+"""The programs that measure the peak rates of a machine."""
 
 import jax.numpy as jnp
 import numpy as np

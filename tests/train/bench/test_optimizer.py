@@ -1,4 +1,4 @@
-"""LCAM against SGD: what can be counted, counted."""
+"""LCAM against SGD: the figures that can be counted."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which peers there are."""
+"""Which peers are available."""
 
 import importlib.util
 

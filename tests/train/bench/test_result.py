@@ -1,4 +1,4 @@
-"""Results on disk and on the screen."""
+"""Results in files and on the terminal."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""The benchmark of start-up: with processes that only say how long they took, and once with real ones."""
+"""The benchmark of start-up: with processes that only report a time, and once with real ones."""
 
 import json
 

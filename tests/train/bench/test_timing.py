@@ -1,4 +1,4 @@
-"""The timing core, on programs that take exactly as long as a clock says."""
+"""The timing of programs, with programs whose duration a fake clock sets."""
 
 import jax
 import jax.numpy as jnp

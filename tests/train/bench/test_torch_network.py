@@ -1,4 +1,4 @@
-"""The network of the PyTorch peers is ours."""
+"""The PyTorch peers have the same network."""
 
 import numpy as np
 import pytest

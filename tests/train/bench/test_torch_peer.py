@@ -1,4 +1,4 @@
-"""PyTorch does the same work as we do."""
+"""The PyTorch peers do the same work."""
 
 import dataclasses
 

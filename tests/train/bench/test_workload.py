@@ -1,4 +1,4 @@
-"""What is trained in the benchmarks."""
+"""The workloads of the benchmarks."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""`--minutes`: the clock stops a run like a signal does, and the command that is printed goes on."""
+"""`--minutes`: the deadline stops a run like a signal, and the printed command continues it."""
 
 import shlex
 import time

@@ -1,4 +1,4 @@
-"""CIFAR-10 for real, where it is prepared."""
+"""A run on the real CIFAR-10, if it is prepared."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""How a folder of images may be arranged; the files are empty, because none is opened."""
+"""The layouts of image folders. The files are empty, because none is opened."""
 
 import logging
 import unicodedata

@@ -1,4 +1,4 @@
-"""What is set before JAX starts: flags that the user did not choose, and a cache where there is a place for one."""
+"""What is set before JAX starts: XLA flags, unless the user chose them, and the compilation cache."""
 
 import os
 import subprocess

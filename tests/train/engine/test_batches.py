@@ -1,4 +1,4 @@
-"""Streamed images are those that lie on the device, whatever the devices, the epoch and the step begun at."""
+"""Streamed batches equal those in memory, for all numbers of devices, epochs and first steps."""
 
 import io
 import signal

@@ -1,4 +1,4 @@
-"""Nothing is lost: a run that was stopped, killed or damaged goes on as if nothing had happened."""
+"""A run that was stopped, killed or damaged resumes, and ends like an uninterrupted one."""
 
 import dataclasses
 import io

@@ -1,4 +1,4 @@
-"""What the devices say to each other in a step, counted in the compiled program."""
+"""Collectives in the compiled training step."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Where seeds train: side by side where there are devices, and as they or their siblings began."""
+"""Where seeds train: one per device, or like their checkpoint, or like the finished runs of their arm."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Several processes: the same run as one, written once; a lost one ends the others, and all of them resume."""
+"""Several processes give the same run as one, write it once, and resume after one is lost."""
 
 import functools
 import os

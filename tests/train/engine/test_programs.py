@@ -1,4 +1,4 @@
-"""The programs of an epoch: what they see, and that cutting, padding and sharding change nothing."""
+"""The programs of an epoch: their inputs, and that slices, padding and sharding do not change the results."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""What is done, what has begun, and what runs together."""
+"""Which seeds are finished, which have begun, and which train together."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""A whole run: what it records, when it is repeated, how it stops."""
+"""Whole runs: what they record, when they are repeated, and how they stop."""
 
 import concurrent.futures
 import dataclasses

@@ -1,4 +1,4 @@
-"""`StopSignals`: the first signal is a request, a second SIGTERM or SIGINT ends all, and then all is as before."""
+"""`StopSignals`: the first signal is a request, a second SIGTERM or SIGINT ends the process."""
 
 import contextlib
 import os

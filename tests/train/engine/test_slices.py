@@ -1,4 +1,4 @@
-"""How long the programs of a run are; what they do is tested with whole runs, in `test_loop` and `test_checkpoints`."""
+"""The lengths of slices. `test_run` and `test_checkpoints` test whole runs made of slices."""
 
 import dataclasses
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The words of a command line, as people type them."""
+"""Parsing command lines as people type them."""
 
 import dataclasses
 import re

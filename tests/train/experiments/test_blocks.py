@@ -1,4 +1,4 @@
-"""The order of runs under a time budget: block by block of seeds, those that others follow first."""
+"""The order of runs under a time budget: blocks of seeds, and in each block the donors first."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Controls make the momentum of every step from the run of an LCAM arm, or from nothing, never from their own loss."""
+"""Controls take the momentum of every step from an LCAM run or from a schedule, never from their own loss."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The authors' twelve arms, and what a setting may be."""
+"""The authors' twelve arms, and the limits of settings."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The list of arms, as a person reads it."""
+"""The list of arms on the terminal."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Trials decide by the images held out, and by nothing else."""
+"""Only the held-out images decide between trials."""
 
 import dataclasses
 

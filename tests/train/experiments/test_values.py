@@ -1,4 +1,4 @@
-"""The name that is nearest to a mistyped one. How values are parsed is tested with the words of a command."""
+"""The nearest name to a mistyped one. `test_arguments` tests how values are parsed."""
 
 from train.experiments.values import did_you_mean
 

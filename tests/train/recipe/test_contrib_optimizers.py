@@ -1,4 +1,4 @@
-"""What is ours in the builders of the optimizers of `lcam_optax.contrib`."""
+"""The builders of the optimizers from `lcam_optax.contrib`."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Training modes: parts that move in turn, local losses at two rates, slopes that do not decay."""
+"""Training modes: parts that train in turn, local losses at two rates, slopes that do not decay."""
 
 import dataclasses
 import functools

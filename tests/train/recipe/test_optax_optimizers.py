@@ -1,4 +1,4 @@
-"""What is ours in the builders of Optax's optimizers."""
+"""The builders of Optax's optimizers."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The authors' schedules, against a literal loop, and their stretching."""
+"""The authors' schedules against a literal loop, and stretched schedules."""
 
 import dataclasses
 

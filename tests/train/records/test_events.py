@@ -1,4 +1,4 @@
-"""TensorBoard events appear epoch by epoch, and what fails there stops no run."""
+"""TensorBoard events appear epoch by epoch, and a failure to write them stops no run."""
 
 import dataclasses
 import errno

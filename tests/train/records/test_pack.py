@@ -1,4 +1,4 @@
-"""Packing loses nothing, removes nothing before that is certain, and can be done again."""
+"""Packing is lossless, deletes nothing before that is certain, and can be repeated."""
 
 import contextlib
 import json

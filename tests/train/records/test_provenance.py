@@ -1,4 +1,4 @@
-"""The command that records name can be run again."""
+"""The command in a record can be run again."""
 
 import shlex
 import sys

@@ -1,4 +1,4 @@
-"""A check of figures: nothing is cut off, and nothing overlaps."""
+"""Checks of figures: nothing is cut off, and nothing overlaps."""
 
 import matplotlib
 from matplotlib.figure import Figure

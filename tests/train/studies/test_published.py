@@ -1,4 +1,4 @@
-"""The tasks of the published figure: a section is shown when all its preregistered runs have ended, and not before."""
+"""The tasks of the forest plot. A section appears only when all its preregistered runs are finished."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a record must not show."""
+"""The faults that the check of a record finds."""
 
 import json
 import re

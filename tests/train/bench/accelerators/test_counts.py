@@ -1,4 +1,4 @@
-"""What a step costs, counted in short programs by hand."""
+"""The cost of a step, against counts by hand for short programs."""
 
 import pytest
 

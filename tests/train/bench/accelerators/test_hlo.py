@@ -1,4 +1,4 @@
-"""The text of scheduled programs, read line by line."""
+"""Parsing the text of scheduled programs."""
 
 import pytest
 

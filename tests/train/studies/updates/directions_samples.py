@@ -1,4 +1,4 @@
-"""Measurements of arms that were never trained: small, and different for each arm, seed and epoch."""
+"""Made-up measurements: small, and different for each arm, seed and epoch."""
 
 import jax
 import numpy as np
