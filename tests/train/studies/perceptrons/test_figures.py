@@ -17,7 +17,7 @@ def test_every_difference_is_drawn_beside_the_margin(record):
     differences, _ = figures.draw(record, compared).axes
     labels = [label.get_text() for label in differences.get_yticklabels()]
     assert labels == [f"minus {against}" for _, against in study.comparisons()]
-    points = [tuple(line.get_xydata()[0]) for line in differences.get_lines() if line.get_marker() == "D"]
+    points = [tuple(line.get_xydata()[0]) for line in differences.get_lines() if line.get_marker() in "Do"]
     assert points == [(contrast.difference.mean, row) for row, contrast in enumerate(compared)]
     shaded = differences.patches[0].get_extents().transformed(differences.transData.inverted())
     assert (shaded.x0, shaded.x1) == pytest.approx((-0.03, 0.03))
