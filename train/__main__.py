@@ -83,7 +83,7 @@ def _main() -> int:
         return 128 + signal.SIGINT
     try:
         status = main()
-    except SystemExit as stop:  # after the help of a command, and after words that cannot be parsed
+    except SystemExit as stop:  # after the help of a command, and after an option without its value
         sys.stdout.flush()
         status = int(stop.code or 0)
     except Exception as error:

@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       The exit status: 0 after success; 2 after an error, which is printed on standard error; 75 if the time of
-        `--minutes` was up before all runs were finished; 128 + signal if a signal stopped a run after saving. Values
-        that cannot be parsed raise SystemExit(2).
+        `--minutes` was up before all runs were finished; 128 + signal if a signal stopped a run after saving. An option
+        without its value raises SystemExit(2).
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     from train.engine.signals import Stopped, TimeUp

@@ -19,9 +19,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding
 
-from train.engine.devices import replicated
 from train.engine.placement import SeedSet
 from train.engine.state import TrainState
 from train.errors import CheckpointError
@@ -186,26 +184,20 @@ class Checkpoints:
     def _read(self, step: int, like: TrainState, seeds: int) -> Snapshot:
         history = self._read_history(step)
         rows = history.get(_STATE_ROWS, seeds)
-        sharding = like.step.sharding
-        assert isinstance(sharding, NamedSharding)
-        everywhere = replicated(sharding.mesh)  # type: ignore[arg-type]
-        steps = {
-            field: jax.ShapeDtypeStruct((seeds, step), np.dtype(dtype), sharding=everywhere)
-            for field, dtype in zip(StepMetrics._fields, STEP_DTYPES, strict=True)
+        abstract = {
+            "state": [_unread(rows, x.shape[1:], x.dtype) for x in _plain(like)],
+            "steps": {
+                field: _unread(seeds, (step,), dtype)
+                for field, dtype in zip(StepMetrics._fields, STEP_DTYPES, strict=True)
+            },
         }
-        same = rows == len(like.step)
-
-        def on_disk(x: jax.Array) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype, sharding=x.sharding if same else everywhere)
-
-        abstract = {"state": jax.tree.map(on_disk, _plain(like)), "steps": steps}
-        arrays = self._manager.restore(step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract)))[
-            "arrays"
-        ]
+        # Each process reads everything, so that a damaged checkpoint fails in all of them.
+        restored = self._manager.restore(step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract)))
+        arrays = restored["arrays"]
         state = jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(arrays["state"]))
         return Snapshot(
-            state=state if same else _with_rows_of(like, state, seeds),
-            metrics=StepMetrics(**{field: np.asarray(value) for field, value in arrays["steps"].items()}),
+            state=jax.tree.map(lambda x, target: _on_rows(x, target, seeds), state, like),
+            metrics=StepMetrics(**arrays["steps"]),
             history=[[EpochMetrics(**row) for row in epoch] for epoch in history["rows"]],
             config=history["config"],
         )
@@ -231,13 +223,22 @@ def _claim(folder: Path) -> TextIO | None:
     return file
 
 
-def _with_rows_of(like: TrainState, state: TrainState, seeds: int) -> TrainState:
-    """Give a state as many rows as another one. Rows after the last seed repeat it."""
-    index = np.minimum(np.arange(len(like.step)), seeds - 1)
-    move = jax.jit(
-        lambda tree: jax.tree.map(lambda x: x[index], tree), out_shardings=jax.tree.map(lambda x: x.sharding, like)
-    )
-    return move(state)
+def _unread(rows: int, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
+    """Stand for a NumPy array in a checkpoint, without its memory."""
+    return np.broadcast_to(np.zeros((), dtype), (rows, *shape))
+
+
+def _on_rows(restored: np.ndarray, like: jax.Array, seeds: int) -> jax.Array:
+    """Place a NumPy array like another array, which may have another number of rows.
+
+    Rows after the last seed repeat it.
+    """
+    rows = np.minimum(np.arange(len(like)), seeds - 1)
+
+    def part(index: Any) -> np.ndarray:
+        return restored[rows[index[0]]][:, *index[1:]]
+
+    return jax.make_array_from_callback(like.shape, like.sharding, part)
 
 
 def _plain(state: TrainState) -> list[jax.Array]:

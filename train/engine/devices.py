@@ -120,11 +120,14 @@ def replicate(mesh: Mesh, tree: Tree) -> Tree:
     return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), tree)
 
 
-def fetch(mesh: Mesh, tree: Tree) -> Tree:
-    """Copy arrays whose first axis is seeds to NumPy arrays, in every process. All processes have to call this."""
-    if jax.process_count() > 1:
-        tree = _replicating(mesh)(tree)
-    return jax.device_get(tree)
+def readable(mesh: Mesh, tree: Tree) -> Tree:
+    """Let every process read these arrays, which are the results of a program. All processes have to call this.
+
+    The arrays are replicated by a program of their own. This does not wait for it.
+    """
+    if jax.process_count() == 1 or all(leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
+        return tree
+    return _replicating(mesh)(tree)
 
 
 @functools.cache

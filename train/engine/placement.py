@@ -148,7 +148,15 @@ def place(experiment: Experiment, number: int, root: Path, options: DeviceOption
                 f"{options.usable} may be used here. Use {devices} devices, or choose another number for the other "
                 "seeds with --devices-per-seed."
             )
-        return Placement(False, devices, vmapped) if together else _apart(devices, options.usable, exactly=False)
+        if together:
+            return Placement(False, devices if jax.process_count() == 1 else options.alone, vmapped)
+        if jax.process_count() > 1 and options.usable % devices:
+            raise ConfigError(
+                f"{root / experiment.name}: each finished run was trained on {devices} devices, which does not divide "
+                f"the {options.usable} devices of all processes. Choose another number for the other seeds with "
+                "--devices-per-seed."
+            )
+        return _apart(devices, options.usable, exactly=False)
     if number > 1 and options.usable > 1:
         return _apart(1, options.usable)
     return Placement(False, options.alone, vmapped)
@@ -171,7 +179,8 @@ def as_begun(begun: SeedSet, options: DeviceOptions, folder: Path) -> SeedSet:
             raise ConfigError(
                 f"{folder}: these seeds share their devices. Leave out --devices-per-seed, or use --fresh."
             )
-        return begun._replace(devices=options.alone if own is None else own)
+        # Several processes have to use all their devices.
+        return begun._replace(devices=options.alone if own is None or jax.process_count() > 1 else own)
     if not options.may_be_apart:
         raise ConfigError(
             f"{folder}: each of these seeds has its own devices. Continue without --stream, or use --fresh."
@@ -186,11 +195,15 @@ def as_begun(begun: SeedSet, options: DeviceOptions, folder: Path) -> SeedSet:
             f"{folder}: these {number} seeds train on {needed} devices, but only {options.usable} may be used here. "
             f"Use {needed} devices, or start again with --fresh."
         )
+    if jax.process_count() > 1 and options.usable % (begun.devices or 1):
+        raise ConfigError(
+            f"{folder}: each of these seeds has {begun.devices} devices, which does not divide the {options.usable} "
+            "devices of all processes. Use another number of devices, or start again with --fresh."
+        )
     return begun
 
 
 def _apart(devices: int, usable: int, *, exactly: bool = True) -> Placement:
-    exactly |= jax.process_count() > 1  # otherwise a process could be left without a device
     if devices < 1 or devices > usable or (exactly and usable % devices):
         raise ConfigError(
             f"devices-per-seed is {devices}, allowed: a whole number that divides {usable}, the number of devices."
@@ -206,7 +219,6 @@ def _known(finished: Iterable[records.Record]) -> tuple[int, bool] | None:
     ways = []
     for record in finished:
         devices, vmapped = record.device.get("count"), record.device.get(records.VMAPPED)
-        here = record.device.get("process_count") == jax.process_count()
-        if type(devices) is int and type(vmapped) is list and here:
+        if type(devices) is int and type(vmapped) is list:
             ways.append((devices, bool(vmapped)))
     return ways[0] if len(ways) > 1 and len(set(ways)) == 1 else None

@@ -95,7 +95,7 @@ def run_experiment(
         )
         for seed_set in (SeedSet(*each) for each in plan.seed_sets):
             _refuse_to_begin_after(deadline)
-            mesh, momenta = seed_set.mesh(), _momenta_by_first(job, seed_set.rows)
+            mesh, momenta = seed_set.mesh(), _momenta_by_first(job, seed_set)
             # Delete old runs only after all checks have passed.
             processes.of_first(functools.partial(resume.discard, stale, root))
             stale = []
@@ -128,13 +128,14 @@ def _resolved_by_first(experiment: Experiment, root: Path) -> Experiment:
     return from_config(config, seeds=experiment.seeds, vmap_seeds=experiment.vmap_seeds)
 
 
-def _momenta_by_first(job: Job, seeds: list[int]) -> np.ndarray | None:
-    """Make the momenta of a control in the first process. Returns float32 [seeds, steps]; None for other arms."""
+def _momenta_by_first(job: Job, seed_set: SeedSet) -> np.ndarray | None:
+    """Make the momenta of a control in the first process. Returns float32 [rows, steps]; None for other arms."""
     if job.experiment.control == "none":
         return None
 
     def look() -> list[list[float]]:
         steps = job.setup.steps_per_epoch
-        return [controls.momenta(job.experiment, job.root, seed, steps).tolist() for seed in seeds]
+        return [controls.momenta(job.experiment, job.root, seed, steps).tolist() for seed in seed_set.seeds]
 
-    return np.asarray(processes.of_first(look), np.float32)
+    momenta = dict(zip(seed_set.seeds, processes.of_first(look), strict=True))
+    return np.asarray([momenta[seed] for seed in seed_set.rows], np.float32)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train.engine.batches import Loader, epoch_order
-from train.engine.devices import SEED, Mesh, fetch, padded_size
+from train.engine.devices import SEED, Mesh, padded_size, readable
 from train.engine.programs import Evaluation, calibration_program, compiled, evaluation_program, slice_program
 from train.engine.progress import RunProgress
 from train.engine.slices import cut, rest_of_epoch, slice_steps
@@ -133,7 +133,8 @@ class Trainer:
         data, order = self._loader.training(self._step, *key), self._order_of(self.state, self._step)
         with jax.transfer_guard("disallow"):
             self.state, metrics = self._program(self._stage, *key)(self.state, data, order)
-        self._unread.append(metrics)
+        # Here, so that it does not wait for the next slice.
+        self._unread.append(readable(self._mesh, metrics))
         self._step += key[0]
 
     def _order_of(self, state: TrainState, step: int) -> jax.Array | None:
@@ -152,7 +153,7 @@ class Trainer:
 
     def _fetch(self, tree: Any) -> Any:
         """Copy arrays to the host, without the idle rows; NumPy, [seeds, ...]."""
-        return jax.tree.map(lambda x: x[: len(self.seeds)], fetch(self._mesh, tree))
+        return jax.tree.map(lambda x: x[: len(self.seeds)], jax.device_get(readable(self._mesh, tree)))
 
     def _check_losses(self, metrics: StepMetrics) -> None:
         finite = np.isfinite(metrics.loss)

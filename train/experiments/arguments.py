@@ -58,7 +58,7 @@ def parse(command: type, words: Sequence[str], *, name: str) -> Any:
             return_unknown_args=True,
         )
     except WrongValue as wrong:
-        raise ConfigError(f"{name}: {_option_of(wrong.value, typed, command)} is {wrong}") from wrong
+        raise ConfigError(f"{name}: {_option_of(wrong, typed, command)} is {wrong}") from wrong
     if unknown:
         raise ConfigError(_answer(unknown[0], words, command, name))
     return _on_this_machine(parsed)
@@ -117,18 +117,21 @@ def _answer(word: str, words: Sequence[str], command: type, name: str) -> str:
     return f"{name}: no option is called {shortened(typed)}. {near}{see}"
 
 
-def _option_of(value: str, words: Sequence[str], command: type) -> str:
-    """The option or the positional argument that a value was given to."""
-    positional = next((field.name.upper() for field in dataclasses.fields(command) if _is_positional(field)), "")
-    lists = {flag for flag, field in _options(command) if "tuple[" in str(field.type)}
-    option = positional
+def _option_of(wrong: WrongValue, words: Sequence[str], command: type) -> str:
+    """The option or the positional argument that a wrong value was given to."""
+    options = dict(_options(command))
+    places = {field.name.upper(): field for field in dataclasses.fields(command) if _is_positional(field)}
+    positional = option = next(iter(places), "")
+    places |= options
     for word in words:
         flag, equals, given = word.partition("=")
         if is_option := flag.startswith("--"):
             option = flag.replace("_", "-")
-        if value in (word, *word.split(",")) or (equals and value in (given, *given.split(","))):
+        typed = given if equals and is_option else word
+        pieces = (typed, *filter(None, typed.split(",")))
+        if option in places and wrong.value in pieces and wrong.type in _types(places[option]):
             break
-        if option not in lists and (equals or not is_option):
+        if (equals or not is_option) and "tuple[" not in str(getattr(options.get(option), "type", "")):
             option = positional
     return option
 
@@ -146,8 +149,7 @@ def _on_this_machine(command: Any) -> Any:
 def _options(command: type) -> Iterator[tuple[str, dataclasses.Field]]:
     """The flags of a command, each with its field."""
     for field in dataclasses.fields(command):
-        parts = (field.type, *_members(field.type))
-        nested = [each for each in parts if isinstance(each, type) and dataclasses.is_dataclass(each)]
+        nested = [each for each in _types(field) if isinstance(each, type) and dataclasses.is_dataclass(each)]
         if nested:
             yield from _options(nested[0])
         elif not _is_positional(field):
@@ -156,7 +158,7 @@ def _options(command: type) -> Iterator[tuple[str, dataclasses.Field]]:
 
 def _switches(command: type) -> set[str]:
     """The flags that are either on or off."""
-    return {flag for flag, field in _options(command) if bool in (field.type, *_members(field.type))}
+    return {flag for flag, field in _options(command) if bool in _types(field)}
 
 
 def _flag(name: str) -> str:
@@ -165,6 +167,10 @@ def _flag(name: str) -> str:
 
 def _is_positional(field: dataclasses.Field) -> bool:
     return tyro.conf.Positional in _members(field.type)
+
+
+def _types(field: dataclasses.Field) -> tuple[Any, ...]:
+    return (field.type, *_members(field.type))
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

@@ -31,9 +31,9 @@ def read(words: Sequence[str], commands: Mapping[str, type]) -> Callable[[Consol
       The command, to be called with a console.
 
     Raises:
-      ConfigError: If there is no such command, or if it does not use one of the words.
+      ConfigError: If there is no such command, if it does not use one of the words, or if a value is not allowed.
       LocationError: If a path is a URL.
-      SystemExit: With 0 after the help of a command; with 2 after a value that cannot be parsed.
+      SystemExit: With 0 after the help of a command; with 2 after an option without its value.
     """
     if words and words[0] in ("-h", "--help"):
         return lambda console: _help(commands, console)

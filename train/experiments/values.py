@@ -17,11 +17,16 @@ REGISTRY = ConstructorRegistry()
 
 
 class WrongValue(Exception):  # noqa: N818 - becomes a ConfigError. tyro prints a ValueError itself and exits.
-    """A value that is not allowed. The message continues `--option is`."""
+    """A value that is not allowed. The message continues `--option is`.
 
-    def __init__(self, value: str, rest: str) -> None:
+    Attributes:
+      value: The value as it was typed.
+      type: The type that it should have.
+    """
+
+    def __init__(self, value: str, type_: Any, rest: str) -> None:
         super().__init__(f"{shortened(value)}{rest}")
-        self.value = value
+        self.value, self.type = value, type_
 
 
 @REGISTRY.primitive_rule
@@ -34,7 +39,7 @@ def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         try:
             return info.type(words[0])
         except ValueError as error:
-            raise WrongValue(words[0], f", allowed: {expected}.") from error
+            raise WrongValue(words[0], info.type, f", allowed: {expected}.") from error
 
     return PrimitiveConstructorSpec(
         nargs=1,
@@ -53,7 +58,8 @@ def _path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     def read(words: list[str]) -> Path:
         # A variable of the shell may be unset. pathlib would take the current folder.
         if not words[0].strip():
-            raise WrongValue(words[0], ", allowed: a path, such as runs. For the current folder, type a dot.")
+            message = ", allowed: a path, such as runs. For the current folder, type a dot."
+            raise WrongValue(words[0], Path, message)
         return Path(words[0])
 
     return PrimitiveConstructorSpec(
@@ -73,7 +79,8 @@ def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
     def read(words: list[str]) -> str:
         if words[0] not in choices:
-            raise WrongValue(words[0], f". {did_you_mean(words[0], choices)}Allowed: {', '.join(choices)}.")
+            message = f". {did_you_mean(words[0], choices)}Allowed: {', '.join(choices)}."
+            raise WrongValue(words[0], info.type, message)
         return words[0]
 
     return PrimitiveConstructorSpec(

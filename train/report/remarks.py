@@ -53,16 +53,17 @@ def lost(group: Group) -> Iterator[str]:
 def changed(group: Group) -> Iterator[str]:
     """Yield one sentence for each set of arms with other settings than the arms of the same names have by default.
 
-    Arms that no experiment of this version defines are left out, and so are the settings that trials decide.
+    Arms that no experiment of this version defines are left out, and so are settings that the arm's trials decided.
     """
     arms_of: dict[str, list[str]] = {}
     for arm in group.arms:
         usual = EXPERIMENTS.get(arm.name)
         if usual is None:
             continue
-        tuned = ("learning_rate", "weight_decay") if usual.learning_rates else ()
-        for name, (used, default) in differences(arm.records[0].config, config_of(usual)).items():
-            if name not in (*tuned, *tables.NOT_COMPARED):
+        config = arm.records[0].config
+        decided = ("learning_rate", "weight_decay") if config.get("learning_rates") else ()
+        for name, (used, default) in differences(config, config_of(usual)).items():
+            if name not in ("name", *decided):
                 change = f"{name} {_in_words(used)} instead of {_in_words(default)}"
                 arms_of.setdefault(change, []).append(group.short(arm.name))
     changes_of: dict[tuple[str, ...], list[str]] = {}
@@ -74,4 +75,6 @@ def changed(group: Group) -> Iterator[str]:
 
 
 def _in_words(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(_in_words, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -96,7 +96,9 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
     pictures = [path for paths in drawn.values() for path in paths]
     documents = {
         out / "report.md": markdown,
-        out / "report.json": files.dumps({"groups": [_numbers(group) for group in groups], "left_out": left_out}),
+        out / "report.json": files.dumps(
+            {"groups": [_numbers(group) for group in groups], "left_out": left_out, "changed": changed}
+        ),
     }
     if decided:
         documents[out / "decision.json"] = files.dumps([found.numbers() for found in decided.values()])

@@ -19,7 +19,7 @@ NONE = "n/a"
 # The most runs of an arm whose epochs a table lists one by one.
 _MOST_LISTED = 10
 # Names always differ, and the values tried in tuning matter less than those chosen, which the table shows.
-NOT_COMPARED = ("name", "learning_rates", "weight_decays", "tuning_seeds")
+_NOT_COMPARED = ("name", "learning_rates", "weight_decays", "tuning_seeds")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -217,7 +217,7 @@ def settings(group: Group) -> Table:
     """Make the table of settings that differ between arms, with the minutes per run and the shared main settings."""
     records = [record for arm in group.arms for record in arm.records]
     shared = common_settings(records)
-    differing = [key for key in differing_settings(records) if key not in NOT_COMPARED]
+    differing = [key for key in differing_settings(records) if key not in _NOT_COMPARED]
     rows = []
     for arm in group.arms:
         seconds = [epoch.seconds for record in arm.records for epoch in record.history]

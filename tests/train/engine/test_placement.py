@@ -53,16 +53,30 @@ def test_seeds_are_vmapped_only_where_there_is_one_device(tmp_path):
 
 
 def test_several_processes_place_seeds_like_one(tmp_path, monkeypatch):
-    for seed in (0, 1):
-        finish(tmp_path, seed, count=3, vmapped_seeds=[], process_count=2)
-    assert place(tmp_path) == Placement(True, 1, 8)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    assert place(tmp_path, fresh=True) == Placement(True, 1, 8)
-    assert place(tmp_path, fresh=True, number=1) == Placement(False, None, 1)
+    assert place(tmp_path) == Placement(True, 1, 8)
+    assert place(tmp_path, number=1) == Placement(False, None, 1)
     assert place(tmp_path, devices_per_seed=2) == Placement(True, 2, 4)
-    # Every process must have a device of the mesh.
-    with pytest.raises(ConfigError, match="devices-per-seed is 3, allowed: a whole number that divides 8"):
-        place(tmp_path)
+    for seed in (0, 1):
+        finish(tmp_path, seed, count=4, vmapped_seeds=[], process_count=1)
+    assert place(tmp_path) == Placement(True, 4, 2)
+
+
+def test_several_processes_use_all_their_devices(tmp_path, monkeypatch):
+    for seed in (0, 1):
+        finish(tmp_path / "apart", seed, count=3, vmapped_seeds=[])
+        finish(tmp_path / "vmapped", seed, count=4, vmapped_seeds=[0, 1])
+    assert place(tmp_path / "apart") == Placement(True, 3, 2)
+    assert place(tmp_path / "vmapped", arm=VMAPPED) == Placement(False, 4, 20)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ConfigError, match=r"arm: each finished run was trained on 3 devices, which does not divide"):
+        place(tmp_path / "apart")
+    assert place(tmp_path / "vmapped", arm=VMAPPED) == Placement(False, None, 20)
+    begin(tmp_path, SeedSet([0, 1], True, 3))
+    with pytest.raises(ConfigError, match=r"seeds-0-1-on-3: each of these seeds has 3 devices, which does not divide"):
+        plan(tmp_path, 0, 1)
+    begin(tmp_path, SeedSet([2]))
+    assert plan(tmp_path, 2, devices_per_seed=1) == [SeedSet([2])]
 
 
 def test_with_several_processes_all_rows_train(monkeypatch):
@@ -136,7 +150,6 @@ def test_devices_that_the_finished_runs_had_and_are_not_here_are_refused(tmp_pat
         [{"count": 4}, {"count": 4}],  # older records
         [{"count": 4, "vmapped_seeds": []}],  # one run says nothing of how several are to train
         [{"count": 4, "vmapped_seeds": []}, {"count": 1, "vmapped_seeds": []}],
-        [{"count": 16, "vmapped_seeds": [], "process_count": 2}] * 2,
     ],
 )
 def test_records_that_do_not_say_how_they_were_trained_are_ignored(tmp_path, others):

@@ -136,6 +136,11 @@ def test_a_path_on_another_machine_is_refused(place):
         ("--kinds=a,c", "--kinds is 'c'. Allowed: a, b."),
         ("--mode parted", "--mode is 'parted'. Did you mean partitioned? Allowed: end-to-end, partitioned."),
         ("--epochs " + "9" * 5000, "--epochs is '99999"),
+        ("--learning-rate 0.5 --epochs 0.5", "--epochs is '0.5', allowed: a whole number, such as 3."),
+        ("fig3 --epochs fig3", "--epochs is 'fig3', allowed: a whole number, such as 3."),
+        ("x --out= --seeds 0, 1", "--out is '', allowed: a path"),
+        ("--out abc --epochs abc", "--epochs is 'abc', allowed: a whole number"),
+        ("--epochs 1 --seeds 0 x", "--seeds is 'x', allowed: a whole number"),
     ],
 )
 def test_the_message_for_a_wrong_value_says_what_is_allowed(words, message):

@@ -257,8 +257,21 @@ def test_settings_changed_on_the_command_line_are_told(tmp_path):
         f"quickstart, all arms: epochs 3 instead of {usual}",
         "quickstart, sgd-0.9: optimizer adam instead of sgd",
     )
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["changed"] == list(made.changed)
     assert all(f"- {change}" in (tmp_path / "report" / "report.md").read_text() for change in made.changed)
     assert "CHANGED: quickstart, sgd-0.9: optimizer adam instead of sgd" in _shown(made)
+
+
+def test_a_tuned_arm_is_compared_by_what_was_tried(tmp_path):
+    config = config_of(EXPERIMENTS["arena-digits/sgd-0.9"])
+    del config["name"]
+    for root, tried in ((tmp_path / "usual", config["learning_rates"]), (tmp_path / "other", [0.1])):
+        run = config | {"learning_rate": 0.3, "learning_rates": tried}
+        run = record("sgd-0.9", 0, [9.0] * config["epochs"], group="arena-digits", **run)
+        records.write(root, run, steps(config["epochs"]))
+    assert report(tmp_path / "usual").changed == ()
+    (change,) = report(tmp_path / "other").changed
+    assert change.startswith("arena-digits, sgd-0.9: learning_rates 0.1 instead of 0.0")
 
 
 def test_a_damaged_record_is_left_out_loudly(root):
