@@ -25,7 +25,7 @@ class Data:
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
     data_dir: Annotated[Path | None, DATA_DIR] = None
-    name: Annotated[str | None, option("the folder's name", "NAME")] = None
+    name: Annotated[str | None, option("the folder's name, or that of the CIFAR set", "NAME")] = None
 
     def __call__(self, console: Console) -> None:
         """Run the command."""

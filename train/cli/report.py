@@ -30,15 +30,16 @@ class Report:
       out: Write the report to this folder.
       baseline: Compare the other arms of a group with this one. Give its name without the group.
       margin: Count LCAM as equivalent to another arm if they differ by less than this, in percentage points.
-      pack: Instead, pack the runs of this folder into two files per group: records and steps.
-      publish: Instead, rewrite the tables of the README and docs, and the README's figure, from the committed
+      pack: Instead, pack the runs of this folder into two files per group, or three with trials, and remove the folders
+        of the runs.
+      publish: Instead, rewrite the tables of the README and docs, and redraw three figures, from the committed
         records.
     """
 
     runs: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
     out: Annotated[Path | None, option("`report` in the folder of records", "FOLDER")] = None
     baseline: Annotated[str, tyro.conf.arg(metavar="ARM")] = "sgd-0.9"
-    margin: Annotated[float | None, option("the margin of docs/preregistration.md", "POINTS")] = None
+    margin: Annotated[float | None, option("0.2 for `decision-*`, none for other groups", "POINTS")] = None
     pack: Annotated[Path | None, option("nothing is packed", "FOLDER")] = None
     publish: bool = False
 

@@ -40,8 +40,8 @@ class Run:
       fresh: Delete the records and checkpoints of these runs, and train again.
       checkpoint_epochs: Save after at most this many epochs.
       checkpoint_minutes: Save after at most this many minutes.
-      minutes: Stop after this time. Until then, train all arms in blocks of five seeds. When the time is up, save what
-        has begun, report what is finished, and exit with status 75 if something is left.
+      minutes: Stop after this time. Until then, train all arms in blocks of five seeds. When the time is up, save the
+        current run, report the finished runs, and exit with status 75 if runs are left.
       stream: Read the images from disk during training, for data that do not fit on the device.
       devices: How many GPUs, TPU cores or other devices to train on.
       devices_per_seed: Split the batches of each seed over this many devices. Seeds on different devices train at the

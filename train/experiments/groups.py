@@ -88,7 +88,7 @@ def _authors_arms() -> list[Experiment]:
 
 def _small_arms() -> list[Experiment]:
     """Arms that do not reproduce the paper, most of them small enough for a CPU."""
-    # Three runs on bundled data, in a minute or two on two CPU cores.
+    # Three arms on bundled data, in a minute or two on two CPU cores.
     quickstart = Experiment(
         name="quickstart",
         dataset="digits",

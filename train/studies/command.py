@@ -59,7 +59,7 @@ class Directions:
 
     Attributes:
       out: Write the tables and figures to this folder.
-      dataset: The data set: `digits`, or a name in TensorFlow Datasets such as `cifar10`.
+      dataset: The data set: `digits`, the name of an import, or a name in TensorFlow Datasets such as `cifar10`.
       data_dir: The folder of prepared data sets. Missing sets are downloaded.
       depth: Layers of the Wide ResNet: 10, 16, 22, 28, ... (6n + 4).
       width: Factor of the channels of the Wide ResNet.
