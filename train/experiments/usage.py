@@ -61,8 +61,8 @@ def _help(commands: Mapping[str, type], console: Console) -> None:
     console.print("usage: python -m train [COMMAND] [OPTIONS]\n", markup=False, highlight=False)
     console.print("Train Wide ResNets with LCAM and with SGD, and say which did better.\n", highlight=False)
     console.print(
-        "Without a command the quickstart is trained: SGD, and LCAM in both orders, on images of digits. Each has three "
-        "seeds. This takes a minute or two on a CPU. Options without a command are those of `run`.\n",
+        "Without a command the quickstart is trained: SGD, and LCAM in both orders, on images of digits. Each has "
+        "three seeds. This takes a minute or two on a CPU. Options without a command are those of `run`.\n",
         highlight=False,
     )
     for title, rows in (("Commands:", summaries), ("Examples:", _EXAMPLES)):
