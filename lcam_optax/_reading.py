@@ -70,6 +70,8 @@ def read_phase(opt_state: optax.OptState) -> PhaseReading:
 
 
 def _copied(value: Any) -> jax.Array:
-    """Copy an array, also from a variable of Flax NNX, which the next step would change."""
+    """Copy an array, also from a variable of Flax NNX, which the next step would change. A shape stays a shape."""
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return value  # type: ignore[return-value]  # from `jax.eval_shape`
     as_array = getattr(value, "__jax_array__", None)
     return jnp.copy(value if as_array is None else as_array())

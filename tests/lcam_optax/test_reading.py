@@ -1,5 +1,6 @@
 """`read_phase`, and other functions that find a state by the names of its fields."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -23,6 +24,12 @@ def test_read_phase_finds_one_state_however_deep_and_refuses_none_or_two():
 def test_a_phase_without_a_loss_mean_reads_none():
     tx = lcam_optax.scale_by_lcam(lcam_optax.random_phase(0.5, 0), 0.9, 0.95)
     assert lcam_optax.read_phase(tx.init(jnp.ones(2))).loss_mean is None
+
+
+def test_the_shapes_of_a_state_give_the_shapes_of_its_reading():
+    tx = lcam_optax.lcam(0.1, PHASE, 0.9, 0.95)
+    reading = lcam_optax.read_phase(jax.eval_shape(tx.init, jnp.ones(2)))
+    assert [(leaf.shape, leaf.dtype) for leaf in reading] == [((), jnp.float32), ((), jnp.float32), ((), jnp.bool_)]
 
 
 def test_tree_map_params_touches_the_trace_alone():

@@ -8,6 +8,7 @@ name and renames it when it is complete, so a kill does not damage earlier check
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import shutil
@@ -29,6 +30,14 @@ _KEPT = 2
 _STATE_ROWS = "state_rows"
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _SYSTEM_CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a log record is more than an error that Orbax also raises. `Checkpoints` reports those."""
+    return not (record.exc_info and "orbax" in Path(record.pathname).parts)
+
+
+logging.getLogger("absl").addFilter(_is_news)
 
 
 class Snapshot(NamedTuple):

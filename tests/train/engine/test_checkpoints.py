@@ -260,6 +260,7 @@ def test_a_folder_that_cannot_be_written_ends_in_a_clear_error(tmp_path):
 def test_a_full_disk_ends_in_a_clear_error_and_leaves_the_last_checkpoint_whole(tmp_path, uninterrupted):
     done = in_a_process(tmp_path, 5, fill_the_disk)
     assert re.search(r"cannot be written .*the checkpoint of step \d+ is still there", done.stdout), done.stderr
+    assert "ERROR:absl" not in done.stderr
     text = io.StringIO()
     assert_same(tmp_path, run(tmp_path, text), uninterrupted)
     assert "resumed at step" in text.getvalue()
