@@ -14,8 +14,8 @@ def decision(base: Experiment) -> list[Experiment]:
 
 
 def contest(base: Experiment) -> list[Experiment]:
-    """LCAM and a rising momentum against SGD, each at the best of the same learning rates and weight decays."""
-    tuned = dataclasses.replace(base, learning_rates=(0.05, 0.1, 0.2, 0.4), weight_decays=(5e-4, 1e-3))
+    """LCAM and a rising momentum against SGD, each at the best of the same learning rates."""
+    tuned = dataclasses.replace(base, learning_rates=(0.05, 0.1, 0.2, 0.4), weight_decays=(5e-4,))
 
     def variant(arm: Experiment, name: str, **changes: Any) -> Experiment:
         return dataclasses.replace(arm, name=f"{base.name}/{name}", **changes)
