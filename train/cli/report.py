@@ -39,7 +39,7 @@ class Report:
     runs: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
     out: Annotated[Path | None, option("`report` in the folder of records", "FOLDER")] = None
     baseline: Annotated[str, tyro.conf.arg(metavar="ARM")] = "sgd-0.9"
-    margin: Annotated[float | None, option("0.2 for `decision-*`, none for other groups", "POINTS")] = None
+    margin: Annotated[float | None, option("0.2 for `decision-*` and `contest-*`, none for others", "POINTS")] = None
     pack: Annotated[Path | None, option("nothing is packed", "FOLDER")] = None
     publish: bool = False
 

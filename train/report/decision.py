@@ -5,6 +5,7 @@ in percentage points.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,9 +20,26 @@ from train.report.statistics import LEVEL, Arm, Group
 from train.report.tables import Table, interval, number, probability
 
 # The margins of equivalence that docs/preregistration.md fixes, by group.
-MARGINS: Mapping[str, float] = {"decision-digits": 0.2, "decision-cifar10": 0.2}
+MARGINS: Mapping[str, float] = {"decision-digits": 0.2, "decision-cifar10": 0.2, "contest-cifar10": 0.2}
 # The seeds that docs/preregistration.md fixes, by group. Every arm has all of them.
-SEEDS: Mapping[str, range] = {"decision-digits": range(10000, 10150), "decision-cifar10": range(10020, 10140)}
+SEEDS: Mapping[str, range] = {
+    "decision-digits": range(10000, 10150),
+    "decision-cifar10": range(10020, 10140),
+    "contest-cifar10": range(10200, 10240),
+}
+_LCAM, _RISING = "lcam-0.9-0.95", "rising-0.9-0.95"
+_TUNED_SGD = ("sgd-0.9", "sgd-0.95", "nesterov-0.9", "cosine-sgd-0.9")
+# The contrasts of groups that compare more than LCAM with its controls and with SGD.
+_CONTRASTS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "contest-cifar10": (
+        *(
+            (ours, sgd)
+            for ours in (_LCAM, _RISING)
+            for sgd in ("sgd-0.9", "sgd-0.95", "nesterov-0.9", "cosine-sgd-0.9")
+        ),
+        (_LCAM, _RISING),
+    )
+}
 # If the errors of two arms correlate less than this over seeds, pairing gains little.
 _CORRELATED = 0.1
 _NOT_FINITE = 100.0
@@ -44,13 +62,13 @@ class Pairing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The comparison of LCAM with its controls and with SGD.
+    """The preregistered contrasts of a group: LCAM minus its controls and SGD, or those of the contest.
 
     Attributes:
       group: Name of the group.
       seeds: The seeds that all arms have.
       p_omnibus: p-value of Friedman's test that all arms are equal; nan if the test is not possible.
-      contrasts: LCAM minus each other arm, with short names.
+      contrasts: One arm minus another, with short names.
       pairings: One per contrast.
       not_finite: Maps the short name of an arm to the number of its runs that were not finite, which count as 100 %.
     """
@@ -91,9 +109,10 @@ def preregistered(runs: Iterable[Record]) -> list[Record] | None:
 
 
 def decide(group: Group, margin: float | None = None) -> Decision | None:
-    """Compare the LCAM arms of a group with their controls and with SGD.
+    """Test the contrasts of a group.
 
     An arm `lcam-A-B` is compared with the controls `yoked-A-B`, `schedule-A-B` and so on, and with each `sgd-*`.
+    `contest-cifar10` has the contrasts of docs/preregistration.md, once all its arms have runs.
 
     Args:
       group: The analysed group.
@@ -104,7 +123,7 @@ def decide(group: Group, margin: float | None = None) -> Decision | None:
     """
     margin = MARGINS.get(group.name) if margin is None else margin
     arms = {group.short(arm.name): arm for arm in group.arms}
-    pairs = _pairs(list(arms))
+    pairs = _pairs(group.name, list(arms))
     if margin is None or not pairs:
         return None
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
@@ -139,7 +158,8 @@ def decision_table(decision: Decision) -> Table:
                 "" if pairing.pooled is None else interval(pairing.pooled, "+.2f"),
             )
         )
-    compared = f"{', '.join(ours)} and arms without the loss, {len(decision.seeds)} pairs"
+    others = "other arms" if decision.group in _CONTRASTS else "arms without the loss"
+    compared = f"{', '.join(ours)} and {others}, {len(decision.seeds)} pairs"
     return Table(
         title=f"{decision.group}: {compared} (percentage points)",
         columns=(
@@ -154,7 +174,7 @@ def decision_table(decision: Decision) -> Table:
 def _note(decision: Decision) -> str:
     margin = decision.contrasts[0].margin
     note = (
-        "Paired by seed; negative: LCAM is better. p different: paired t-test. p equivalent: two one-sided paired "
+        "Paired by seed; negative: the first is better. p different: paired t-test. p equivalent: two one-sided paired "
         f"t-tests with a margin of ±{margin:g} points. Both are corrected by Holm for the {len(decision.contrasts)} "
         f"contrasts, and give the verdict at the level {ALPHA:g}. {omnibus_note(decision.p_omnibus)}"
     )
@@ -169,7 +189,10 @@ def _note(decision: Decision) -> str:
     return note
 
 
-def _pairs(names: list[str]) -> list[tuple[str, str]]:
+def _pairs(group: str, names: list[str]) -> list[tuple[str, str]]:
+    """The contrasts of a group with these arms; empty if it has none or lacks one of their arms."""
+    if group in _CONTRASTS:
+        return [pair for pair in _CONTRASTS[group] if {*itertools.chain(*_CONTRASTS[group])} <= set(names)]
     pairs = []
     for name in names:
         momenta = name.removeprefix("lcam-")

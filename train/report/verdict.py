@@ -73,18 +73,17 @@ def _against_control(group: Group, found: Comparison) -> str:
 
 
 def _decided(decision: Decision) -> str:
-    """List the preregistered verdicts on LCAM minus each of its controls."""
+    """List the preregistered verdicts on LCAM minus each of its controls, or on all contrasts of the contest."""
+    contest = any(not each.name.startswith("lcam-") for each in decision.contrasts)
     said = [
         f"{each.name} minus {each.against} {each.difference.mean:+.2f} ({interval(each.difference.interval, '+.2f')}), "
         f"{len(decision.seeds)} seeds, {decision.verdict(each)}"
         for each in decision.contrasts
-        if not each.against.startswith("sgd-")
+        if contest or not each.against.startswith("sgd-")
     ]
     margin = decision.contrasts[0].margin
-    return (
-        f"LCAM against its controls, which ignore the loss, with a margin of {margin:g} percentage points and "
-        f"95 % intervals: {'; '.join(said)}."
-    )
+    compared = "The preregistered contrasts" if contest else "LCAM against its controls, which ignore the loss"
+    return f"{compared}, with a margin of {margin:g} percentage points and 95 % intervals: {'; '.join(said)}."
 
 
 def _why_untested(group: Group, baseline: str) -> str:
