@@ -92,8 +92,8 @@ def test_it_learns(recorded):
 
 
 def test_plain_lines_when_not_on_a_terminal(recorded):
-    title, *lines = recorded[2].splitlines()
-    assert title == "quickstart/lcam-0.9-0.95 seeds 0 1"
+    title, compiling, *lines = recorded[2].splitlines()
+    assert (title, compiling) == ("quickstart/lcam-0.9-0.95 seeds 0 1", "compiling")
     assert len(lines) == 3
     assert all("epoch" in line and "test error" in line and "\x1b" not in line for line in lines)
 
