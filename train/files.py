@@ -79,8 +79,8 @@ def dumps_entries(value: Any, entries: Collection[str]) -> str:
 
     Args:
       value: The value to format.
-      entries: The keys whose objects and lists contain the entries. Elsewhere each key or item has its own line, but an
-        object or list without further objects or lists is in one line.
+      entries: Keys. Each key or item of their objects and lists is an entry. Elsewhere an object or list is in one line
+        if it contains no further objects or lists. Otherwise each of its keys or items begins a new line.
 
     Raises:
       TypeError: If JSON cannot represent a value.

@@ -10,7 +10,7 @@ from train.bench.timing import compile_timed
 from train.data.dataset import Dataset
 from train.engine.batches import flat
 from train.engine.devices import Mesh, by_seed, make_mesh, replicated
-from train.engine.programs import compiled, slice_program
+from train.engine.programs import jit_over_seeds, slice_program
 from train.engine.state import TrainState, init_state, make_setup
 from train.errors import ConfigError
 from train.experiments import EXPERIMENTS, Experiment
@@ -164,7 +164,7 @@ class Training:
     def slice(self, steps: int, seeds: int = 1) -> tuple[jax.stages.Compiled, float]:
         """Compile a slice: a scan over steps that donates the state. Also returns the seconds that compiling took."""
         program = slice_program(self.setup, self.mesh, steps, self.experiment.batch_size)
-        jitted = compiled(program, self.mesh, seeds, donate=True)
+        jitted = jit_over_seeds(program, self.mesh, seeds, donate=True)
         return compile_timed(jitted, self.abstract_state(seeds), self.data)
 
     def _init(self, seed: jax.Array) -> TrainState:

@@ -30,10 +30,13 @@ _DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, Arithme
 
 
 def binary_folder(folder: Path) -> tuple[Layout, Path] | None:
-    """Returns the layout and the path of the unpacked official archive that a folder is or contains, or None.
+    """Finds an unpacked official archive: a folder itself, or one of its subfolders.
+
+    Returns:
+      The layout and the path of the unpacked archive, or None if there is none.
 
     Raises:
-      DataError: If it contains several.
+      DataError: If the folder contains several.
     """
     found = [(layout, folder) for layout in cifar_records.LAYOUTS if folder.resolve().name == layout.folder]
     found = found or [

@@ -18,7 +18,7 @@ class CropsAndFlips(NamedTuple):
 
 
 def draw_crops_and_flips(key: jax.Array, number: int, padding: int, flip: bool) -> CropsAndFlips:
-    """Draw a corner for each image, and half of the images to be mirrored.
+    """Draw a crop corner for each image, and whether to mirror the image, with probability 1/2.
 
     Args:
       key: A PRNG key.

@@ -16,11 +16,12 @@ from train.files import local_path
 def load(name: str, data_dir: Path | None = None) -> Dataset:
     """Loads an image classification set.
 
-    `digits` are the 1,797 8x8 images of handwritten digits that come with scikit-learn, divided by
-    `stratified_split` into 1,437 for training and 360 for testing; grey levels 0..16 become 0..255. Every other name
-    is a name in TFDS, or the name of an import. A set that is not prepared is downloaded and prepared, for cifar10 and
-    cifar100 without TensorFlow, unless `prepare` has imported it from local files. Sets without a test split are
-    tested on their validation split.
+    `digits` are the 1,797 8x8 images of handwritten digits that come with scikit-learn. `stratified_split` divides them
+    into 1,437 for training and 360 for testing. Grey levels 0..16 become 0..255.
+
+    Every other name is a name in TFDS, or the name of an import. A set that is neither prepared nor imported is
+    downloaded and prepared. For cifar10 and cifar100, this does not need TensorFlow. If a set has no test split, its
+    validation split is the test set.
 
     Args:
       name: `digits`, `cifar10`, `cifar100`, `mnist`, ..., or a name that `prepare` returned.
@@ -66,8 +67,8 @@ def prepare(source: Path, data_dir: Path | None = None, *, name: str | None = No
       The name under which `load` finds it.
 
     Raises:
-      DataError: If the source is not one of these, whole and consistent, or if the name is impossible. Nothing is
-        changed then.
+      DataError: If the source is none of these, if it is incomplete or inconsistent, or if the name is not allowed.
+        Nothing is changed then.
       LocationError: If a path is not on this machine, or if the folder of prepared data cannot be written.
     """
     source = _existing(source)
@@ -94,7 +95,7 @@ def prepare(source: Path, data_dir: Path | None = None, *, name: str | None = No
 
 
 def _require_importable(name: str | None, root: Path) -> None:
-    """Raises an error if an import cannot have a name that was chosen for it, or cannot be stored."""
+    """Raises an error if an import cannot be stored, or cannot have its name. None means that no name was chosen."""
     from train.data import tfds_store
 
     for layout in cifar_records.LAYOUTS:

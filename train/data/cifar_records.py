@@ -26,7 +26,7 @@ class Layout:
     Attributes:
       name: the data set's name in TFDS.
       url: address of the official archive.
-      folder: the folder in the archive that holds the files.
+      folder: the folder in the archive that contains the files.
       train_files: record files of the training set, all of the same size.
       test_files: record files of the test set.
       label_keys: the feature of each label byte in TFDS; `label` is the class to learn.

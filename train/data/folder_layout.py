@@ -45,12 +45,12 @@ class ImageFiles:
 
 
 def unwrap(folder: Path) -> Path:
-    """Returns the innermost folder that contains all the others: FOLDER/pets for FOLDER/pets/CLASS/IMAGE."""
+    """Skips outer folders that contain only one folder: returns FOLDER/pets for FOLDER/pets/CLASS/IMAGE."""
     while True:
         entries = visible(folder)
         if len(entries) != 1 or not _has_folders(entries[0]):
             return folder
-        # A single train folder lacks its test folder, but train/train/CLASS has one folder too many.
+        # Stop above a lone train folder, whose test folder is missing. In train/train/CLASS, skip the outer folder.
         if _split_of(entries[0]) and not _split_of(folder):
             return folder
         folder = entries[0]

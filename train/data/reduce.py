@@ -13,10 +13,10 @@ def reduced(dataset: Dataset | Source, *, resolution: int, train_size: int) -> D
 
     Args:
       dataset: The data set, which must not be streamed.
-      resolution: Height of the images in pixels, the width in proportion; 0 keeps it. Each pixel is the mean of a
-        square of pixels, rounded.
-      train_size: Number of training images; 0 keeps all. Each class keeps its first images, with numbers as equal as
-        possible and no random choice. The test set does not change.
+      resolution: Height of the reduced images in pixels; 0 keeps the resolution. The width shrinks in proportion. Each
+        pixel is the rounded mean of a square of pixels.
+      train_size: Number of training images; 0 keeps all. Each class keeps its first images. The classes keep equal
+        numbers, to within one image if they are large enough. Nothing is random. The test set does not change.
 
     Raises:
       ConfigError: If the data set is streamed, has fewer images, or cannot be divided into such squares.

@@ -21,9 +21,6 @@ from train.data.tfds_store import UNREADABLE
 from train.errors import DataError
 
 _AGAIN = "Move its folder elsewhere and prepare it again, or choose another --data-dir or data set."
-
-_AGAIN = "Move its folder elsewhere and prepare it again, or choose another --data-dir or data set."
-
 _logger = logging.getLogger(__name__)
 
 # TFDS recommends a faster decoder, but the images of a set in memory are decoded only once.

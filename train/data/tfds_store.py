@@ -36,10 +36,10 @@ _logger = logging.getLogger(__name__)
 
 
 def find_or_prepare(name: str, data_dir: Path) -> str:
-    """Prepares a data set if necessary, and returns its name in TFDS.
+    """Prepares a data set if necessary, and returns the name under which TFDS finds it.
 
-    The set of TFDS with this name takes precedence, then an import of local files for it. Otherwise TFDS downloads and
-    prepares the set.
+    A prepared set or import of this name takes precedence. For `cifar10` and `cifar100`, an import that is called
+    `cifar10_local` or `cifar100_local` comes next. If there is none, TFDS downloads and prepares the set.
 
     Args:
       name: A name in TFDS, or of an import.
@@ -86,7 +86,7 @@ def require_importable(name: str | None, data_dir: Path) -> None:
     """Checks that an import can be stored, before its files are read.
 
     Args:
-      name: Its name; None for a name that is known to be valid.
+      name: The name of the import; None if the name is known to be valid.
       data_dir: The folder of prepared data.
 
     Raises:
@@ -235,7 +235,7 @@ def _show_progress_on_terminals_only() -> None:
 
 
 def _require_source(builder: tfds.core.DatasetBuilder) -> None:
-    """Raises DataError at once if a server is unreachable, which TFDS would try for minutes."""
+    """Raises DataError at once if the server of a missing download is unreachable. TFDS would retry for minutes."""
     downloads = Path(builder.data_dir_root) / "downloads"
     # TFDS stores the source next to each download.
     notes = [path.read_text(errors="replace") for path in downloads.rglob("*.INFO")]

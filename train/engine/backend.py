@@ -17,8 +17,8 @@ _DEVICE_COUNT = "xla_force_host_platform_device_count"
 def configure() -> None:
     """Set the flags for this machine and turn on the persistent compilation cache, unless the user chose otherwise.
 
-    If `XLA_FLAGS` names the same flag, it stays as it is. `JAX_COMPILATION_CACHE_DIR` moves the cache, and turns it off
-    if it is empty.
+    If `XLA_FLAGS` already contains the flag, its value is kept. `JAX_COMPILATION_CACHE_DIR` sets the folder of the
+    cache. An empty value turns the cache off.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if metadata.version("jaxlib").startswith(_TRIED) and "ynn_fusion_type" not in flags:
@@ -30,10 +30,10 @@ def configure() -> None:
 
 
 def make_cores_devices() -> None:
-    """Make each CPU core that this process may use a device of JAX, so that seeds train side by side on a CPU.
+    """Turn each CPU core of this process into a JAX device, so that seeds train side by side on a CPU.
 
-    Call it before JAX starts its backend. It does nothing on one core, or if the user chose a number of CPU devices
-    with `JAX_NUM_CPU_DEVICES` or in `XLA_FLAGS`. GPUs and TPUs are not affected.
+    Call this function before JAX starts its backend. It does nothing on one core, or if the user chose a number of CPU
+    devices with `JAX_NUM_CPU_DEVICES` or in `XLA_FLAGS`. GPUs and TPUs are not affected.
     """
     import jax
 

@@ -107,7 +107,8 @@ class Loader(Protocol):
     """Provides the images of a trainer.
 
     Attributes:
-      streamed: Whether a slice gets only the images of its steps, [steps, padded, ...], or the whole training set.
+      streamed: Whether `training` returns only the images of the requested steps, [steps, padded, ...]. Otherwise it
+        returns the whole training set.
       test_size: Number of test images.
     """
 

@@ -33,7 +33,7 @@ _SYSTEM_CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.E
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a log record is more than an error that Orbax also raises. `Checkpoints` reports those."""
+    """Whether to keep a log record. Errors that Orbax also raises are dropped, because `Checkpoints` reports them."""
     return not (record.exc_info and "orbax" in Path(record.pathname).parts)
 
 
@@ -100,7 +100,7 @@ class Checkpoints:
         """
         arrays = {"state": _plain(snapshot.state), "steps": snapshot.metrics._asdict()}
         rows = [[row.to_json() for row in epoch] for epoch in snapshot.history]
-        # The number of rows depends on the processes, and a run may resume with other ones.
+        # The number of rows depends on the number of processes, and a run may resume with another number.
         history = {"rows": rows, "config": snapshot.config, _STATE_ROWS: len(snapshot.state.step)}
         with _as_checkpoint_error(self.folder):
             self._manager.save(
@@ -233,7 +233,7 @@ def _claim(folder: Path) -> TextIO | None:
 
 
 def _unread(rows: int, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
-    """Stand for a NumPy array in a checkpoint, without its memory."""
+    """Make a placeholder with the shape and dtype of an array in a checkpoint, without its memory."""
     return np.broadcast_to(np.zeros((), dtype), (rows, *shape))
 
 

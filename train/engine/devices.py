@@ -24,7 +24,8 @@ def make_mesh(devices: int | None = None, *, rows: int = 1) -> Mesh:
       rows: Size of the axis `seed`. The devices of a row split each batch. Rows do not communicate.
 
     Raises:
-      ConfigError: If there are too few devices, `rows` does not divide them, or a process would have none.
+      ConfigError: If there are too few devices, `rows` does not divide them, or several processes would not use all
+        devices.
     """
     there = jax.devices()
     require_devices(devices)
@@ -44,7 +45,7 @@ def require_devices(devices: int | None) -> None:
     """Check that this number of devices can be used.
 
     Raises:
-      ConfigError: If there are too few devices, or a process would have none.
+      ConfigError: If there are too few devices, or several processes would not use all devices.
     """
     there = jax.device_count()
     if devices is not None and not 1 <= devices <= there:

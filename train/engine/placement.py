@@ -117,7 +117,7 @@ class DeviceOptions(NamedTuple):
 
 
 def place(experiment: Experiment, number: int, root: Path, options: DeviceOptions, *, fresh: bool = False) -> Placement:
-    """Decide how the seeds of an arm without a checkpoint are to train.
+    """Decide how to train the seeds of an arm that have no checkpoint.
 
     Args:
       experiment: The arm.

@@ -86,10 +86,13 @@ def is_first() -> bool:
 
 
 def of_first(look: Callable[[], Any]) -> Any:
-    """Return in all processes what `look` returns in the first, a JSON value. All processes have to call this.
+    """Call `look` in the first process, and return its result, a JSON value, in all processes.
+
+    All processes have to call this function.
 
     Raises:
-      ConfigError: In all processes, if `look` raises it or an error about an unusable file in the first.
+      ConfigError: In all processes, if `look` raises a ConfigError or, with several processes, a RecordError.
+      RecordError: With a single process, if `look` raises it.
     """
     if jax.process_count() == 1:
         return look()

@@ -1,7 +1,7 @@
-"""The compiled programs of a run: a slice of an epoch as one donated scan, and the evaluation.
+"""The programs of a run: a slice of an epoch as one scan, and the evaluation. `jit_over_seeds` jits them.
 
-A slice takes the state and the data, which are already on the device, and returns the new state and the metrics of each
-step. Nothing is transferred to the host in between.
+A slice takes the state, which is donated, and the data. Both are already on the device. The slice returns the new state
+and the metrics of each step. Nothing is transferred to the host in between.
 """
 
 import functools
@@ -55,8 +55,9 @@ def slice_program(
 def calibration_program(setup: Setup, mesh: Mesh, steps: int, batch: int, *, streamed: bool = False) -> Callable:
     """Make the function (state, data, order) -> batch statistics of the parameters to evaluate.
 
-    Optimizers that take gradients at other parameters need them (`OptimizerEntry.recomputes_batch_stats`). They are
-    running statistics over `steps` batches from the state's step on. The statistics in the state do not enter.
+    Optimizers that take gradients at other parameters than the evaluated ones need these statistics, see
+    `OptimizerEntry.recomputes_batch_stats`. The function computes running statistics over `steps` batches from the
+    state's step on. It does not use the statistics in the state.
     """
 
     def step(state: TrainState, own: AugmentedBatch) -> tuple[TrainState, None]:
@@ -124,7 +125,7 @@ def evaluation_program(setup: Setup, mesh: Mesh, batch: int, *, stage: int = 0) 
     return run
 
 
-def compiled(program: Callable, mesh: Mesh, seeds: int, *, donate: bool) -> Callable:
+def jit_over_seeds(program: Callable, mesh: Mesh, seeds: int, *, donate: bool) -> Callable:
     """Jit a program over (state, data, ...) for several seeds.
 
     Args:

@@ -60,7 +60,7 @@ class RunProgress:
 
     def __enter__(self) -> "RunProgress":
         self._console.print(self._title, style="bold", highlight=False, markup=False, soft_wrap=True)
-        if self._bar.disable:  # The bar shows this itself.
+        if self._bar.disable:  # Otherwise the bar shows that the run compiles.
             self._console.print("compiling")
         self._bar.start()
         return self

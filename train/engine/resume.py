@@ -80,7 +80,7 @@ def resolved(experiment: Experiment, root: Path) -> Experiment:
     """Fill in the learning rate and weight decay that the trials of an experiment decide.
 
     Raises:
-      ConfigError: If a trial is missing or does not fit.
+      ConfigError: If a trial is missing or not finished, or no trial stayed finite.
       RecordError: If the record of a trial is damaged.
     """
     changes = tuning.tuned_fields(experiment, root)
@@ -151,7 +151,7 @@ def _is_finished(experiment: Experiment, root: Path, seed: int) -> bool:
 
 
 def _is_recorded(experiment: Experiment, root: Path, seed: int) -> bool:
-    """Whether a seed that nobody asked for is finished. A record that cannot be used counts as missing."""
+    """Whether a seed is finished. A record that cannot be used counts as missing, and raises no error."""
     try:
         return _is_finished(experiment, root, seed)
     except (ConfigError, RecordError):

@@ -11,8 +11,8 @@ _SLICE_STEPS = 30
 # Maximum operations per slice on a CPU: a few seconds of work, because a request to stop waits for the end of the
 # slice. A GPU takes 30 steps in this time.
 _SLICE_FLOPS_ON_CPU = 1.25e12
-# Maximum bytes of streamed images per slice and device. Those of the next slice are transferred meanwhile. Runs in
-# memory have the same slices.
+# Maximum bytes of streamed images per slice and device. While a slice runs, the images of the next one are transferred.
+# Runs with images in memory are cut into the same slices.
 _SLICE_IMAGES = 2**28
 
 
@@ -37,7 +37,7 @@ def rest_of_epoch(done: int, slices: list[tuple[int, int]]) -> Iterator[tuple[in
 
 
 def cut(setup: Setup, length: int) -> list[tuple[int, int]]:
-    """Return the slices of an epoch as (steps, batch size). They are the same in every epoch and after a resume."""
+    """Return the slices of an epoch as (steps, batch size). For the same `length`, all epochs have the same slices."""
     number, rest = divmod(setup.full_batches, length)
     slices = [(length, setup.experiment.batch_size)] * number
     if rest:

@@ -23,12 +23,12 @@ _PURPOSES = ("init", "order", "augment", "dropout", "optimizer")
 
 
 class TrainState(NamedTuple):
-    """Everything that changes during training. If several seeds train together, arrays have a leading axis of seeds."""
+    """Everything that changes during training. In a `Trainer`, all arrays have a leading axis of seeds."""
 
     params: Any  # float32; the parameters that the optimizer trains, see `OptimizerEntry.initial_params`
     batch_stats: nnx.State  # float32
     opt_state: optax.OptState
-    observed: lcam_optax.EpochMeanState  # whether each loss is below the mean, recorded for every optimizer
+    observed: lcam_optax.EpochMeanState  # mean loss of the epoch so far, for `StepMetrics.below` with every optimizer
     step: jax.Array  # shape=(), int32; number of steps made
     seed: jax.Array  # shape=(), uint32
 
@@ -108,7 +108,8 @@ def init_stacked_state(
     if momenta is None:
         momenta = np.zeros((len(seeds), 0), np.float32)
     make = jax.vmap(lambda seed, momenta: init_state(setup, num_classes, seed, momenta))
-    # Each row makes its own seeds: a program for all of them might round otherwise than that of a seed alone.
+    # Each row makes the states of its own seeds. A program for all seeds might round differently from the program for a
+    # single seed.
     on_mesh = on_each_row(make, mesh, shared=(False, False))
     return jax.jit(on_mesh, out_shardings=by_seed(mesh))(np.asarray(seeds, np.uint32), momenta)
 

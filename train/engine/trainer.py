@@ -12,7 +12,7 @@ import numpy as np
 
 from train.engine.batches import Loader, epoch_order
 from train.engine.devices import SEED, Mesh, padded_size, readable
-from train.engine.programs import Evaluation, calibration_program, compiled, evaluation_program, slice_program
+from train.engine.programs import Evaluation, calibration_program, evaluation_program, jit_over_seeds, slice_program
 from train.engine.progress import RunProgress
 from train.engine.slices import cut, rest_of_epoch, slice_steps
 from train.engine.state import Setup, TrainState
@@ -33,7 +33,8 @@ class Trainer:
 
     Attributes:
       setup: What stays the same during training.
-      seeds: The seeds, in the order of the leading axis of all arrays. Rows after the last seed are idle.
+      seeds: The seeds, in the order of the leading axis of all arrays. Rows after the last seed repeat it, and their
+        results are dropped.
       state: The state after the last step. Each slice donates it, so keep no reference to it.
       history: One list per epoch, with one row per seed.
     """
@@ -47,7 +48,7 @@ class Trainer:
         self._step = 0
         rows = len(state.step)
         self._slices = cut(setup, slice_steps(setup, mesh, rows // mesh.shape[SEED]))
-        compile_program = functools.partial(compiled, mesh=mesh, seeds=rows)
+        compile_program = functools.partial(jit_over_seeds, mesh=mesh, seeds=rows)
         # Each program is compiled at its first call.
         stages = range(MODES[setup.experiment.training].num_stages)
 
@@ -133,7 +134,7 @@ class Trainer:
         data, order = self._loader.training(self._step, *key), self._order_of(self.state, self._step)
         with jax.transfer_guard("disallow"):
             self.state, metrics = self._program(self._stage, *key)(self.state, data, order)
-        # Here, so that it does not wait for the next slice.
+        # Replicate the metrics now. After the next slice is dispatched, this would wait for that slice.
         self._unread.append(readable(self._mesh, metrics))
         self._step += key[0]
 
@@ -152,7 +153,7 @@ class Trainer:
             progress.steps(metrics)
 
     def _fetch(self, tree: Any) -> Any:
-        """Copy arrays to the host, without the idle rows; NumPy, [seeds, ...]."""
+        """Copy arrays to the host as NumPy arrays [seeds, ...], without the rows after the last seed."""
         return jax.tree.map(lambda x: x[: len(self.seeds)], jax.device_get(readable(self._mesh, tree)))
 
     def _check_losses(self, metrics: StepMetrics) -> None:
@@ -167,7 +168,7 @@ class Trainer:
         self._check(finite[:, first], describe)
 
     def _check(self, finite: np.ndarray, describe: Callable[[int], str]) -> None:
-        """Raise if the number of a seed is not finite, [seeds], unless such steps are skipped."""
+        """Raise RunError if `finite`, bool [seeds], is False for a seed, unless such steps are skipped."""
         if finite.all() or self.setup.experiment.nonfinite == "skip":
             return
         i = int(np.argmin(finite))

@@ -1,10 +1,10 @@
 """The arena: LCAM and other optimizers on one network and one data set, each tuned with the same budget.
 
 Every optimizer gets ten trials: five learning rates and two weight decays, or ten weight decays if it has no learning
-  rate. Each trial has two seeds and is judged on held-out training images. The best is trained with five other seeds.
-  The learning rates go from below the values of the literature, which are for long runs, to far above, for short runs.
-  All arms with a schedule use the cosine. SGD and LCAM are also run with the authors' steps, together with the controls
-  that keep the higher momentum or draw it.
+rate. Each trial has two seeds and is judged on held-out training images. The settings of the best trial are trained
+with five other seeds. The values of the literature are for long runs. The learning rates go from below them to far
+above them, for short runs. Arms with a schedule use the cosine. SGD and LCAM are also run with the authors' step
+schedule, together with two controls: one keeps the higher momentum, and one draws the momentum at random.
 """
 
 import dataclasses

@@ -1,8 +1,11 @@
 """Parses the words of a command line: switches, lists and paths as people type them, and messages for mistakes.
 
-tyro parses the words into the dataclass of a command. This module adds to tyro: a switch can be `--flip`, `--no-flip`
-or `--flip true`; `0,1,2` is a list; the message for a wrong value says what is allowed; and the message for an unknown
-option or choice gives the nearest one.
+tyro parses the words into the dataclass of a command. This module adds to tyro:
+
+* A switch can be `--flip`, `--no-flip` or `--flip true`.
+* `0,1,2` is a list.
+* The message for a wrong value says what is allowed.
+* The message for an unknown option or choice gives the nearest one.
 """
 
 import dataclasses

@@ -149,9 +149,10 @@ def _donor(experiment: Experiment, root: Path, seed: int, donor_seed: int) -> re
 
 
 def comparable_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Replace the donor's values in records of version 0.1.0, which differ between the seeds of an arm, by a word.
+    """Make the settings of a control from version 0.1.0 equal for all seeds of its arm.
 
-    Version 0.1.0 recorded the share of each epoch or the mean momentum of the donor as a setting of the control.
+    Version 0.1.0 recorded a number of the donor as a setting of the control: the donor's share in each epoch, or its
+    mean momentum. This number differs between seeds, so a word replaces it. The settings of other runs do not change.
     """
     if not config["follows"] or config["control"] != "none":
         return config

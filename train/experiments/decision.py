@@ -8,7 +8,10 @@ from train.experiments.variants import control, lcam, sgd
 
 
 def decision(base: Experiment) -> list[Experiment]:
-    """LCAM, yoked, schedule and rising in the order 0.9/0.95, and SGD 0.9; the arm that others follow comes first."""
+    """Make LCAM, yoked, schedule and rising, with momenta 0.9 below and 0.95 above the mean, and SGD 0.9.
+
+    The arm that others follow comes first.
+    """
     kinds = ("yoked", "schedule", "rising")
     return [lcam(base, 0.9, 0.95), *(control(base, kind, 0.9, 0.95) for kind in kinds), sgd(base, 0.9)]
 

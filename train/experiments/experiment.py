@@ -18,10 +18,10 @@ class Experiment:
     """One arm: all settings that affect its numbers, except the seed.
 
     The defaults are the settings that all twelve runs of the authors' scripts share: WRN-28-10, batches of 128, 150
-    epochs, learning rate 0.1, coupled weight decay 5e-4 on every parameter. They published 19.22 % on CIFAR-100 (near
-    epoch 120); tuned SGD is at 3.5 to 4.0 % and 18.5 to 20.2 % in other laboratories. On one H200 in bfloat16, an epoch
-    would take at least 2 s (1.57 PFLOP at 790 TFLOP/s; never run). On a CPU, use `--depth 16 --width 1` and fewer
-    epochs. `python -m train run fig3` runs the first group.
+    epochs, learning rate 0.1, coupled weight decay 5e-4 on every parameter. The authors published a test error of
+    19.22 % on CIFAR-100 (near epoch 120). With tuned SGD, other laboratories reach 3.5 to 4.0 % on CIFAR-10 and 18.5 to
+    20.2 % on CIFAR-100. On one H200 in bfloat16, an epoch would take at least 2 s (1.57 PFLOP at 790 TFLOP/s), but none
+    was run. On a CPU, use `--depth 16 --width 1` and fewer epochs. `python -m train run fig3` runs the first group.
 
     Attributes:
       name: `group/arm`.
@@ -72,7 +72,7 @@ class Experiment:
         always do this.
       nonfinite: At a loss, gradient or state that is not finite, `stop` the run or `skip` the update.
       crop_padding: Black pixels around an image before its random crop; 0 switches cropping off.
-      flip: Mirror half of the training images, at random.
+      flip: Mirror each training image with probability 1/2.
       mean: Subtract this from the pixels in [0, 1]; one number per channel.
       std: Divide the pixels by this after `mean` is subtracted; one number per channel.
       seeds: Seeds to train with if the command names none.
@@ -177,8 +177,8 @@ class Experiment:
         for field in ("weight_decay", "slope_recovery"):
             self._require(field, 0 <= getattr(self, field) < _HUGE, "a float32 number of at least 0")
         self._require("weight_decays", all(0 <= w < _HUGE for w in self.weight_decays), "float32 numbers from 0 on")
-        self._require("std", all(0 < s < _HUGE for s in self.std), "finite numbers above 0, one a channel")
-        self._require("mean", all(-_HUGE < m < _HUGE for m in self.mean), "finite numbers, one a channel")
+        self._require("std", all(0 < s < _HUGE for s in self.std), "finite numbers above 0, one per channel")
+        self._require("mean", all(-_HUGE < m < _HUGE for m in self.mean), "finite numbers, one per channel")
 
     def _check_seeds(self) -> None:
         for field in ("seeds", "tuning_seeds"):
@@ -266,13 +266,13 @@ MAIN_SETTINGS = (
     "training",
     "activation",
 )
-"""The fields of `Experiment` that lists and reports always show, in its order; others are shown if arms differ."""
+"""The fields of `Experiment` that lists and reports always show. Reports show other fields if the arms differ."""
 
 DEFAULTS = config_of(Experiment(name="", dataset=""))
-"""The values of settings, as JSON values, in runs that are older than the setting."""
+"""The default of each setting, as a JSON value. A run that is older than a setting had its default."""
 
 
 def differences(there: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The settings of `now` that differ in something older, by name: the old value and the new one."""
+    """Return the settings of `now` that differ from those of an older run, by name: (old value, new value)."""
     there = now | DEFAULTS | there
     return {key: (there[key], value) for key, value in now.items() if there[key] != value}

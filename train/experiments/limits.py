@@ -53,7 +53,7 @@ def _only(field: str, value: Any, reason: str) -> Limit:
 
 
 def _plain_network(training: str) -> list[Limit]:
-    """The networks of local training have neither adaptive activations nor dropout."""
+    """List the limits of `associated` and `partitioned` training: no adaptive activations and no dropout."""
     return [
         _only(field, value, f"training is {training}") for field, value in (("activation", "relu"), ("dropout", 0.0))
     ]

@@ -10,14 +10,14 @@ from train.records.record import RESULT, Record, read, run_dir
 
 
 def find(root: Path, name: str, seed: int) -> Record | None:
-    """The record of one run; None if there is none.
+    """Finds the record of one run; None if there is none.
 
     The run's own folder takes precedence over the packed form, because a repeated run is newer.
 
     Args:
       root: folder of all runs.
-      name: of the arm.
-      seed: of the run.
+      name: name of the arm.
+      seed: seed of the run.
 
     Raises:
       RecordError: if the record is damaged.
@@ -38,7 +38,7 @@ def has_runs(root: Path, name: str) -> bool:
 
 
 def of_arm(root: Path, name: str) -> list[Record]:
-    """The records of an arm that can be used, of each seed one, ordered by seed."""
+    """Finds the records of an arm that can be used, one per seed, ordered by seed."""
     found: dict[int, Record] = {}
     with contextlib.suppress(RecordError):
         found |= {record.seed: record for record in packed.records_of_arm(root, name)}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # reading records does not need JAX
 
 
 class StepMetrics(NamedTuple):
-    """The metrics of training steps; arrays of shape [steps], or [seeds, steps] if several seeds train together.
+    """The metrics of training steps. Arrays have shape=() for one step, [steps] for one seed, or [seeds, steps].
 
     Attributes:
       loss: float32; loss of the step's batch: the mean cross-entropy in nats, or another loss that the run minimises.

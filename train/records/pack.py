@@ -46,14 +46,15 @@ def pack(folder: Path) -> list[Packed]:
     history, are removed with the folders.
 
     Args:
-      folder: of all runs, or of one group.
+      folder: the folder of all runs, or of one group.
 
     Returns:
       The groups under the folder, including those that were packed before.
 
     Raises:
       RecordError: if there is nothing to pack, or if a run is damaged, unfinished, in the wrong folder, or already
-        packed with other content. Nothing is changed then.
+        packed with other content. Nothing is changed then. Also if a written file, read back, differs from what was
+        written. Then the runs of its group are not removed.
     """
     folder = folder.resolve()
     groups: dict[Path, list[Path]] = {path.parent: [] for path in folder.glob(f"**/{packed.RUNS}")}
@@ -114,7 +115,7 @@ def _packed_runs(folder: Path) -> _Runs:
 
 
 def _together(runs: _Runs, added: dict[Path, _Run]) -> _Runs:
-    """Both, ordered by arm and seed."""
+    """Merges packed and added runs, ordered by arm and seed."""
     together = dict(runs)
     for path, run in added.items():
         if together.setdefault((run.line["name"], run.line["seed"]), run).line != run.line:

@@ -83,12 +83,12 @@ def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def record_of(where: str, data: bytes, folder: Path) -> Record:
-    """The record in a line.
+    """Reads the record in a line.
 
     Args:
       where: the position of the line, for messages.
-      data: its bytes.
-      folder: of the file.
+      data: the bytes of the line.
+      folder: the folder of the file.
 
     Raises:
       RecordError: if the line is damaged or foreign.

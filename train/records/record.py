@@ -29,9 +29,9 @@ from train.records.steps import decode, encode
 
 RESULT = "result.json"
 STEPS = "steps.npz"
-# Of the data, among the versions.
+# The key of the data's fingerprint in `Record.versions`.
 FINGERPRINT = "dataset_fingerprint"
-# Of the device: the seeds of the vmapped program that trained the run.
+# The key in `Record.device` of the seeds of the vmapped program that trained the run.
 VMAPPED = "vmapped_seeds"
 
 
@@ -41,15 +41,16 @@ class Record:
 
     Attributes:
       name: the arm, in general `group/arm`.
-      group: the arms that this one is compared with.
+      group: the name of the group. Its arms are compared with each other.
       seed: the seed of all random draws of the run.
-      config: every field of the experiment, as JSON values, including `epochs`.
-      versions: of Python, of the packages that affect the numbers, and of the data set.
-      device: `platform` and `kind`; `count`, the devices that split each batch of this run; `available`, the devices
-        of all processes; `cores`, the CPU cores of this process; `process_count`; and `vmapped_seeds`, the seeds of the
-        vmapped program that trained this one too, empty if it had a program of its own. On CPU, `count`, `available`
-        and `cores` affect the rounding; `vmapped_seeds` does everywhere. Records from before these fields lack
-        `available`, `cores` and `vmapped_seeds`: nobody knows them.
+      config: every field of the experiment except `seeds` and `vmap_seeds`, as JSON values.
+      versions: the versions of Python, of the packages that affect the numbers, and of the data set.
+      device: the devices of the run. `platform` and `kind` describe one device. `count` is the number of devices that
+        split each batch of this run. `available` is the number of devices of all processes. `cores` is the number of
+        CPU cores of this process. `process_count` is the number of processes. `vmapped_seeds` lists the seeds of the
+        vmapped program that trained this run. It is empty if the run had its own program. On a CPU, `count`,
+        `available` and `cores` affect the rounding. `vmapped_seeds` affects it on every platform. Older records lack
+        `available`, `cores` and `vmapped_seeds`, and their values are unknown.
       command: the command that repeats the run.
       donor_seed: for a control, the seed of the run that gave it its momenta; None for other arms.
       history: one row per epoch. Numbers that are not finite are read back as nan.
@@ -87,7 +88,7 @@ class Record:
 
     @property
     def lost_rates(self) -> tuple[float, ...]:
-        """The learning rates of the step schedule for which a finished run had too few epochs; else empty."""
+        """Learning rates of the step schedule that a finished run was too short to use. Empty for other runs."""
         if self.config.get("schedule") != "step" or not self.finished:
             return ()
         return stages.not_among(self.config["learning_rate"], (epoch.learning_rate for epoch in self.history))
@@ -158,7 +159,7 @@ def write(root: Path, record: Record, steps: StepMetrics) -> Path:
       The path of `result.json`.
 
     Raises:
-      RecordError: if the record could not be read back, before anything is written.
+      RecordError: if `read` would refuse the record. Nothing is written then.
     """
     path = run_dir(root, record.name, record.seed) / RESULT
     encoded = encode(steps)
@@ -191,7 +192,7 @@ def read(path: Path) -> Record:
     """Reads one `result.json`.
 
     Raises:
-      RecordError: naming the file and the field, if the file is damaged or foreign.
+      RecordError: if the file is damaged or not a record. The message names the file and the field.
     """
     return _decode(read_bytes(path), path)
 

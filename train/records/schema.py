@@ -47,10 +47,10 @@ def check(result: Any, path: Path | str, checksum: str) -> dict[str, Any]:
       checksum: the field with the checksum of the steps.
 
     Returns:
-      The same, with nan for each null in the place of a number.
+      The same value, with `EpochMetrics` as rows of the history, and with nan for each null in the place of a number.
 
     Raises:
-      RecordError: naming the file and the field, if anything differs from what this package writes.
+      RecordError: if a field differs from what this package writes. The message names the file and the field.
     """
     if not isinstance(result, dict) or result.get("schema") != VERSION:
         raise RecordError(

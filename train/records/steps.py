@@ -35,16 +35,16 @@ def encode(steps: StepMetrics) -> bytes:
 
 
 def decode(data: bytes, path: Path, epochs: int, prefix: str = "") -> StepMetrics:
-    """The steps in the bytes of a file, the same number for each epoch.
+    """Reads the steps of a run from the bytes of a file.
 
     Args:
-      data: the bytes.
-      path: of the file, for messages.
-      epochs: of the run.
-      prefix: of the names of the run's arrays, if the file contains several runs.
+      data: The bytes. Nothing in them is unpickled.
+      path: The path of the file, for messages.
+      epochs: Number of epochs of the run. Each has the same number of steps.
+      prefix: The prefix of the names of the run's arrays, if the file contains several runs.
 
     Raises:
-      RecordError: if they are anything else. Nothing is unpickled.
+      RecordError: If the bytes are anything else than the steps of such a run.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:

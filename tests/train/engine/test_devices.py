@@ -14,7 +14,7 @@ from tests.train import tiny_run
 from train.data.dataset import Dataset
 from train.engine.batches import Images
 from train.engine.devices import AXIS, by_seed, make_mesh, padded_size, replicated
-from train.engine.programs import compiled, slice_program
+from train.engine.programs import jit_over_seeds, slice_program
 from train.engine.state import init_stacked_state, make_setup
 from train.experiments import EXPERIMENTS
 
@@ -44,7 +44,7 @@ def compiled_slice(experiment, dataset, devices, steps, batch, streamed=False, s
             jax.ShapeDtypeStruct((*lead, *dataset.image_shape), jnp.uint8, sharding=over_batch),
             jax.ShapeDtypeStruct(lead, jnp.int32, sharding=over_batch),
         )
-    program = compiled(slice_program(setup, mesh, steps, batch, streamed=streamed), mesh, seeds, donate=True)
+    program = jit_over_seeds(slice_program(setup, mesh, steps, batch, streamed=streamed), mesh, seeds, donate=True)
     return state, program.lower(state, data).compile().as_text()
 
 

@@ -11,7 +11,7 @@ from tests.train import tiny_run
 from train.data.augment import normalize
 from train.engine.batches import Images, epoch_order, next_rows
 from train.engine.devices import by_seed, make_mesh, padded_size, replicated
-from train.engine.programs import calibration_program, compiled, evaluation_program, slice_program
+from train.engine.programs import calibration_program, evaluation_program, jit_over_seeds, slice_program
 from train.engine.state import init_stacked_state, init_state, make_setup
 
 DATA = tiny_run.dataset()
@@ -31,7 +31,7 @@ def train(setup, state, mesh, pieces):
     seen = []
     state, data = jax.device_put(state, by_seed(mesh)), jax.device_put(TRAIN, replicated(mesh))
     for steps, batch in pieces:
-        program = compiled(slice_program(setup, mesh, steps, batch), mesh, len(state.step), donate=False)
+        program = jit_over_seeds(slice_program(setup, mesh, steps, batch), mesh, len(state.step), donate=False)
         state, metrics = program(state, data)
         seen.append(jax.device_get(metrics))
     return state, jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *seen)
@@ -81,7 +81,7 @@ def test_seeds_side_by_side_equal_each_alone_bit_for_bit():
 
     def ended(mesh, seeds):
         state, seen = train(setup, init_stacked_state(setup, 3, seeds, mesh), mesh, pieces)
-        evaluate = compiled(evaluation_program(setup, mesh, 23), mesh, len(seeds), donate=False)
+        evaluate = jit_over_seeds(evaluation_program(setup, mesh, 23), mesh, len(seeds), donate=False)
         return jax.device_get((state, seen, evaluate(state, jax.device_put(TEST, replicated(mesh)))))
 
     together = ended(make_mesh(3, rows=3), [0, 5, 7])
@@ -123,7 +123,7 @@ def test_recorded_momentum_is_the_one_used(phase, delay):
 def test_evaluation_counts_every_image_once(batch, devices):
     setup, state = setup_and_state()
     mesh = make_mesh(devices)
-    program = compiled(evaluation_program(setup, mesh, padded_size(batch, mesh)), mesh, seeds=1, donate=False)
+    program = jit_over_seeds(evaluation_program(setup, mesh, padded_size(batch, mesh)), mesh, seeds=1, donate=False)
     result = jax.device_get(program(*jax.device_put((state, TEST), replicated(mesh))))
     model = nnx.merge(setup.graphdef, *jax.tree.map(lambda x: x[0], (state.params, state.batch_stats)))
     model.eval()
@@ -135,7 +135,7 @@ def test_evaluation_counts_every_image_once(batch, devices):
 
 def test_the_state_is_donated():
     setup, state = setup_and_state()
-    program = compiled(slice_program(setup, ONE, 1, 16), ONE, seeds=1, donate=True)
+    program = jit_over_seeds(slice_program(setup, ONE, 1, 16), ONE, seeds=1, donate=True)
     state = jax.device_put(state, replicated(ONE))
     program(state, TRAIN)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))

@@ -16,7 +16,7 @@ from train.bench.workload import Case, experiment_of
 from train.data.dataset import Dataset
 from train.engine.batches import Images
 from train.engine.devices import AXIS, SEED, by_seed, padded_size, replicated
-from train.engine.programs import compiled, evaluation_program, slice_program
+from train.engine.programs import evaluation_program, jit_over_seeds, slice_program
 from train.engine.state import Setup, TrainState, init_state, make_setup
 from train.errors import ConfigError
 
@@ -115,7 +115,7 @@ class Programs:
             _placed(data, whole),
             *(_placed(each, spread) for each in others),
         )
-        jitted: Any = compiled(program, self.mesh, self.seeds, donate=donate)
+        jitted: Any = jit_over_seeds(program, self.mesh, self.seeds, donate=donate)
         lowered = jitted.trace(*arguments).lower(lowering_platforms=(self._target.platform,))
         started = time.perf_counter()
         made = lowered.compile()
