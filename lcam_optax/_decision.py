@@ -37,7 +37,9 @@ def pick(
     below: jax.Array,
     phase_state: PhaseState,
 ) -> tuple[jax.Array, jax.Array, PhaseState]:
-    """Let one loss pick one of two settings. A setting is a name with a number or a schedule, which is read at `step`.
+    """Let one loss pick one of two settings.
+
+    A setting is a pair of a name and a value. The value is a number, or a schedule that is read at `step`.
 
     Returns:
       The value that applies from now on, the side on which the loss fell, and the new state of the phase. After a loss

@@ -17,7 +17,7 @@ from lcam_optax._scalars import ScalarOrSchedule, counter, incremented, initial
 class LossControlledState(NamedTuple):
     """State of `loss_controlled`."""
 
-    controlled_value: jax.Array  # shape=(), float32; with delay of the next update, else of the last
+    controlled_value: jax.Array  # shape=(), float32; value of the next update, or of the last one without delay
     below: jax.Array  # shape=(), bool; whether the last finite loss fell below
     controlled_step: jax.Array  # shape=(), int32; updates made
     phase_state: PhaseState  # the phase's own scalars

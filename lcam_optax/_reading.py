@@ -15,7 +15,7 @@ from lcam_optax._scale_by_lcam import ScaleByLcamState
 class PhaseReading(NamedTuple):
     """What `read_phase` returns."""
 
-    momentum: jax.Array  # shape=(), float32; with delay of the next update, else of the last
+    momentum: jax.Array  # shape=(), float32; momentum of the next update, or of the last one without delay
     loss_mean: jax.Array | None  # shape=(), float32; None if the phase has no mean (`random_phase`)
     below: jax.Array  # shape=(), bool; whether the last finite loss fell below its reference
 
@@ -70,7 +70,7 @@ def read_phase(opt_state: optax.OptState) -> PhaseReading:
 
 
 def _copied(value: Any) -> jax.Array:
-    """Copy an array, also from a variable of Flax NNX, which the next step would change. A shape stays a shape."""
+    """Copy an array or the array of a Flax NNX variable, which the next step would change. Return a shape unchanged."""
     if isinstance(value, jax.ShapeDtypeStruct):
         return value  # type: ignore[return-value]  # from `jax.eval_shape`
     as_array = getattr(value, "__jax_array__", None)

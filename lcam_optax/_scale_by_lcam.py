@@ -18,7 +18,7 @@ class ScaleByLcamState(NamedTuple):
     """State of `scale_by_lcam`: one copy of the parameters and a few scalars."""
 
     trace: optax.Updates  # like the parameters, in `accumulator_dtype` if given
-    momentum: jax.Array  # shape=(), float32; with delay of the next update, else of the last
+    momentum: jax.Array  # shape=(), float32; momentum of the next update, or of the last one without delay
     below: jax.Array  # shape=(), bool; whether the last finite loss fell below
     lcam_step: jax.Array  # shape=(), int32; updates made
     phase_state: PhaseState  # the phase's own scalars

@@ -36,8 +36,9 @@ class AssociatedWideResNet(nnx.Module):
     bridges read :math:`x_i` flattened. With images of 32x32, such bridges of WRN-28-10 would have 0.46 billion weights,
     compared with 36 million in the network. So :math:`p` is the head of a `WideResNet` without its linear layer: batch
     norm, ReLU, global average pooling. The bridges then have 3.5 million weights. The last component uses the network's
-    own batch norm for :math:`p`. The others get one beside the path: the next component reads the raw :math:`x_i`,
-    because its first block begins with batch norm and ReLU. The layers keep `WideResNet`'s ReLU and initialisation.
+    own batch norm for :math:`p`. Each of the others gets a batch norm that only its bridge uses. The next component
+    reads the raw :math:`x_i`, because its first block begins with batch norm and ReLU. The layers keep `WideResNet`'s
+    ReLU and initialisation.
     Bridges, encoders and decoders use the authors' initialisation (He's normal distribution, biases of zero). The
     authors' L2 term, only on the kernels of the layers, is left to the optimizer: their 1e-4 is
     `optax.add_decayed_weights(1e-4)` before Adam, masked.

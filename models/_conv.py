@@ -130,7 +130,10 @@ def _weight_gradient(lhs: jax.Array, rhs: jax.Array, grad: jax.Array, static: An
 
 
 def _devices_per_batch() -> int:
-    """Over how many devices XLA may split a batch: inside `jax.shard_map`, a device is alone on the manual axes."""
+    """Return the number of devices over which XLA may split a batch.
+
+    The manual axes of `jax.shard_map` do not count, because each device already has its own part along them.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     return math.prod(size for axis, size in mesh.shape.items() if axis not in mesh.manual_axes)
 

@@ -105,8 +105,8 @@ class PartitionedWideResNet(nnx.Module):
 def partition_of(params: nnx.State) -> nnx.State:
     """Label each parameter of a `PartitionedWideResNet` with its partition, for `optax.partition`.
 
-    A gradient of zero does not freeze a parameter: weight decay and momentum still move it. To freeze it, set the
-      updates of the other labels to zero.
+    A gradient of zero does not freeze a parameter: weight decay and momentum still move it. To freeze the other
+    partitions, set the updates of their labels to zero.
 
     Args:
       params: Parameters, gradients or updates of the network, as `nnx.split` or `nnx.state` return them. Only the names

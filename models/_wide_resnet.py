@@ -21,9 +21,10 @@ _CONV_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class Block(nnx.Module):
-    """Two 3x3 convolutions, each after batch norm and ReLU, around a shortcut."""
+    """Two 3x3 convolutions, each after batch norm and ReLU, with a shortcut around both."""
 
-    # On the class, so that they are not part of the graph definition. A block of an adaptive network has its own.
+    # These defaults are on the class, so they are not part of the graph definition. A block of an adaptive network has
+    # its own activations.
     activation1: Callable[[jax.Array], jax.Array] = staticmethod(nnx.relu)
     activation2: Callable[[jax.Array], jax.Array] = staticmethod(nnx.relu)
 

@@ -18,9 +18,8 @@ from lcam_optax.contrib._trees import map_with_states
 class DelayedFeedbackState(NamedTuple):
     """State of `delayed_feedback`."""
 
-    recent_targets: tuple[
-        optax.Params, ...
-    ]  # terms - 1 trees like the parameters; results of plain steps, newest first
+    # terms - 1 trees like the parameters; results of plain steps, newest first
+    recent_targets: tuple[optax.Params, ...]
     feedback_step: jax.Array  # shape=(), int32; updates made
 
 

@@ -66,11 +66,11 @@ def lrsgd(
     Args:
       learning_rate: :math:`\eta`, a scalar or an Optax schedule of the step (inner steps, from 0). The authors: 0.1, a
         tenth of that after 150 and again after 250 of 350 epochs.
-      lambda_w: :math:`\lambda_w`; the authors take a tenth of the first learning rate.
+      lambda_w: :math:`\lambda_w`, a scalar or a schedule; the authors take a tenth of the first learning rate.
       variant: "C" or "R".
       inner_steps: :math:`I` of variant C, and the mean of the drawn lengths of variant R; at least 1.
       momentum: :math:`\mu`, in [0, 1).
-      weight_decay: :math:`\omega`, coupled; added to the gradient first.
+      weight_decay: :math:`\omega`, a scalar or a schedule; coupled, added to the gradient first.
       weight_decay_mask: A tree of booleans with the structure of the parameters (or a prefix of it), or a function
         of the parameters that returns one: True where weight decay applies. None applies it everywhere. A function is
         static: name it in the `static_args` of `optax.inject_hyperparams`, or nothing decays.
@@ -80,7 +80,7 @@ def lrsgd(
       An `optax.GradientTransformationExtraArgs`; `update` needs `params` and ignores extra arguments.
 
     Raises:
-      TypeError: If a setting is not a number (or, for the rate, a schedule).
+      TypeError: If a setting is not a number (or, for the rate, `lambda_w` and `weight_decay`, a schedule).
       ValueError: If `variant` is neither "C" nor "R", or a setting is an array with axes, or a Python number out of its
         range; if `seed` is neither an integer nor a typed key; from `update`, if there are no `params`.
 

@@ -27,10 +27,10 @@ def learning_rate_from_momentum(effective_step: ScalarOrSchedule, momentum: Scal
       rate;
     - for momentum annealing at a constant learning rate, pass only the momentum: :math:`s` then falls to :math:`\eta`.
 
-    `optax.inject_hyperparams(optax.sgd)` takes the two schedules. If the rate is multiplied after the momentum, as
-    there, a falling rate shrinks the old velocity at once. In the paper's recursion
-    :math:`\theta_{t+1} = \theta_t - \eta_t g_t + \mu_t (\theta_t - \theta_{t-1})` the old velocity does not shrink. As
-    a chain this is `optax.chain(optax.scale_by_learning_rate(rate),
+    Pass both schedules to `optax.inject_hyperparams(optax.sgd)`. It multiplies by the rate after the momentum, so a
+    falling rate shrinks the old velocity at once. In the paper's recursion
+    :math:`\theta_{t+1} = \theta_t - \eta_t g_t + \mu_t (\theta_t - \theta_{t-1})` the old velocity does not shrink. For
+    this recursion, use `optax.chain(optax.scale_by_learning_rate(rate),
     optax.inject_hyperparams(optax.trace)(decay=momentum))`. At a constant rate the two are equal.
 
     Args:

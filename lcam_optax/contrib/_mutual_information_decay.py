@@ -16,7 +16,7 @@ _NOTHING_TOLD = -1.0  # not NaN, at which `jax_debug_nans` would stop
 
 
 class MutualInformationDecayState(NamedTuple):
-    """State of `mutual_information_decay`; with `layers` the first two are dicts with one scalar per label."""
+    """State of `mutual_information_decay`. With `layers`, the first two fields are dicts with one scalar per layer."""
 
     current_rate: Any  # shape=(), float32; learning rate of the next update
     last_information: Any  # shape=(), float32; of the last epoch with a finite value, -1 before

@@ -89,7 +89,7 @@ def salp_swarm_sgd(
     Raises:
       TypeError: If a setting is not a number (or, for the rate, a schedule); from `update`, if `value_fn` is missing.
       ValueError: If a setting is an array with axes, or a Python number out of its range; if `population` is not a
-        Python number, or `seed` neither an integer nor a typed key; from `init`, if a parameter is complex; from
+        Python int, or `seed` neither an integer nor a typed key; from `init`, if a parameter is complex; from
         `update`, if there are no `params` or the loss is not a scalar.
 
     Examples:

@@ -20,7 +20,7 @@ class ScaleByYamadamState(NamedTuple):
     nu: optax.Updates  # as the parameters; variance of the gradients
     update_square: optax.Updates  # as the parameters; mean square of the directions
     last_update: optax.Updates  # as the parameters; the last direction
-    beta: optax.Updates  # a tree like the parameters of shape=(), float32; decay of the next step
+    beta: optax.Updates  # one scalar per parameter tensor, shape=(), float32; decay of the next step
 
 
 def scale_by_yamadam(eps: jax.typing.ArrayLike = 1e-6) -> optax.GradientTransformationExtraArgs:

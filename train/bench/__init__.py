@@ -1,1 +1,1 @@
-"""Benchmarks, run by `python -m train bench`: they compare programs that take turns in one process."""
+"""Benchmarks, run by `python -m train bench`. Most of them time programs that take turns."""

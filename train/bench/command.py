@@ -23,7 +23,7 @@ _OWN = arguments.option("the benchmark's")
 class Bench:
     """Measure the time and the memory that LCAM, JAX and PyTorch take on this machine.
 
-    Its programs take turns, so other work on the machine slows all of them alike.
+    The programs take turns, so that other work on the machine affects all of them.
 
     Attributes:
       names: The benchmarks to run, one after the other: optimizer, step, epoch, seeds, memory, startup, scaling,

@@ -71,7 +71,11 @@ def _compare(case: Case, steps: int, repeats: int) -> Result:
 
 
 def _loop(training: Training) -> tuple[Callable[..., Callable[[], Any]], float]:
-    """Compile one step and the order of an epoch; returns a maker of epochs, and the seconds it took to compile."""
+    """Compile one step and the shuffling of an epoch.
+
+    Returns:
+      A function that makes a program of an epoch, which is a loop of steps, and the seconds that compiling took.
+    """
     setup, mesh, batch = training.setup, training.mesh, training.experiment.batch_size
 
     one = slice_program(setup, mesh, 1, batch, streamed=True)

@@ -20,12 +20,13 @@ def peers(training: Training, steps: int) -> Iterator[tuple[dict[str, Callable[[
     """Set up PyTorch on the same data.
 
     Args:
-      training: Whose network, data and settings to take.
+      training: The training in JAX, whose network, data and settings PyTorch uses.
       steps: Steps per call of a program.
 
     Yields:
-      Two dictionaries. The first maps a name to a program: the tuned one everywhere, compiled on a GPU only, and on a
-      GPU also one in the authors' style. The second contains facts about them, such as why there is no program.
+      Two dictionaries. The first maps a name to a program. It contains the tuned program, which is compiled only on a
+      GPU. On a GPU, it also contains a program in the authors' style. The second contains facts about the programs,
+      such as why there is none.
     """
     if importlib.util.find_spec("torch") is None:
         yield {}, {"PyTorch": MISSING}

@@ -45,7 +45,7 @@ def _compiled(results: Path) -> Rows:
 
 
 def _scaling(results: Path) -> Rows:
-    """What they say of a step on one of several devices."""
+    """What the accelerators' compilers count in a step on one of several devices."""
     rows = [cells for path in (results / "bench").glob("devices-*.json") for cells in scaling_rows(path)]
     return sorted(rows, key=lambda cells: (cells[0], int(cells[2]) > 1, int(cells[1])))
 

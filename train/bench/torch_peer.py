@@ -1,7 +1,8 @@
-"""The same training in PyTorch, in two versions. Imports no JAX, because the data loader's worker imports this module.
+"""The same training in PyTorch, in two versions.
 
-Both use the same images, crops, flips, normalisation, loss and optimizer as the JAX program. Only their random numbers
-differ.
+Both use the images, crops, flips, normalisation, loss, learning rate and weight decay of the JAX program. Only
+`AuthorsPeer` picks the momentum by the loss, as LCAM does. The random numbers differ. This module imports no JAX,
+because the data loader's worker imports it.
 """
 
 from collections.abc import Iterator

@@ -1,11 +1,13 @@
 """The training modes: how the loss reaches the parameters of the network.
 
-`end-to-end`: the cross-entropy of the whole network, with the slope recovery term if activations have slopes.
-`associated`: the local losses of Associated Learning. Each loss trains its own parameters only. The autoencoders learn
-at twice the rate, as in the authors' code. `partitioned`: the parts of the network are trained one after the other,
-each in a stage of its own. A stage takes a third of the epochs and has its own head, schedule and optimizer state.
+* `end-to-end` trains on the cross-entropy of the whole network. If activations have slopes, it adds the slope recovery
+  term.
+* `associated` trains on the local losses of Associated Learning. Each loss trains only its own parameters. The
+  autoencoders learn at twice the rate, as in the authors' code.
+* `partitioned` trains the parts of the network one after the other, each in its own stage. A stage takes a third of the
+  epochs. It has its own head, schedule and optimizer state.
 
-Which other settings a mode allows is stated in `train.experiments.limits`.
+`train.experiments.limits` states which other settings a mode allows.
 """
 
 import abc
@@ -77,7 +79,7 @@ class TrainingMode(abc.ABC):
         return model(images)
 
     def stage_of(self, epoch: int, epochs: int) -> int:
-        """Return the stage, from 0, of one epoch out of the epochs of a run."""
+        """Return the stage, counted from 0, of an epoch in a run of `epochs` epochs."""
         return epoch * self.num_stages // epochs
 
     def restrict(

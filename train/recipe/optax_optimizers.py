@@ -1,8 +1,8 @@
 """The optimizers of Optax, and SGD with the project's own LCAM, each built for an experiment.
 
-All of them decay the weights. The decay is coupled to the gradient where their authors couple it (every optimizer that
-contains SGD, and `adam`), and decoupled otherwise (`adamw`, `lion`, `muon`, `momo`). Settings other than learning rate,
-weight decay and momentum keep the defaults of Optax, unless a comment says otherwise.
+All of them decay the weights, in the way of their authors. Every optimizer that contains SGD, and `adam`, couples the
+decay to the gradient. `adamw`, `lion`, `muon` and `momo` decouple it. Settings other than learning rate, weight decay
+and momentum keep the defaults of Optax, unless a comment says otherwise.
 """
 
 from collections.abc import Callable
@@ -89,7 +89,11 @@ def _momo(settings: OptimizerSettings) -> optax.GradientTransformation:
 
 
 def _sam(settings: OptimizerSettings) -> optax.GradientTransformation:
-    """SAM around SGD. Its opaque mode updates the batch statistics in one of its two evaluations only."""
+    """SAM around SGD.
+
+    In opaque mode, SAM computes its second gradient with `grad_fn`, which drops the new batch statistics. So only the
+    first evaluation of a step updates them.
+    """
     ascent = optax.chain(optax.contrib.normalize(), optax.sgd(_SAM_RADIUS))
     tx = optax.contrib.sam(sgd(settings), ascent, opaque_mode=True)
 

@@ -47,7 +47,10 @@ class OptimizerSettings:
     seed: jax.typing.ArrayLike
 
     def coupled_weight_decay(self) -> optax.GradientTransformation:
-        """Add the weight decay to the gradient: first in a chain, it is an L2 term of the loss."""
+        """Make the transformation that adds the weight decay to the gradient.
+
+        At the start of a chain, it acts as an L2 term of the loss.
+        """
         return optax.add_decayed_weights(self.weight_decay, self.weight_decay_mask)
 
 

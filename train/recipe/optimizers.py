@@ -61,7 +61,10 @@ def make_optimizer(
 
 
 def _momenta(experiment: Experiment, momenta: jax.typing.ArrayLike | None) -> jax.typing.ArrayLike | None:
-    """Return the momenta for `OptimizerSettings`; an empty array for a control if only `update` will be called."""
+    """Return the momenta for `OptimizerSettings`; None if the arm is not a control.
+
+    A control without momenta gets an empty array. Only the optimizer's `update` may be called then.
+    """
     if experiment.control == "none":
         return None
     return np.zeros(0, np.float32) if momenta is None else momenta

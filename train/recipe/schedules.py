@@ -1,8 +1,8 @@
-"""Learning rates over the steps of a run, as in the authors' scripts, scaled to any number of epochs.
+"""Learning rates over the steps of a run, for any number of epochs.
 
-The authors train for 150 epochs of 391 steps. In a schedule of `E` epochs, every change at their epoch `b` comes at
-epoch `round(b E / 150)`, and the smooth decay ends at the same value. The first epoch always has the initial learning
-rate.
+`step` and `smooth` are those of the authors' scripts, which train for 150 epochs of 391 steps. In a schedule of `E`
+epochs, every change at their epoch `b` comes at epoch `round(b E / 150)`. The smooth decay ends at the same value. With
+`step`, the first epoch always has the initial learning rate.
 """
 
 import math
@@ -51,10 +51,10 @@ def epochs_per_stage(experiment: Experiment) -> int:
 
 
 def lost_rates(experiment: Experiment) -> tuple[float, ...]:
-    """Return the learning rates of `step` for which an experiment has too few epochs.
+    """Return the learning rates of the schedule `step` that no epoch of an experiment has.
 
-    Drops come at the starts of epochs. In fewer than 5 epochs some come at the same one, and the stage between them has
-    no epoch. Other schedules lose nothing.
+    The rate drops only at the start of an epoch. With fewer than 5 epochs, several drops come at the same epoch, so no
+    epoch has the rates between them. Other schedules lose nothing.
     """
     if experiment.schedule != "step":
         return ()

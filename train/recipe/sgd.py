@@ -12,7 +12,11 @@ from train.recipe.replay import replayed_momentum, scale_by_replayed_momentum
 
 
 def sgd(settings: OptimizerSettings) -> optax.GradientTransformation:
-    """Build Optax's SGD with coupled weight decay, or LCAM with a phase, or SGD at the momenta of a control."""
+    """Build SGD with coupled weight decay.
+
+    With `settings.momenta`, it is SGD at the momenta of a control. With `settings.phase`, it is LCAM. Otherwise it is
+    Optax's SGD at a constant momentum.
+    """
     if settings.momenta is not None:
         return optax.chain(
             settings.coupled_weight_decay(),

@@ -1,4 +1,4 @@
-"""Make a report one HTML page that needs no other file and no network."""
+"""Convert a report to a single HTML page that needs no other file and no network."""
 
 import base64
 import html

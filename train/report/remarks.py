@@ -51,9 +51,9 @@ def lost(group: Group) -> Iterator[str]:
 
 
 def changed(group: Group) -> Iterator[str]:
-    """Yield one sentence for each set of arms with other settings than the arms of the same names have by default.
+    """Yield one sentence for each set of arms whose settings differ in the same way from the defaults of these arms.
 
-    Arms that no experiment of this version defines are left out, and so are settings that the arm's trials decided.
+    This leaves out arms that this version does not define, and settings that the arm's tuning trials decided.
     """
     arms_of: dict[str, list[str]] = {}
     for arm in group.arms:

@@ -29,7 +29,7 @@ class Report:
       groups: The statistics of each group.
       left_out: One sentence for each missing run or figure, for each run that skipped steps, and for each arm with too
         few epochs for its whole schedule.
-      changed: One sentence for each set of arms with other settings than the arms of the same names have by default.
+      changed: One sentence for each set of arms whose settings differ in the same way from the defaults of these arms.
       paths: The files written: `report.md`, `report.json`, `decision.json` if there are decisions, `report.html`, then
         the figures.
       decisions: The decisions, for groups that have a margin and an LCAM arm with controls.

@@ -1,1 +1,1 @@
-"""What LCAM does to paths on two-dimensional surfaces, and to the updates of a network."""
+"""Studies: paths on two-dimensional surfaces, the updates of a network, games, and many small networks."""

@@ -51,11 +51,11 @@ class Mechanism:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Directions:
-    """Measure the size and the direction of updates, and the noise of gradients.
+    """Measure the size and the sign changes of updates, and the noise of gradients.
 
-    Separates the steps with a loss below the mean from the others.
+    Updates are measured separately for steps with a loss below the mean and for the other steps.
 
-    Trains SGD at two momenta and LCAM with both orders of them, on one device.
+    The command trains SGD at two momenta, and LCAM with both orders of these momenta, on one device.
 
     Attributes:
       out: Write the tables and figures to this folder.
@@ -120,7 +120,7 @@ class Directions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Games:
-    """Compare optimizers made for games with SGD and Adam on games and a small GAN.
+    """Compare optimizers for games with SGD and Adam, on small games and a small GAN.
 
     Attributes:
       out: Write the tables and figures to this folder.
@@ -171,7 +171,8 @@ class Perceptrons:
         """Run the command.
 
         Raises:
-          ConfigError: If the number of seeds or the first of them is out of range.
+          ConfigError: If the number of seeds or the first seed is out of range.
+          LocationError: If the folder cannot be written.
         """
         from train.studies.perceptrons import controls, study
         from train.studies.perceptrons import report as perceptrons_report

@@ -9,7 +9,7 @@ from typing import Any
 
 from train import files
 
-_MOST_MORE_BYTES = 0.001  # the bytes that LCAM moves may differ from SGD's by this share
+_BYTES_TOLERANCE = 0.001  # the bytes that LCAM moves may differ from SGD's by this share
 
 
 def faults(found: dict[str, Any], dtype: str, devices_per_seed: int) -> list[str]:
@@ -35,7 +35,7 @@ def faults(found: dict[str, Any], dtype: str, devices_per_seed: int) -> list[str
             wrong.append(f"copies {where}: {unexpected}")
     if devices_per_seed == 1 and (found["collectives"] or outside["collectives"]):
         wrong.append(f"unnecessary collectives: {found['collectives'] + outside['collectives']}")
-    if abs(found["lcam_over_sgd_bytes"] - 1) > _MOST_MORE_BYTES:
+    if abs(found["lcam_over_sgd_bytes"] - 1) > _BYTES_TOLERANCE:
         wrong.append(f"LCAM moves {found['lcam_over_sgd_bytes']:.5f} times the bytes of SGD")
     if not found["state_updated_in_place"]:
         wrong.append("the state is not updated in place")

@@ -8,7 +8,7 @@ from typing import Any
 
 from train.bench.accelerators.hlo import Computation, Module, Shape
 from train.bench.accelerators.kernels import Kernel, kernels
-from train.bench.accelerators.loops import Loop, flattened, loops, run_kernels
+from train.bench.accelerators.loops import Loop, flattened, kernels_with_counts, loops
 from train.bench.accelerators.targets import Target
 
 _LARGEST = 10
@@ -53,7 +53,7 @@ def count(module: Module, target: Target, arrays: Arrays, turns: int) -> dict[st
     outer = next((loop for loop in loops(module, module.entry) if loop.turns == turns), None)
     body = module.entry if outer is None else outer.body
     inner = tuple(loops(module, module.entry)) if outer is None else outer.inner
-    step = run_kernels(module, body, inner)
+    step = kernels_with_counts(module, body, inner)
     outside = [] if outer is None else _outside(module, outer)
     serial = flattened(inner)
     return {
@@ -90,7 +90,7 @@ def bound_ms(run: Iterable[tuple[Kernel, int]], target: Target) -> float:
     copies run at the same time as other kernels, so their bytes only count towards the total that is moved.
     """
     run = list(run)
-    alone = sum(_seconds(kernel, target) * times for kernel, times in run if not kernel.beside)
+    alone = sum(_seconds(kernel, target) * times for kernel, times in run if not kernel.asynchronous_copy)
     moved = sum(kernel.bytes * times for kernel, times in run) / target.bandwidth
     return 1e3 * max(alone, moved)
 
@@ -132,7 +132,7 @@ def _maker(body: Computation, name: str) -> str:
 
 def _outside(module: Module, outer: Loop) -> list[tuple[Kernel, int]]:
     others = tuple(loop for loop in loops(module, module.entry) if loop is not outer and loop.body != outer.body)
-    return run_kernels(module, module.entry, others)
+    return kernels_with_counts(module, module.entry, others)
 
 
 def _seconds(kernel: Kernel, target: Target) -> float:
@@ -186,7 +186,7 @@ def _wrong_dtypes(run: Iterable[tuple[Kernel, int]], arrays: Arrays) -> list[str
         f"{kernel.name}: {shape.dtype}{list(shape.dims)}"
         for kernel, _ in run
         # An asynchronous copy computes nothing, and may read a part of a weight.
-        for shape in (() if kernel.beside else kernel.results)
+        for shape in (() if kernel.asynchronous_copy else kernel.results)
         if shape.dtype in ("f32", "f64") and arrays.kind(shape) == "activations"
     ]
 

@@ -35,7 +35,7 @@ class Kernel:
       bytes: Bytes read from and written to the device's memory. If only a slice of an array is read, only the slice.
       products: The convolutions and matrix products inside.
       cycles: The compiler's estimate, or None if it makes none.
-      beside: Whether it is an asynchronous copy, which runs at the same time as other kernels.
+      asynchronous_copy: Whether it is an asynchronous copy, which runs at the same time as other kernels.
       moves_only: Whether it only copies or transposes.
       collective: The kind of collective, or None if it is not one.
       to_host: Whether it moves data from or to the host.
@@ -49,7 +49,7 @@ class Kernel:
     bytes: int
     products: tuple[Product, ...] = ()
     cycles: int | None = None
-    beside: bool = False
+    asynchronous_copy: bool = False
     moves_only: bool = False
     collective: str | None = None
     to_host: bool = False
@@ -98,7 +98,7 @@ def _kernel(module: Module, body: Computation, instruction: Instruction) -> Kern
         bytes=_read(module, body, instruction) + _written(module, instruction, results),
         products=tuple(products(module, body, instruction)),
         cycles=int(cycles[1]) if cycles else None,
-        beside=begun and collective is None,
+        asynchronous_copy=begun and collective is None,
         moves_only=_moves_only(module, instruction, operands, results),
         collective=collective,
         to_host=_to_host(instruction, operands, results),

@@ -45,12 +45,15 @@ def flattened(found: list[Loop] | tuple[Loop, ...]) -> list[Loop]:
     return [deeper for loop in found for deeper in (loop, *flattened(loop.inner))]
 
 
-def run_kernels(module: Module, computation: str, inner: tuple[Loop, ...]) -> list[tuple[Kernel, int]]:
-    """List the kernels of a computation and its loops, each with how often it runs; once if that is unknown."""
+def kernels_with_counts(module: Module, computation: str, inner: tuple[Loop, ...]) -> list[tuple[Kernel, int]]:
+    """List the kernels of a computation and its loops, each with the number of times it runs.
+
+    A loop with an unknown number of turns counts as a single turn.
+    """
     found = [(kernel, 1) for kernel in kernels(module, computation)]
     for loop in inner:
         turns = 1 if loop.turns is None else loop.turns
-        found += [(kernel, times * turns) for kernel, times in run_kernels(module, loop.body, loop.inner)]
+        found += [(kernel, times * turns) for kernel, times in kernels_with_counts(module, loop.body, loop.inner)]
     return found
 
 

@@ -12,7 +12,8 @@ from train.report import style
 from train.studies.games.games import ARMS, GAMES, Found, path
 from train.studies.games.gan import Gan, Tuned
 
-# On these two games, an aligned form gives the same path as the form without the rule, or, for consensus, as SGD.
+# The aligned forms are not drawn. On these two games, aligned SGA has the path of SGA, and aligned consensus has the
+# path of SGD.
 _LOOKS: dict[str, dict[str, Any]] = {
     "sgd": {"color": style.BLACK, "linestyle": "-", "marker": "o"},
     "adam": {"color": style.GREY, "linestyle": (0, (1.2, 1.2)), "marker": "s"},

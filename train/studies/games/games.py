@@ -93,10 +93,10 @@ class Sweep:
     """The budget of every method on every game.
 
     Attributes:
-      steps: of a path.
-      lowest: learning rate of the grid.
-      highest: learning rate of the grid.
-      per_decade: how many rates, evenly spaced in the logarithm.
+      steps: Steps of a path.
+      lowest: Lowest learning rate of the grid.
+      highest: Highest learning rate of the grid.
+      per_decade: Number of learning rates per decade, evenly spaced in the logarithm.
     """
 
     steps: int = 5000

@@ -1,9 +1,9 @@
 """A small GAN on a ring of Gaussians, trained by the methods for games: how many modes it finds, and how well.
 
 The generator and the discriminator are the two players of `lcam_optax.contrib.player_field`, with the non-saturating
-losses of Goodfellow et al. (2014). Every arm has the same number of learning rates to choose from, and the same rates
-for the same inner optimizer. They are tried on separate seeds. The rate that finds most modes is then run on other
-seeds.
+losses of Goodfellow et al. (2014). Arms with the same inner optimizer choose from the same learning rates, and all arms
+choose from equally many. Each arm tries its rates on tuning seeds. It then runs the rate that finds the most modes on
+other seeds.
 """
 
 import dataclasses
@@ -75,13 +75,13 @@ class Gan:
 class Outcome(NamedTuple):
     """The results of runs, evaluated every `look_every` steps, the last time after the last step.
 
-    A run with parameters that are not finite counts with no mode and no quality.
+    If the parameters of a run are not finite, its modes and its quality count as zero.
     """
 
-    modes: np.ndarray  # [runs, looks], int32: found
+    modes: np.ndarray  # [runs, looks], int32: number of modes found
     quality: np.ndarray  # [runs, looks], float32: share of samples near any mode
-    finite: np.ndarray  # [runs], bool: whether all parameters are, at the end
-    samples: np.ndarray  # [runs, samples, 2], float32: at the end
+    finite: np.ndarray  # [runs], bool: whether all final parameters are finite
+    samples: np.ndarray  # [runs, samples, 2], float32: samples after the last step
 
 
 class Tuned(NamedTuple):

@@ -61,7 +61,7 @@ def small_table(document: Mapping[str, Any], name: str) -> tables.Table:
     game, number = small["games"][name], len(small["rates"])
     return tables.Table(
         title=game["title"],
-        columns=("Method", "products a step", "best rate", "steps", "rates that converge", "converge", "diverge"),
+        columns=("Method", "products per step", "best rate", "steps", "rates that converge", "converge", "diverge"),
         rows=[
             (
                 arm,
@@ -75,7 +75,7 @@ def small_table(document: Mapping[str, Any], name: str) -> tables.Table:
         note=f"Converge: within {small['near']:g} of the distance at the start, from some step to the last of "
         f"{small['sweep']['steps']}; steps: the first such, at the best rate. Diverge: ends farther away than it "
         "began. Products: evaluations of the field and products with its Jacobian."
-        + ("" if game["stable"] else " The fixed point is unstable: a method had better not go there."),
+        + ("" if game["stable"] else " The fixed point is unstable: a method should not converge to it."),
     )
 
 
@@ -85,10 +85,10 @@ def gan_table(document: Mapping[str, Any]) -> tables.Table:
     settings = gan["settings"]
     return tables.Table(
         title=f"GAN on a ring of {settings['modes']} Gaussians, {settings['steps']} steps",
-        columns=("Optimizer", "Method", "products a step", "rate", "modes found", "quality", "not finite"),
+        columns=("Optimizer", "Method", "products per step", "rate", "modes found", "quality", "not finite"),
         rows=gan_rows(document),
         note=f"Means over {gan['seeds']} seeds, with 95 % intervals by Student's t, cut at the possible values. A run "
-        "that ends with parameters that are not finite counts with no mode and no quality. A mode is found if "
+        "that ends with parameters that are not finite counts as zero modes and zero quality. A mode is found if "
         f"{settings['share']:.0%} of {settings['samples']} samples lie within three standard deviations of it. The "
         "quality is the share of samples so near any mode. The rate is the best of "
         f"{len(settings['sgd_rates'])}, by modes and then quality on {settings['tuning_seeds']} other seeds.",

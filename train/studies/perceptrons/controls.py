@@ -43,7 +43,9 @@ def constant(momenta: np.ndarray) -> np.ndarray:
 
 
 def random(momenta: np.ndarray, steps_per_epoch: int, below: float, above: float, coins: np.ndarray) -> np.ndarray:
-    """Draw the momentum of each step, on average with the frequencies of that epoch in the LCAM run of the same seed.
+    """Draw the momentum of each step at random.
+
+    Each of the two momenta has the probability of its frequency in the same epoch of the LCAM run of the same seed.
 
     Args:
       momenta: Of the LCAM runs, [seeds, steps].

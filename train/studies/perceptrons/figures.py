@@ -60,7 +60,7 @@ def draw(record: Record, contrasts: Sequence[Contrast]) -> Figure:
 
 
 def title(contrasts: Sequence[Contrast]) -> str:
-    """Say whether each LCAM equals the momenta of another run, by the whole intervals."""
+    """State the finding if all intervals of LCAM minus yoked lie within the margin. Otherwise name what is shown."""
     yoked = [contrast for contrast in contrasts if contrast.against.startswith("yoked")]
     margin = yoked[0].margin
     if all(-margin < end < margin for contrast in yoked for end in contrast.difference.interval):

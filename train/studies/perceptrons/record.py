@@ -20,10 +20,10 @@ class Record:
     Attributes:
       settings: The shared values: `versions`, `device`, `command`, `task`, `test_images`, `first_seed` and `seeds`
         (their number).
-      arms: By name, as Python values of JSON: `wrong`, the number of wrongly classified test images of each run, in
-        the order of the seeds; `not_finite`, the seeds whose final parameters were not finite, for which all test
-        images count as wrong; `momentum`, the mean momentum of each epoch over all runs; and for the yoked arms
-        `donors`, the seed whose momenta each run replayed.
+      arms: Maps the name of an arm to its values. `wrong` is the number of wrongly classified test images of each
+        run, in the order of the seeds. `not_finite` lists the seeds whose final parameters were not finite. All test
+        images of these runs count as wrong. `momentum` is the mean momentum of each epoch over all runs. Yoked arms
+        also have `donors`, the seed whose momenta each run replayed.
     """
 
     settings: Mapping[str, Any]

@@ -57,7 +57,10 @@ def compare(record: Record) -> tuple[Contrast, ...]:
 
 
 def p_omnibus(record: Record) -> float:
-    """The p-value of Friedman's test that all arms are equal, without which no single difference counts as found."""
+    """Return the p-value of Friedman's test that all arms are equal.
+
+    Unless this test is significant, no single difference counts as found.
+    """
     return omnibus([record.error(arm) for arm in record.arms])
 
 

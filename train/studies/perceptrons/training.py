@@ -32,8 +32,8 @@ def train_lcam(task: Task, digits: Digits, draws: Draws, momenta: tuple[Any, Any
       task: What the runs learn.
       digits: The images.
       draws: Of `draw`, with a leading axis of seeds.
-      momenta: The momentum after a loss below the mean and that after another, float32 scalars; as data, so that both
-        orders are one program.
+      momenta: The momentum after a loss below the mean, and the momentum after any other loss, float32 scalars. They
+        are traced, so both orders share one program.
     """
     momentum_below, momentum_above = momenta
     optimizer = lcam_optax.lcam(
@@ -63,7 +63,7 @@ def train_sgd(task: Task, digits: Digits, draws: Draws, momenta: jax.Array) -> T
       task: What the runs learn.
       digits: The images.
       draws: Of `draw`, with a leading axis of seeds.
-      momenta: float32 [seeds, steps]; as data, so that all arms but LCAM are one program.
+      momenta: The momentum of each step, float32 [seeds, steps]. It is traced, so all arms but LCAM share one program.
     """
 
     def optimizer(momentum: jax.typing.ArrayLike) -> optax.GradientTransformationExtraArgs:
@@ -84,7 +84,7 @@ def train_sgd(task: Task, digits: Digits, draws: Draws, momenta: jax.Array) -> T
 
 
 def _train(digits: Digits, draws: Draws, opt_state: Any, update: _Update, inputs: Any) -> Trained:
-    """Train one network, `update` being handed one of `inputs` at each step, and test it."""
+    """Train one network and test it. Each step passes one row of `inputs` to `update`."""
     images, labels = jnp.asarray(digits.images), jnp.asarray(digits.labels)
 
     def loss_fn(params: Any, rows: jax.Array) -> jax.Array:

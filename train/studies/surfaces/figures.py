@@ -22,11 +22,11 @@ _MARKERS = {"sgd": ("s", "white"), "lcam": ("D", style.BLACK)} | dict.fromkeys(C
 
 @style.styled
 def draw(walked: Mapping[str, Mapping[str, Paths]], found: Mapping[str, Mapping[str, Found]]) -> Figure:
-    """Draw a surface of `SURFACES` a row: the first path of LCAM and of two controls, then how far all arms came.
+    """Draw one row per surface: the first path of LCAM and of two controls, then how far all arms came.
 
     Args:
-      walked: By surface and arm, with one path or more.
-      found: What all paths came to, by surface and arm.
+      walked: The paths of each arm on each surface of `SURFACES`, at least one per arm.
+      found: The results of each arm on each surface, over all paths.
     """
     figure = Figure(figsize=(7.2, 2.35 * len(walked) + 1.0), layout="constrained")
     grid = figure.subplots(len(walked), len(_SHOWN) + 1, squeeze=False, width_ratios=[1.0, 1.0, 1.0, 1.2])

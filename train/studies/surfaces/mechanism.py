@@ -1,12 +1,12 @@
 """Paths of LCAM and its controls on two-dimensional surfaces, and numbers over many paths.
 
 A single path is an anecdote, so the numbers are over all noise seeds. LCAM has the momenta of the two SGDs, so its
-average momentum lies between theirs, and everything else may do so too. Three controls, made from LCAM's runs on the
-same surface, show what is left for the loss phase to explain:
+average momentum lies between theirs. Its other numbers may lie between theirs for this reason alone. Three controls,
+made from LCAM's runs on the same surface, show what is left for the phase of the loss to explain:
 
 * `constant-*` is SGD at LCAM's average momentum.
-* In `random-*`, a coin picks the momentum from LCAM's two, with LCAM's share of steps below in the same epoch of the
-  path with the same noise seed, as in `train.experiments.controls`.
+* In `random-*`, a coin picks one of LCAM's two momenta. Its probability is LCAM's share of steps below in the same
+  epoch of the path with the same noise seed, as in `train.experiments.controls`.
 * `yoked-*` replays, step for step, the momenta of LCAM's path with the next noise seed.
 """
 

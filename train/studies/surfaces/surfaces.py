@@ -83,8 +83,8 @@ def saddle(title: str, *, stiffness: float = 10.0) -> Surface:
       stiffness: Curvature across the line through saddle and basins.
 
     Returns:
-      The surface; its measure is the number of steps until a path is first halfway down to one of the basins
-      (a loss of 1/4 on the line through them); for a path that never is, all its steps.
+      The surface. Its measure is the number of steps until a path is first halfway down to one of the basins (a loss
+      of 1/4 on the line through them). A path that never gets there counts with all its steps.
     """
     halfway = math.sqrt(1 - math.sqrt(0.5))
 

@@ -40,11 +40,11 @@ def gradient_noise(
     `noise_scale` is the batch size at which noise and gradient are equally strong; as a ratio it is not unbiased.
 
     Args:
-      loss_fn: (params, example) -> scalar loss of one example; the example as `batch`, without its first axis.
-      params: Tree of float arrays, in the dtype of which gradients are computed; products and sums are float32.
+      loss_fn: (params, example) -> scalar loss of one example. An example is like `batch` without the first axis.
+      params: Tree of float arrays. Gradients are computed in their dtype, and products and sums in float32.
       batch: Tree of arrays [n, ...], n at least 2.
-      chunk: Examples whose gradients are in memory at once, twice over: 2 * chunk copies of the parameters. Every
-        gradient is computed about n / chunk times.
+      chunk: Examples per chunk. The gradients of two chunks are in memory at once, which takes 2 * chunk copies of the
+        parameters. Every gradient is computed about n / chunk times.
 
     Returns:
       The `GradientNoise`. Can be jitted.
@@ -84,7 +84,7 @@ def gradient_noise(
 
 
 def _gradients(loss_fn: Callable[[Any, Any], jax.Array], params: Any, batch: Any, index: jax.Array) -> jax.Array:
-    """The gradients of some examples, those after the end being the last one's; [examples, parameters], float32."""
+    """The gradients of some examples, [examples, parameters], float32. Indices after the end give the last example."""
     last = jax.tree.leaves(batch)[0].shape[0] - 1
     examples = jax.tree.map(lambda leaf: jnp.asarray(leaf)[jnp.minimum(index, last)], batch)
     gradients = jax.vmap(jax.grad(loss_fn), in_axes=(None, 0))(params, examples)

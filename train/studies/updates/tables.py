@@ -99,8 +99,8 @@ def noise(record: _Json) -> Table:
         _NOISE,
         f"Of {record['examples']} training images in evaluation mode, without weight decay; the training loss is that "
         "of the epoch. Effective rank: tr(C)² / tr(C²). Squared gradient: unbiased, so it may be negative where noise "
-        "drowns the gradient: there the noise scale, tr(C) over it, cannot be told, and a mean over the other seeds "
-        "would be too low.",
+        "drowns the gradient. The noise scale, tr(C) over the squared gradient, is then unknown, and a mean over the "
+        "other seeds would be too low.",
     )
 
 

@@ -99,7 +99,7 @@ def test_cycles_count_with_the_turns_of_their_loop(tpu):
 
 def test_what_lies_on_the_chip_moves_nothing_and_copies_to_it_run_beside():
     found = {kernel.name: kernel for kernel in kernels(hlo.parse(TPU), "body")}
-    assert found["begun"].beside
+    assert found["begun"].asynchronous_copy
     assert found["begun"].bytes == 2 * 9 * 160 * 384  # 320 padded to 384
     assert found["wide"].bytes == 2 * 128 * 64 * 160 + 4 * 128 * 64 * 320
     assert found["wide"].flops == 2 * 128 * 64 * 320 * 9 * 160
