@@ -53,9 +53,9 @@ class Mechanism:
 class Directions:
     """Measure the size and the sign changes of updates, and the noise of gradients.
 
-    Updates are measured separately for steps with a loss below the mean and for the other steps.
+    Steps with a loss below the mean are measured apart from the others.
 
-    The command trains SGD at two momenta, and LCAM with both orders of these momenta, on one device.
+    SGD is trained at two momenta, LCAM with both orders of them, on one device.
 
     Attributes:
       out: Write the tables and figures to this folder.
