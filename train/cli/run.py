@@ -168,7 +168,7 @@ def _announce_lost_rates(arms: list[Experiment], console: Console) -> None:
 def _is_finished(arm: Experiment, root: Path) -> bool:
     """Whether all seeds are finished, with the settings of the arm."""
     try:
-        now = config_of(dataclasses.replace(arm, **tuning.tuned_fields(arm, root)))
+        now = config_of(tuning.resolved(arm, root))
         found = [records.find(root, arm.name, seed) for seed in arm.seeds]
     except (ConfigError, RecordError):
         return False  # The run itself reports the error.

@@ -194,9 +194,9 @@ class Checkpoints:
         history = self._read_history(step)
         rows = history.get(_STATE_ROWS, seeds)
         abstract = {
-            "state": [_unread(rows, x.shape[1:], x.dtype) for x in _plain(like)],
+            "state": [_placeholder(rows, x.shape[1:], x.dtype) for x in _plain(like)],
             "steps": {
-                field: _unread(seeds, (step,), dtype)
+                field: _placeholder(seeds, (step,), dtype)
                 for field, dtype in zip(StepMetrics._fields, STEP_DTYPES, strict=True)
             },
         }
@@ -232,7 +232,7 @@ def _claim(folder: Path) -> TextIO | None:
     return file
 
 
-def _unread(rows: int, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
+def _placeholder(rows: int, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
     """Make a placeholder with the shape and dtype of an array in a checkpoint, without its memory."""
     return np.broadcast_to(np.zeros((), dtype), (rows, *shape))
 

@@ -110,11 +110,6 @@ class DeviceOptions(NamedTuple):
         """Number of devices for seeds that are not apart. None means all."""
         return 1 if self.devices is None and cores_are_devices() else self.devices
 
-    @property
-    def may_be_apart(self) -> bool:
-        """Whether seeds may have their own devices: with images in memory."""
-        return not self.stream
-
 
 def place(experiment: Experiment, number: int, root: Path, options: DeviceOptions, *, fresh: bool = False) -> Placement:
     """Decide how to train the seeds of an arm that have no checkpoint.
@@ -130,7 +125,7 @@ def place(experiment: Experiment, number: int, root: Path, options: DeviceOption
       ConfigError: If the devices cannot be divided in this way, or the finished runs had more devices.
     """
     vmapped = _MOST_LISTED if experiment.vmap_seeds and not options.stream else 1
-    if not options.may_be_apart:
+    if options.stream:
         if options.devices_per_seed is not None:
             raise ConfigError(
                 f"devices-per-seed is {options.devices_per_seed}: allowed only without --stream. Leave it out."
@@ -181,7 +176,7 @@ def as_begun(begun: SeedSet, options: DeviceOptions, folder: Path) -> SeedSet:
             )
         # Several processes have to use all their devices.
         return begun._replace(devices=options.alone if own is None or jax.process_count() > 1 else own)
-    if not options.may_be_apart:
+    if options.stream:
         raise ConfigError(
             f"{folder}: each of these seeds has its own devices. Continue without --stream, or use --fresh."
         )

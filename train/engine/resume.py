@@ -1,6 +1,5 @@
 """Which runs are finished, which were interrupted, and which seeds train together next."""
 
-import dataclasses
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -76,17 +75,6 @@ def discard(runs: Iterable[tuple[Experiment, Sequence[int]]], root: Path) -> Non
             remove_events(records.run_dir(root, experiment.name, seed))
 
 
-def resolved(experiment: Experiment, root: Path) -> Experiment:
-    """Fill in the learning rate and weight decay that the trials of an experiment decide.
-
-    Raises:
-      ConfigError: If a trial is missing or not finished, or no trial stayed finite.
-      RecordError: If the record of a trial is damaged.
-    """
-    changes = tuning.tuned_fields(experiment, root)
-    return dataclasses.replace(experiment, **changes) if changes else experiment
-
-
 def saved_settings(experiment: Experiment, dataset: Dataset | Source) -> dict[str, Any]:
     """Return the settings and the data that a checkpoint depends on, as JSON values."""
     size = " x ".join(map(str, dataset.image_shape))
@@ -146,7 +134,7 @@ def _is_finished(experiment: Experiment, root: Path, seed: int) -> bool:
     if record is None:
         return False
     where = f"{record.folder}: {experiment.name}, seed {seed}"
-    refuse_other_settings(where, record.config, config_of(resolved(experiment, root)))
+    refuse_other_settings(where, record.config, config_of(tuning.resolved(experiment, root)))
     return record.finished
 
 

@@ -124,7 +124,7 @@ def _refuse_to_begin_after(deadline: float | None) -> None:
 
 def _resolved_by_first(experiment: Experiment, root: Path) -> Experiment:
     """Fill in the tuned settings in the first process, which alone can be sure of the records."""
-    config: dict[str, Any] = processes.of_first(lambda: config_of(resume.resolved(experiment, root)))
+    config: dict[str, Any] = processes.of_first(lambda: config_of(tuning.resolved(experiment, root)))
     return from_config(config, seeds=experiment.seeds, vmap_seeds=experiment.vmap_seeds)
 
 

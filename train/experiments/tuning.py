@@ -49,6 +49,17 @@ def tuned_fields(arm: Experiment, root: Path) -> dict[str, Any]:
     return {"learning_rate": best.learning_rate, "weight_decay": best.weight_decay}
 
 
+def resolved(arm: Experiment, root: Path) -> Experiment:
+    """Fill in the learning rate and weight decay that the trials of an arm decide.
+
+    Raises:
+      ConfigError: If a trial is missing or not finished, or no trial stayed finite.
+      RecordError: If the record of a trial is damaged.
+    """
+    changes = tuned_fields(arm, root)
+    return dataclasses.replace(arm, **changes) if changes else arm
+
+
 def write_trials(arm: Experiment, root: Path, command: str) -> None:
     """Write the results of an arm's trials to `trials.json` next to its runs, if it has trials.
 

@@ -1,4 +1,4 @@
-"""Test whether LCAM differs from arms that ignore the loss, or is equivalent to them; and who wins the contest.
+"""Test whether LCAM differs from arms that ignore the loss, or is equivalent to them. Test the contest's contrasts.
 
 The tests and the verdicts are those of docs/preregistration.md. All errors are in percent, all differences and margins
 in percentage points.
