@@ -21,10 +21,11 @@ from train.report.tables import Table, interval, number, probability
 
 # The margins of equivalence that docs/preregistration.md fixes, by group.
 MARGINS: Mapping[str, float] = {"decision-digits": 0.2, "decision-cifar10": 0.2, "contest-cifar10": 0.2}
-# The seeds that docs/preregistration.md fixes, by group. Every arm has all of them.
+# The seeds that docs/preregistration.md fixes, by group. Every arm has all of them. `decision-cifar10` was planned with
+# 120 seeds and ended early, with 80: docs/decision.md says why.
 SEEDS: Mapping[str, range] = {
     "decision-digits": range(10000, 10150),
-    "decision-cifar10": range(10020, 10140),
+    "decision-cifar10": range(10020, 10100),
     "contest-cifar10": range(10200, 10240),
 }
 _LCAM, _RISING = "lcam-0.9-0.95", "rising-0.9-0.95"

@@ -20,7 +20,8 @@ def section(**changes):
 
 
 def test_the_seeds_are_the_preregistered_ones():
-    assert (SEEDS[GROUP][0], SEEDS[GROUP][-1], len(SEEDS[GROUP])) == (10020, 10139, 120)
+    # 120 were planned. The runs ended early, after whole blocks of five, as section C of the preregistration allows.
+    assert (SEEDS[GROUP][0], SEEDS[GROUP][-1], len(SEEDS[GROUP])) == (10020, 10099, 80)
     assert (SEEDS["decision-digits"][0], SEEDS["decision-digits"][-1], len(SEEDS["decision-digits"])) == (
         10000, 10149, 150,
     )  # fmt: skip
@@ -28,7 +29,7 @@ def test_the_seeds_are_the_preregistered_ones():
 
 def test_a_whole_section_is_kept_and_other_seeds_are_not():
     runs = section()
-    others = [record("sgd-0.9", seed, [1.0], group=GROUP) for seed in (0, 10019, 10140)]
+    others = [record("sgd-0.9", seed, [1.0], group=GROUP) for seed in (0, 10019, 10100)]
     assert preregistered([*others, *runs]) == runs
 
 
