@@ -117,11 +117,11 @@ class Checkpoints:
         with _as_checkpoint_error(self.folder):
             self._manager.wait_until_finished()
 
-    def latest(self) -> int | None:
+    def latest_step(self) -> int | None:
         """The step of the newest checkpoint, None if there is none."""
         return self._manager.latest_step()
 
-    def newest(self) -> Path | None:
+    def newest_folder(self) -> Path | None:
         """Wait until all snapshots are on disk and return the folder of the newest; None if there is none."""
         with contextlib.suppress(CheckpointError):
             self.wait()

@@ -117,7 +117,7 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints, title: str, console: Con
     def report(sentence: str) -> None:
         console.print(sentence, highlight=False, soft_wrap=True)
 
-    if processes.of_first(checkpoints.latest) != checkpoints.latest():
+    if processes.of_first(checkpoints.latest_step) != checkpoints.latest_step():
         raise ConfigError(
             f"{checkpoints.folder}: the processes see different files there. Put --runs in a shared folder."
         )
@@ -169,11 +169,11 @@ def _train(
     def save() -> None:
         nonlocal saved_at, saved_epochs
         trainer.read_all(progress)
-        if checkpoints.latest() != trainer.steps_done:
+        if checkpoints.latest_step() != trainer.steps_done:
             checkpoints.save(Snapshot(trainer.state, trainer.metrics(), trainer.history, job.settings))
         saved_at, saved_epochs = time.monotonic(), len(trainer.history)
 
-    for _ in trainer.advance(progress, checkpoints.newest):
+    for _ in trainer.advance(progress, checkpoints.newest_folder):
         for rows in trainer.history[logged_epochs:]:
             for log, row in zip(events, rows, strict=False):
                 log.epoch(row)

@@ -1,13 +1,7 @@
 """The experiments: the settings of a run, and the arms and groups by name."""
 
-from train.experiments.experiment import (
-    DEFAULTS,
-    MAIN_SETTINGS,
-    Experiment,
-    config_of,
-    differences,
-    from_config,
-)
+from train.experiments.config import DEFAULTS, MAIN_SETTINGS, config_of, differences, from_config
+from train.experiments.experiment import Experiment
 from train.experiments.groups import EXPERIMENTS, find, scaled
 from train.experiments.variants import lcam, sgd
 

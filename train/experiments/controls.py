@@ -22,7 +22,8 @@ import numpy as np
 
 from train import records
 from train.errors import ConfigError
-from train.experiments.experiment import Experiment, config_of, differences
+from train.experiments.config import config_of, differences
+from train.experiments.experiment import Experiment
 
 _BLOCK = 5
 

@@ -119,7 +119,7 @@ def train(root, calls, action):
 def final_arrays(root, seeds=SEEDS):
     folder = checkpoints.checkpoint_dir(root, "quickstart/lcam-0.9-0.95", SeedSet(seeds))
     saved = Checkpoints(folder)
-    arrays = saved._manager.restore(saved.latest(), args=ocp.args.Composite(arrays=ocp.args.StandardRestore()))[
+    arrays = saved._manager.restore(saved.latest_step(), args=ocp.args.Composite(arrays=ocp.args.StandardRestore()))[
         "arrays"
     ]
     saved.close()
@@ -277,7 +277,7 @@ def test_the_last_good_checkpoint_is_on_disk_when_it_is_named(tmp_path):
         run(tmp_path, learning_rate=1e30, batch_size=54, policy=every_epoch)  # one step an epoch, finite for one
     named = Path(re.search(r"checkpoint: (\S+)\. ", str(error.value))[1])
     saved = Checkpoints(named.parent)
-    assert saved.latest() == int(named.name) == 1
+    assert saved.latest_step() == int(named.name) == 1
     saved.close()
 
 

@@ -1,12 +1,11 @@
 """The authors' twelve arms, and the limits of settings."""
 
 import dataclasses
-import json
 
 import pytest
 
 from train.errors import ConfigError
-from train.experiments import EXPERIMENTS, MAIN_SETTINGS, Experiment, config_of, find, from_config, scaled
+from train.experiments import EXPERIMENTS, find, scaled
 
 ARM = EXPERIMENTS["fig3/lcam-0.9-0.95"]
 AUTHORS = {
@@ -113,19 +112,3 @@ def test_all_of_an_arena_have_the_same_budget(group):
     assert {len(arm.learning_rates) * len(arm.weight_decays) for arm in arms} == {10}
     assert len({(arm.tuning_seeds, arm.seeds, arm.epochs, arm.batch_size, arm.dataset) for arm in arms}) == 1
     assert all(not set(arm.tuning_seeds) & set(arm.seeds) and len(arm.seeds) >= 5 for arm in arms)
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_settings_survive_the_way_through_json(name):
-    arm = EXPERIMENTS[name]
-    through_json = json.loads(json.dumps(config_of(arm)))
-    assert from_config(through_json, seeds=arm.seeds, vmap_seeds=arm.vmap_seeds) == arm
-
-
-def test_settings_that_are_missing_take_their_defaults():
-    assert from_config({"name": "a/b", "dataset": "digits"}) == Experiment(name="a/b", dataset="digits")
-
-
-def test_the_main_settings_are_fields_in_the_order_of_the_experiment():
-    fields = [field.name for field in dataclasses.fields(Experiment)]
-    assert [name for name in fields if name in MAIN_SETTINGS] == [*MAIN_SETTINGS]
