@@ -52,7 +52,8 @@ class Experiment:
       window_size: Steps in the moving mean of phase `window`.
       random_probability: Probability of `momentum_below` in phase `random`, in [0, 1]: one number, or one per epoch.
       control: Set the momentum of every step without the arm's own loss. `yoked`, `schedule`, `random` and `constant`
-        follow an LCAM run. `rising` goes up over the epochs. `none` means that the arm is not a control.
+        follow an LCAM run. `rising` goes from `momentum_below` to `momentum_above` over the epochs. `none` means that
+        the arm is not a control.
       follows: The LCAM arm that gives a control its momenta, without the name of their group.
       delay: Let a loss pick the momentum of the next step, as in the authors' code, instead of its own step.
       nesterov: Use Nesterov momentum.

@@ -14,7 +14,7 @@ from train.experiments.experiment import Experiment
 from train.experiments.groups import EXPERIMENTS
 
 _LEGEND = (
-    "LCAM 0.9 below, 0.95 above: momentum 0.9 after a loss below the mean of the epoch, 0.95 after one above it. "
+    "LCAM 0.9 below, 0.95 above: momentum 0.9 after a loss below the mean of the epoch, 0.95 after any other loss. "
     "`python -m train run GROUP` trains all arms of a group, `python -m train run GROUP/ARM` one."
 )
 
