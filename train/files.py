@@ -14,6 +14,7 @@ import numpy as np
 from train.errors import LocationError
 
 _TEMPORARY = ".tmp"
+_NOT_LITERAL = "[]*?\\"
 
 # A scheme (`gs://`, or `gs:/` as pathlib writes it), `host:/folder` or `user@host:folder`, but no Windows drive.
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|[^/:]{2,}:/|[^/:]+@[^/:]+:")
@@ -27,9 +28,12 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
       what: The option of this path, such as `--runs`. The error message begins with it.
 
     Raises:
-      LocationError: If the path is a URL or another remote address, or if the home folder is unknown.
+      LocationError: If the path is a URL or another remote address, if the home folder is unknown, or if the path is
+        not valid UTF-8.
     """
     text = os.fspath(path)
+    if not _is_utf8(text):
+        raise LocationError(f"{what} is {text!r}: not valid UTF-8. Rename the folder.")
     remote = _REMOTE.match(text)
     if remote is not None:
         raise LocationError(
@@ -63,6 +67,30 @@ def require_writable(folder: Path, what: str) -> None:
             f"{what} is {folder}, which cannot be written: {error.strerror}. Check the path, its permissions and the "
             "space left, or name another folder."
         ) from error
+
+
+def require_literal(folder: Path, what: str) -> None:
+    r"""Check that the libraries that write checkpoints take the path of a folder literally.
+
+    Orbax takes it for a pattern when it completes a checkpoint, and TensorStore takes a backslash for a slash. In such
+    a folder a checkpoint would seem to be saved, but could not be restored.
+
+    Args:
+      folder: The folder. The folders above it count too, also those of the working directory.
+      what: The option of this folder. The error message begins with it.
+
+    Raises:
+      LocationError: If the absolute path has one of the characters `[ ] * ? \`, or is not valid UTF-8.
+    """
+    path = folder.absolute().as_posix()
+    found = [character for character in _NOT_LITERAL if character in path]
+    if found:
+        raise LocationError(
+            f"{what} is {path}: checkpoints cannot be restored from a path with {' or '.join(found)} in it. Rename the "
+            "folder, or choose another one."
+        )
+    if not _is_utf8(path):
+        raise LocationError(f"{what} is {path!r}: not valid UTF-8. Rename the folder, or choose another one.")
 
 
 def dumps(value: Any) -> str:
@@ -137,10 +165,31 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def files_named(name: str, root: Path) -> list[Path]:
+    """Find the files with this name in a folder and in all folders below it, also behind symbolic links; sorted."""
+    found, seen = [], set()
+    for place, folders, names in os.walk(root, followlinks=True):
+        # A link may lead to a folder above it.
+        seen.add(os.path.realpath(place))
+        folders[:] = [folder for folder in folders if os.path.realpath(os.path.join(place, folder)) not in seen]
+        if name in names:
+            found.append(Path(place) / name)
+    return sorted(found)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that a killed `write_atomically` left in a folder that no other process writes to."""
     for path in folder.glob(f".*{_TEMPORARY}"):
         path.unlink(missing_ok=True)
+
+
+def _is_utf8(path: str) -> bool:
+    """Whether a path can be written in UTF-8. Python decodes other bytes of a file name as surrogates."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _laid_out(value: Any, entries: Collection[str], newline: str, *, in_lines: bool) -> str:

@@ -83,7 +83,7 @@ FIELDS = [
         "nobody",
         "--batch-size",
         16,
-        told=("follows quickstart/nobody", "run it first"),
+        told=("follows quickstart/nobody", "no finished run", "Run it first"),
     ),
     run(SGD, "--resolution", -1, told=("resolution is -1", "from 0 to 10000")),
     run(SGD, "--resolution", 3, told=("resolution is 3", "8 x 8 pixels")),

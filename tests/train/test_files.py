@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from train.errors import LocationError
-from train.files import local_path, require_writable
+from train.files import files_named, local_path, require_literal, require_writable
 
 REMOTE = [
     "gs://bucket/runs",
@@ -79,3 +79,39 @@ def test_folder_on_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: Path("/dev/full").open("wb"))  # noqa: SIM115
     with pytest.raises(LocationError, match="cannot be written: No space left on device"):
         require_writable(tmp_path, "--runs")
+
+
+@pytest.mark.parametrize("name", ["[lcam] study", "a*b", "what?", "back\\slash", "open[", "not-utf-8-\udcff"])
+def test_folders_from_which_no_checkpoint_could_be_restored_are_refused(name, tmp_path, monkeypatch):
+    with pytest.raises(LocationError, match=r"--runs is .*(Rename the folder)"):
+        require_literal(tmp_path / name / "runs", "--runs")
+
+
+def test_the_working_directory_counts_too(tmp_path, monkeypatch):
+    folder = tmp_path / "[lcam]"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(LocationError, match=r"checkpoints cannot be restored from a path with \[ or \] in it"):
+        require_literal(Path("runs"), "--runs")
+
+
+@pytest.mark.parametrize("name", ["a b", "é", "{x}", "a#b", "~x", "(1)"])
+def test_other_names_are_taken_literally(name, tmp_path):
+    require_literal(tmp_path / name, "--runs")
+
+
+def test_a_path_that_is_not_utf_8_is_refused():
+    with pytest.raises(LocationError, match=r"DATA is .*: not valid UTF-8"):
+        local_path("not-utf-8-\udcff", "DATA")
+
+
+def test_files_are_found_behind_links_and_circles_end(tmp_path):
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "root"
+    (elsewhere / "deep").mkdir(parents=True)
+    root.mkdir()
+    (elsewhere / "deep" / "here").touch()
+    (root / "here").touch()
+    (root / "link").symlink_to(elsewhere)
+    (root / "circle").symlink_to(root)
+    assert files_named("here", root) == [root / "here", root / "link" / "deep" / "here"]
+    assert files_named("here", tmp_path / "missing") == []

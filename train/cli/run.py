@@ -13,14 +13,15 @@ from rich.text import Text
 from train import records
 from train.cli.options import DATA_DIR
 from train.errors import ConfigError, RecordError
-from train.experiments import Experiment, config_of, differences, tuning
+from train.experiments import Experiment, config_of, controls, differences_from_run, tuning
 from train.experiments.arguments import option, without_switch
 from train.experiments.overrides import Overrides, chosen_arms
-from train.files import require_writable
+from train.files import require_literal, require_writable
 from train.records.provenance import command_line
 
 if TYPE_CHECKING:  # imported where it is used, because `--help` does not need JAX
     from train.engine.run import SavePolicy
+    from train.engine.signals import TimeUp
 
 _NAMED = tyro.conf.arg(name="experiment")
 
@@ -76,6 +77,8 @@ class Run:
         arms = chosen_arms(self.name, self.overrides, model=self.model, seeds=self.seeds, stream=self.stream)
         for arm in arms:
             require_writable(self.runs / arm.name, "--runs")
+        require_literal(self.runs, "--runs")
+        controls.require_donors(arms, self.runs)
         if not self.process:
             self._announce(arms, console)
         # The engine imports JAX, which takes seconds.
@@ -92,6 +95,8 @@ class Run:
         if several and self.devices is None and not self.stream and not processes.joined():
             backend.make_cores_devices()
         time_up = self._train(arms, policy, deadline)
+        if time_up is not None and time_up.before_fresh:
+            raise TimeUp(f"{time_up} Nothing was deleted. This command goes on:\n{command_line()}")
         single = [dataclasses.replace(arm, seeds=(seed,)) for arm in arms for seed in arm.seeds]
         finished = sum(_is_finished(run, self.runs) for run in single)
         if processes.is_first() and (time_up is None or finished):
@@ -100,8 +105,8 @@ class Run:
             again = shlex.join(without_switch(shlex.split(command_line()), "--fresh"))
             raise TimeUp(f"{time_up} {finished} of {len(single)} runs are finished. This command goes on:\n{again}")
 
-    def _train(self, arms: list[Experiment], policy: "SavePolicy", deadline: float | None) -> str | None:
-        """Train all arms and their trials. Return the message of `TimeUp` if the deadline passed before the end."""
+    def _train(self, arms: list[Experiment], policy: "SavePolicy", deadline: float | None) -> "TimeUp | None":
+        """Train all arms and their trials. Return the `TimeUp` if the deadline passed before the end."""
         from train.engine.run import run_experiment
         from train.engine.signals import TimeUp
         from train.experiments import blocks
@@ -120,6 +125,7 @@ class Run:
                     # look finished.
                     fresh=self.fresh and i == 0,
                     fresh_too=runs[1:],
+                    among=[seed for other in runs if other.name == run.name for seed in other.seeds],
                     policy=policy,
                     devices=self.devices,
                     devices_per_seed=self.devices_per_seed,
@@ -127,7 +133,7 @@ class Run:
                     deadline=deadline,
                 )
             except TimeUp as end:
-                return str(end)
+                return end
         return None
 
     def _announce(self, arms: list[Experiment], console: Console) -> None:
@@ -172,7 +178,7 @@ def _is_finished(arm: Experiment, root: Path) -> bool:
         found = [records.find(root, arm.name, seed) for seed in arm.seeds]
     except (ConfigError, RecordError):
         return False  # The run itself reports the error.
-    return all(record is not None and record.finished and not differences(record.config, now) for record in found)
+    return all(record is not None and record.finished and not differences_from_run(record, now) for record in found)
 
 
 def _baseline(arms: list[Experiment], root: Path) -> str:

@@ -34,7 +34,7 @@ def read(path: Path, key: bytes, count: int) -> list[np.ndarray] | None:
     """
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except OSError:  # missing, or another user's
         return None
     payload = memoryview(data)[_DIGEST_BYTES:]
     # One digest over key and contents detects both another key and damaged contents.

@@ -9,7 +9,6 @@ import hashlib
 import io
 import logging
 import re
-import shutil
 import sys
 import tempfile
 import unicodedata
@@ -124,12 +123,23 @@ def import_dataset(dataset: Dataset, origin: str, data_dir: Path) -> None:
             builder = Imported(dataset, origin=origin, data_dir=staging)
             with contextlib.redirect_stdout(io.StringIO()):  # TFDS would print that it is downloading.
                 builder.download_and_prepare(file_format=FORMAT)
-            # Remove the old data only now that the new data are complete.
-            if target.exists():
-                shutil.rmtree(target)
-            (Path(staging) / dataset.name).rename(target)
+            _swap(Path(staging) / dataset.name, target)
     except OSError as error:
         raise DataError(f"{target}: cannot be written: {error}. Check the path and the space left.") from error
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Move a complete folder to its place. A folder that was there moves beside the new one's old place."""
+    aside = new.with_name(f"{new.name}.old")
+    there = target.exists()
+    if there:
+        target.rename(aside)
+    try:
+        new.rename(target)
+    except OSError:
+        if there:
+            aside.rename(target)
+        raise
 
 
 def _possible_name(name: str) -> str:

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -24,6 +24,7 @@ from jax.experimental import multihost_utils
 from train.engine.placement import SeedSet
 from train.engine.state import TrainState
 from train.errors import CheckpointError
+from train.files import require_literal
 from train.records.metrics import STEP_DTYPES, EpochMetrics, StepMetrics
 
 _KEPT = 2
@@ -63,6 +64,23 @@ def begun_seed_sets(root: Path, name: str) -> list[SeedSet]:
     return [_seed_set(*match.groups()) for match in names if match]
 
 
+def remove_checkpoints(folders: Iterable[Path]) -> None:
+    """Delete checkpoint folders.
+
+    Raises:
+      CheckpointError: If another process is training the seeds of one of them. Then none is deleted.
+    """
+    with contextlib.ExitStack() as stack:
+        claimed = []
+        for folder in folders:
+            claim = _claim(folder)
+            if claim is not None:
+                stack.enter_context(claim)
+            claimed.append(folder)
+        for folder in claimed:
+            shutil.rmtree(folder)
+
+
 def _seed_set(first: str | None, last: str | None, listed: str, devices: str | None) -> SeedSet:
     seeds = range(int(first), int(last) + 1) if first and last else map(int, listed.split("-"))
     return SeedSet([*seeds], devices is not None, None if devices is None else int(devices))
@@ -76,9 +94,11 @@ class Checkpoints:
 
     Raises:
       CheckpointError: If the folder cannot be written, or another process is training these seeds.
+      LocationError: If a checkpoint could not be restored from a folder with this path.
     """
 
     def __init__(self, folder: Path):
+        require_literal(folder, "The folder of the checkpoints")
         self.folder = folder
         with _as_checkpoint_error(folder):
             self._claim = _claim(folder) if jax.process_index() == 0 else None

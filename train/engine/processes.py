@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from train.engine.devices import AXIS, SEED, replicated
-from train.errors import ConfigError, RecordError
+from train.errors import ConfigError, UserError
 
 # A process that sends no heartbeat for so long counts as lost.
 _HEARTBEAT_SECONDS = 30
@@ -91,8 +91,7 @@ def of_first(look: Callable[[], Any]) -> Any:
     All processes have to call this function.
 
     Raises:
-      ConfigError: In all processes, if `look` raises a ConfigError or, with several processes, a RecordError.
-      RecordError: With a single process, if `look` raises it.
+      UserError: If `look` raises one. With several processes, a ConfigError with its message in all of them.
     """
     if jax.process_count() == 1:
         return look()
@@ -100,7 +99,7 @@ def of_first(look: Callable[[], Any]) -> Any:
     if is_first():
         try:
             told = json.dumps({"value": look()}).encode()
-        except (ConfigError, RecordError) as error:
+        except UserError as error:
             told = json.dumps({"error": str(error)}).encode()
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(told))))
     text = np.frombuffer(told, np.uint8) if is_first() else np.zeros(size, np.uint8)

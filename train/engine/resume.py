@@ -1,16 +1,15 @@
 """Which runs are finished, which were interrupted, and which seeds train together next."""
 
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from train import records
 from train.data.dataset import Dataset, Source, may_be_same
-from train.engine.checkpoints import begun_seed_sets, checkpoint_dir
+from train.engine.checkpoints import begun_seed_sets, checkpoint_dir, remove_checkpoints
 from train.engine.placement import DeviceOptions, SeedSet, as_begun, place
 from train.errors import ConfigError, RecordError
-from train.experiments import Experiment, config_of, differences, tuning
+from train.experiments import Experiment, config_of, differences, differences_from_run, tuning
 from train.records.events import remove_events
 
 _FINGERPRINT = "fingerprint"
@@ -29,7 +28,15 @@ class Plan(NamedTuple):
     seed_sets: list[SeedSet]
 
 
-def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, options: DeviceOptions, *, fresh: bool) -> Plan:
+def make_plan(
+    experiment: Experiment,
+    seeds: Sequence[int],
+    root: Path,
+    options: DeviceOptions,
+    *,
+    fresh: bool,
+    among: Sequence[int] = (),
+) -> Plan:
     """Find out what is left to do.
 
     Args:
@@ -38,19 +45,22 @@ def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, options:
       root: Folder of all runs.
       options: What the command line asks for.
       fresh: Whether to ignore finished and interrupted runs.
+      among: All seeds of the arm that the command trains, if it trains some at other times. An interrupted run of
+        several of them goes on as a whole.
 
     Raises:
       ConfigError: If existing runs were made with other settings, or cannot continue on these devices.
       RecordError: If a record is damaged.
     """
+    every = {*seeds, *among}
     if fresh:
-        return Plan([*seeds], place(experiment, len(seeds), root, options, fresh=True).sets(seeds))
+        return Plan([*seeds], place(experiment, len(every), root, options, fresh=True).sets(seeds))
     missing = [seed for seed in seeds if not _is_finished(experiment, root, seed)]
     begun = [
         seed_set
         for seed_set in begun_seed_sets(root, experiment.name)
         if set(seed_set.seeds) & set(missing)
-        and all(seed in missing or _is_recorded(experiment, root, seed) for seed in seed_set.seeds)
+        and all(seed in every or _is_recorded(experiment, root, seed) for seed in seed_set.seeds)
     ]
     if options.stream or not experiment.vmap_seeds:
         # Seeds that must train one after the other cannot resume from a vmapped checkpoint. They start again.
@@ -59,17 +69,29 @@ def make_plan(experiment: Experiment, seeds: Sequence[int], root: Path, options:
         as_begun(seed_set, options, checkpoint_dir(root, experiment.name, seed_set)) for seed_set in _disjoint(begun)
     ]
     rest = [seed for seed in missing if not any(seed in seed_set.seeds for seed_set in going_on)]
-    new = place(experiment, len(seeds), root, options).sets(rest) if rest else []
-    return Plan(missing, going_on + new)
+    new = place(experiment, len(every), root, options).sets(rest) if rest else []
+    others = [seed for seed_set in going_on for seed in seed_set.seeds if seed not in seeds]
+    also_missing = [seed for seed in others if not _is_recorded(experiment, root, seed)]
+    return Plan(missing + also_missing, going_on + new)
 
 
 def discard(runs: Iterable[tuple[Experiment, Sequence[int]]], root: Path) -> None:
-    """Delete the records of these experiments and seeds, and the checkpoints that no other seed needs."""
+    """Delete the records of these experiments and seeds, and the checkpoints that no other seed needs.
+
+    Raises:
+      CheckpointError: If another process is training one of these seeds. Then nothing is deleted.
+    """
+    by_name: dict[str, tuple[Experiment, list[int]]] = {}
     for experiment, seeds in runs:
-        for seed_set in begun_seed_sets(root, experiment.name):
-            others = set(seed_set.seeds) - set(seeds)
-            if others != set(seed_set.seeds) and all(_is_recorded(experiment, root, seed) for seed in others):
-                shutil.rmtree(checkpoint_dir(root, experiment.name, seed_set))
+        by_name.setdefault(experiment.name, (experiment, []))[1].extend(seeds)
+    remove_checkpoints(
+        checkpoint_dir(root, experiment.name, seed_set)
+        for experiment, seeds in by_name.values()
+        for seed_set in begun_seed_sets(root, experiment.name)
+        if set(seed_set.seeds) & set(seeds)
+        and all(_is_recorded(experiment, root, seed) for seed in set(seed_set.seeds) - set(seeds))
+    )
+    for experiment, seeds in by_name.values():
         records.discard(root, experiment.name, seeds)
         for seed in seeds:
             remove_events(records.run_dir(root, experiment.name, seed))
@@ -93,7 +115,10 @@ def refuse_other_settings(path: Path | str, there: dict[str, Any], now: dict[str
     """
     there, now = dict(there), dict(now)
     refuse_other_data(path, there.pop(_FINGERPRINT, None), now.pop(_FINGERPRINT, None))
-    differ = differences(there, now)
+    _refuse(path, differences(there, now))
+
+
+def _refuse(path: Path | str, differ: dict[str, tuple[Any, Any]]) -> None:
     if differ:
         listed = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in differ.items())
         raise ConfigError(
@@ -134,7 +159,7 @@ def _is_finished(experiment: Experiment, root: Path, seed: int) -> bool:
     if record is None:
         return False
     where = f"{record.folder}: {experiment.name}, seed {seed}"
-    refuse_other_settings(where, record.config, config_of(tuning.resolved(experiment, root)))
+    _refuse(where, differences_from_run(record, config_of(tuning.resolved(experiment, root))))
     return record.finished
 
 

@@ -30,6 +30,7 @@ def run_experiment(
     command: str = "",
     fresh: bool = False,
     fresh_too: Sequence[Experiment] = (),
+    among: Sequence[int] = (),
     policy: SavePolicy | None = None,
     devices: int | None = None,
     devices_per_seed: int | None = None,
@@ -47,6 +48,8 @@ def run_experiment(
       command: The command line, kept in the record.
       fresh: Whether to delete finished and interrupted runs and train again. They are deleted just before training.
       fresh_too: Experiments that come later. Their runs, with their own seeds, are deleted at the same time.
+      among: All seeds of the arm that the command trains, if it trains some in other calls. An interrupted run of
+        several of them goes on as a whole.
       policy: When to save checkpoints.
       devices: Number of devices to use. None uses all.
       devices_per_seed: Number of devices that split the batches of each seed. None leaves the choice to
@@ -63,7 +66,8 @@ def run_experiment(
     Raises:
       ConfigError: If a setting does not fit the data, or existing runs were made with other settings.
       DataError: If the data set cannot be loaded.
-      CheckpointError: If a checkpoint cannot be written.
+      CheckpointError: If a checkpoint cannot be written, or another process is training these seeds.
+      LocationError: If a checkpoint could not be restored from a folder with this path.
       RunError: If a loss or the state is not finite.
       Stopped: After SIGTERM or SIGINT, once everything is saved.
       TimeUp: After the deadline, once everything is saved.
@@ -72,9 +76,13 @@ def run_experiment(
     console.quiet = console.quiet or not processes.is_first()
     options = DeviceOptions(devices, devices_per_seed, stream)
     # Only the first process writes records, so only it can be sure which exist.
-    plan = resume.Plan(*processes.of_first(lambda: resume.make_plan(experiment, seeds, root, options, fresh=fresh)))
+    plan = resume.Plan(
+        *processes.of_first(
+            lambda: resume.make_plan(experiment, seeds, root, options, fresh=fresh, among=among or seeds)
+        )
+    )
     if plan.missing:
-        _refuse_to_begin_after(deadline)
+        _refuse_to_begin_after(deadline, before_fresh=fresh)
         dataset = _load_data(experiment, data_dir, stream)
         if not fresh:
             found = dataset.fingerprint
@@ -94,7 +102,7 @@ def run_experiment(
             console=console,
         )
         for seed_set in (SeedSet(*each) for each in plan.seed_sets):
-            _refuse_to_begin_after(deadline)
+            _refuse_to_begin_after(deadline, before_fresh=bool(stale))
             mesh, momenta = seed_set.mesh(), _momenta_by_first(job, seed_set)
             # Delete old runs only after all checks have passed.
             processes.of_first(functools.partial(resume.discard, stale, root))
@@ -112,14 +120,14 @@ def _load_data(experiment: Experiment, data_dir: Path | None, stream: bool) -> D
     return tuning.hold_out(dataset) if experiment.holdout else dataset
 
 
-def _refuse_to_begin_after(deadline: float | None) -> None:
+def _refuse_to_begin_after(deadline: float | None, *, before_fresh: bool) -> None:
     """Stop all processes if the first one has passed the deadline.
 
     Raises:
       TimeUp: If it has.
     """
     if deadline is not None and processes.of_first(lambda: time.monotonic() >= deadline):
-        raise TimeUp("The time is up. No run is under way.")
+        raise TimeUp("The time is up. No run is under way.", before_fresh=before_fresh)
 
 
 def _resolved_by_first(experiment: Experiment, root: Path) -> Experiment:
@@ -134,8 +142,11 @@ def _momenta_by_first(job: Job, seed_set: SeedSet) -> np.ndarray | None:
         return None
 
     def look() -> list[list[float]]:
-        steps = job.setup.steps_per_epoch
-        return [controls.momenta(job.experiment, job.root, seed, steps).tolist() for seed in seed_set.seeds]
+        steps, data = job.setup.steps_per_epoch, job.dataset.fingerprint
+        return [
+            controls.momenta(job.experiment, job.root, seed, steps, fingerprint=data).tolist()
+            for seed in seed_set.seeds
+        ]
 
     momenta = dict(zip(seed_set.seeds, processes.of_first(look), strict=True))
     return np.asarray([momenta[seed] for seed in seed_set.rows], np.float32)

@@ -28,7 +28,15 @@ class Stopped(Exception):  # noqa: N818 - not an error: the run did what it was 
 
 
 class TimeUp(Exception):  # noqa: N818 - not an error either
-    """Raised when the time budget is used up and the run has saved. The message says what is left to do."""
+    """Raised when the time budget is used up and the run has saved. The message says what is left to do.
+
+    Attributes:
+      before_fresh: Whether the old runs, which were to be deleted, are still there.
+    """
+
+    def __init__(self, message: str, *, before_fresh: bool = False):
+        super().__init__(message)
+        self.before_fresh = before_fresh
 
 
 class StopSignals(contextlib.AbstractContextManager):

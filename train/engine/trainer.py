@@ -113,7 +113,7 @@ class Trainer:
                 if self._step % self.setup.steps_per_epoch:
                     yield
             self.read_all(progress)
-            self._end_epoch(time.perf_counter() - started, progress)
+            self._end_epoch(started, progress)
             yield
 
     def read_all(self, progress: RunProgress) -> None:
@@ -197,7 +197,7 @@ class Trainer:
     def _rate(self, step: int) -> float:
         return float(learning_rate(self.setup.experiment, self.setup.steps_per_epoch)(np.int32(step)))
 
-    def _end_epoch(self, seconds: float, progress: RunProgress) -> None:
+    def _end_epoch(self, started: float, progress: RunProgress) -> None:
         state, evaluate = self._state_to_evaluate(), self._evaluations[self._stage]
         parts = [self._fetch(evaluate(state, data)) for data in self._loader.test()]
         evaluation = Evaluation(*(np.sum(values, axis=0) for values in zip(*parts, strict=True)))
@@ -220,7 +220,7 @@ class Trainer:
                     below_fraction=float(steps.below[i].mean()),
                     mean_momentum=float(steps.momentum[i].mean()),
                     skipped_steps=number - int(taken[i].sum()),
-                    seconds=seconds,
+                    seconds=time.perf_counter() - started,
                 )
                 for i in range(len(self.seeds))
             ]

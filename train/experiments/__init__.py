@@ -1,6 +1,6 @@
 """The experiments: the settings of a run, and the arms and groups by name."""
 
-from train.experiments.config import DEFAULTS, MAIN_SETTINGS, config_of, differences, from_config
+from train.experiments.config import DEFAULTS, MAIN_SETTINGS, config_of, differences, differences_from_run, from_config
 from train.experiments.experiment import Experiment
 from train.experiments.groups import EXPERIMENTS, find, scaled
 from train.experiments.variants import lcam, sgd
@@ -12,6 +12,7 @@ __all__ = [
     "Experiment",
     "config_of",
     "differences",
+    "differences_from_run",
     "find",
     "from_config",
     "lcam",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from train.experiments.experiment import Experiment
+from train.records import Record
 
 _NOT_RECORDED = ("seeds", "vmap_seeds")
 
@@ -64,3 +65,14 @@ def differences(there: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[A
     """Return the settings of `now` that differ from those of an older run, by name: (old value, new value)."""
     there = now | DEFAULTS | there
     return {key: (there[key], value) for key, value in now.items() if there[key] != value}
+
+
+def differences_from_run(record: Record, now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the settings of `now` that differ from those of a finished run, by name: (old value, new value).
+
+    `nonfinite` makes no difference to a run that skipped no step.
+    """
+    differ = differences(record.config, now)
+    if not record.skipped_steps:
+        differ.pop("nonfinite", None)
+    return differ

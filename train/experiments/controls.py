@@ -14,13 +14,14 @@ folder. Each control in this list shares less with the donor than the previous o
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from train import records
+from train.data.dataset import may_be_same
 from train.errors import ConfigError
 from train.experiments.config import config_of, differences
 from train.experiments.experiment import Experiment
@@ -104,7 +105,46 @@ def donor_seed(experiment: Experiment, seed: int) -> int | None:
     return None if choose is None else choose(seed)
 
 
-def momenta(experiment: Experiment, root: Path, seed: int, steps_per_epoch: int) -> np.ndarray:
+def require_donors(arms: Sequence[Experiment], root: Path) -> None:
+    """Check, before anything is trained, that every control will find its donors.
+
+    Args:
+      arms: The arms to train, with their seeds.
+      root: Folder of all runs.
+
+    Raises:
+      ConfigError: If a donor is neither finished nor one of the runs of these arms.
+      RecordError: If a donor's record is damaged.
+    """
+    to_train = {(arm.name, seed) for arm in arms for seed in arm.seeds}
+    for arm in arms:
+        name = f"{arm.group}/{arm.follows}"
+        donors = {donor_seed(arm, seed) for seed in arm.seeds} - {None}
+        missing = sorted(
+            seed
+            for seed in donors
+            if seed is not None and (name, seed) not in to_train and not _is_finished(root, name, seed)
+        )
+        if missing:
+            seeds = " ".join(map(str, missing))
+            advice = (
+                f"Add these seeds to --seeds. {arm.control} controls need whole blocks of five: 0 to 4, 5 to 9, ..."
+                if any(name == other for other, _ in to_train)
+                else f"Run it first: python -m train run {name} --seeds {seeds}, with the same options."
+            )
+            raise ConfigError(
+                f"{arm.name} follows {name}, which has no finished run in {root} with the seeds {seeds}. {advice}"
+            )
+
+
+def _is_finished(root: Path, name: str, seed: int) -> bool:
+    record = records.find(root, name, seed)
+    return record is not None and record.finished
+
+
+def momenta(
+    experiment: Experiment, root: Path, seed: int, steps_per_epoch: int, *, fingerprint: str | None = None
+) -> np.ndarray:
     """Make the momenta of a control's run.
 
     Args:
@@ -112,23 +152,30 @@ def momenta(experiment: Experiment, root: Path, seed: int, steps_per_epoch: int)
       root: Folder of all runs, with the donor.
       seed: The control's seed.
       steps_per_epoch: Optimizer steps per epoch.
+      fingerprint: The fingerprint of the control's data. None means unknown.
 
     Returns:
       The momentum of every step, float32 [epochs * steps_per_epoch].
 
     Raises:
-      ConfigError: If the donor is missing, not finished, or has other settings than the control.
+      ConfigError: If the donor is missing, not finished, or has other settings or data than the control.
       RecordError: If the donor's record is damaged.
     """
     donor = np.zeros((experiment.epochs, steps_per_epoch), np.float32)
     seed_of_donor = donor_seed(experiment, seed)
     if seed_of_donor is not None:
-        record = _donor(experiment, root, seed, seed_of_donor)
-        donor = np.reshape(np.asarray(record.steps.momentum), donor.shape)
+        record = _donor(experiment, root, seed, seed_of_donor, fingerprint)
+        taken = np.asarray(record.steps.momentum)
+        if taken.size != donor.size:
+            raise ConfigError(
+                f"{experiment.name} has {donor.size} steps, but {record.folder}, which it follows, has {taken.size}. "
+                "Train both on the same images."
+            )
+        donor = np.reshape(taken, donor.shape)
     return np.asarray(CONTROLS[experiment.control].momenta(experiment, seed, donor), np.float32).ravel()
 
 
-def _donor(experiment: Experiment, root: Path, seed: int, donor_seed: int) -> records.Record:
+def _donor(experiment: Experiment, root: Path, seed: int, donor_seed: int, fingerprint: str | None) -> records.Record:
     """Read the donor's record. Refuse it if it does not fit."""
     name = f"{experiment.group}/{experiment.follows}"
     needs = f"{experiment.name} with seed {seed} follows {name} with seed {donor_seed}"
@@ -146,6 +193,13 @@ def _donor(experiment: Experiment, root: Path, seed: int, donor_seed: int) -> re
     if differ:
         listed = ", ".join(f"{key} ({old!r} there, {new!r} here)" for key, (old, new) in differ.items())
         raise ConfigError(f"{needs}, which had other settings: {listed}. Run both with the same.")
+    there = donor.versions.get(records.FINGERPRINT)
+    # Runs older than fingerprints have none.
+    if there is not None and fingerprint is not None and not may_be_same(there, fingerprint):
+        raise ConfigError(
+            f"{needs}, which was trained on other images or labels (fingerprint {there} there, {fingerprint} here). "
+            "Train both on the same data."
+        )
     return donor
 
 

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from train import files
 from train.errors import RecordError
 from train.records import packed
 from train.records.record import RESULT, Record, read, run_dir
@@ -25,7 +26,7 @@ def find(root: Path, name: str, seed: int) -> Record | None:
     path = run_dir(root, name, seed) / RESULT
     if path.exists():
         return read(path)
-    return next((record for record in packed.records_of_arm(root, name) if record.seed == seed), None)
+    return next(iter(packed.records_of_arm(root, name, seed)), None)
 
 
 def has_runs(root: Path, name: str) -> bool:
@@ -97,12 +98,12 @@ def discard(root: Path, name: str, seeds: Collection[int]) -> None:
 
 def _each(root: Path) -> Iterator[Record | RecordError]:
     """Every record under a folder, or its error. Records in their own folders come first."""
-    for path in sorted(root.glob(f"**/{RESULT}")):
+    for path in files.files_named(RESULT, root):
         try:
             yield read(path)
         except RecordError as error:
             yield error
-    for path in sorted(root.glob(f"**/{packed.RUNS}")):
+    for path in files.files_named(packed.RUNS, root):
         try:
             lines = [*packed.lines_of(path)]
         except RecordError as error:

@@ -44,7 +44,8 @@ class EpochMetrics:
       learning_rate: The schedule's value at the last step of the epoch.
       below_fraction: Share of the steps whose loss was below the mean, in [0, 1].
       mean_momentum: Mean of the momenta that the steps used.
-      seconds: Wall time of the epoch with its evaluation.
+      seconds: Wall time of the epoch with its evaluation, with compiling and with checkpoints saved within it. If the
+        run was resumed within the epoch, the time since then. Older records leave out the evaluation.
       skipped_steps: Steps skipped because a number was not finite; None in older records, which lack this field.
     """
 

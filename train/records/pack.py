@@ -57,8 +57,8 @@ def pack(folder: Path) -> list[Packed]:
         written. Then the runs of its group are not removed.
     """
     folder = folder.resolve()
-    groups: dict[Path, list[Path]] = {path.parent: [] for path in folder.glob(f"**/{packed.RUNS}")}
-    for path in sorted(folder.glob(f"**/{RESULT}")):
+    groups: dict[Path, list[Path]] = {path.parent: [] for path in files.files_named(packed.RUNS, folder)}
+    for path in files.files_named(RESULT, folder):
         groups.setdefault(_group_of(read(path), path, folder), []).append(path)
     if not groups:
         raise RecordError(f"{folder}: no {RESULT} in it; train an arm or name another folder")
@@ -147,7 +147,7 @@ def _write(folder: Path, runs: _Runs) -> None:
 
 def _loose_trials(folder: Path) -> dict[Path, dict[str, Any]]:
     """The results of a group's trials that are in their own files."""
-    return {path: read_trials(path) for path in sorted(folder.glob(f"**/{TRIALS}"))}
+    return {path: read_trials(path) for path in files.files_named(TRIALS, folder)}
 
 
 def _write_trials(folder: Path, loose: dict[Path, dict[str, Any]]) -> None:
@@ -163,11 +163,11 @@ def _write_trials(folder: Path, loose: dict[Path, dict[str, Any]]) -> None:
 
 
 def _remove(path: Path, group: Path) -> None:
-    """Removes the files of a run, the record first, and then empty folders."""
+    """Removes the files of a run, the record first, and then empty folders up to a link."""
     for name in (RESULT, STEPS):
         path.with_name(name).unlink(missing_ok=True)
     remove_events(path.parent)
     folder = path.parent
-    while folder != group and not any(folder.iterdir()):
+    while folder != group and not folder.is_symlink() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

@@ -9,6 +9,7 @@ replaces `steps_sha256`, the checksum of a compressed file.
 
 import functools
 import hashlib
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,13 @@ def record_of(where: str, data: bytes, folder: Path) -> Record:
     return from_json(result, where, folder, load)
 
 
-def records_of_arm(root: Path, name: str) -> list[Record]:
+def records_of_arm(root: Path, name: str, seed: int | None = None) -> list[Record]:
     """The packed records of one arm.
+
+    Args:
+      root: folder of all runs.
+      name: name of the arm.
+      seed: only the record of this seed. None means all.
 
     Raises:
       RecordError: if a line of it is damaged.
@@ -112,8 +118,11 @@ def records_of_arm(root: Path, name: str) -> list[Record]:
     folder = group_dir(root, name)
     if not (folder / RUNS).exists():
         return []
-    found = (_record_of_arm(where, data, folder, name) for where, data in lines_of(folder / RUNS))
-    return [record for record in found if record is not None]
+    # Lines of other seeds are not parsed. A line without any seed is damaged, and parsing it says so.
+    other_seed = re.compile(rb'"seed":\s*+(?!%d\b)' % seed if seed is not None else b"(?!)")
+    lines = ((where, data) for where, data in lines_of(folder / RUNS) if not other_seed.search(data))
+    found = (_record_of_arm(where, data, folder, name) for where, data in lines)
+    return [record for record in found if record is not None and seed in (None, record.seed)]
 
 
 def remove(root: Path, name: str, seeds: Collection[int]) -> None:

@@ -87,6 +87,11 @@ class Record:
         return len(self.history) == self.config["epochs"]
 
     @property
+    def skipped_steps(self) -> int:
+        """Number of steps that were skipped because a number was not finite."""
+        return sum(row.skipped_steps or 0 for row in self.history)
+
+    @property
     def lost_rates(self) -> tuple[float, ...]:
         """Learning rates of the step schedule that a finished run was too short to use. Empty for other runs."""
         if self.config.get("schedule") != "step" or not self.finished:
@@ -248,5 +253,5 @@ def _load_steps(folder: Path, epochs: int, checksum: str) -> StepMetrics:
     path = folder / STEPS
     data = read_bytes(path)
     if hashlib.sha256(data).hexdigest() != checksum:
-        raise RecordError(f"{path}: does not belong to {RESULT} beside it; run the arm again")
+        raise RecordError(f"{path}: does not belong to {RESULT} beside it; {schema.ADVICE}")
     return decode(data, path, epochs)

@@ -15,7 +15,9 @@ _ADVICE = "remove it, and run the arm again to write it again"
 
 def write_trials(root: Path, name: str, trials: dict[str, Any]) -> None:
     """Write the results of an arm's trials to `trials.json` in its folder."""
-    files.write_atomically(root / name / TRIALS, files.dumps(trials).encode())
+    path = root / name / TRIALS
+    path.parent.mkdir(parents=True, exist_ok=True)  # A packed arm has no folder.
+    files.write_atomically(path, files.dumps(trials).encode())
 
 
 def find_trials(root: Path, name: str) -> dict[str, Any] | None:

@@ -23,7 +23,8 @@ def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
                     f"{name}, seed {run.seed}: {len(run.history)} of {run.config['epochs']} epochs "
                     "done; run it again to finish it"
                 )
-        differing = tables.differing_settings(finished)
+        # `nonfinite` may differ. Skipped steps are reported, and a finished run that would have stopped skipped none.
+        differing = [setting for setting in tables.differing_settings(finished) if setting != "nonfinite"]
         if differing:
             left_out.append(
                 f"{name}: its runs differ in {', '.join(differing)} and cannot be "
@@ -37,9 +38,8 @@ def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
 def skipped(group: Group) -> Iterator[str]:
     """Yield one sentence for each run that skipped steps."""
     for record in itertools.chain.from_iterable(arm.records for arm in group.arms):
-        skipped = sum(row.skipped_steps or 0 for row in record.history)
-        if skipped:
-            yield f"{record.name}, seed {record.seed}: {skipped} steps, whose numbers were not finite"
+        if record.skipped_steps:
+            yield f"{record.name}, seed {record.seed}: {record.skipped_steps} steps, whose numbers were not finite"
 
 
 def lost(group: Group) -> Iterator[str]:

@@ -6,9 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from tests.train import tiny_run
+from tests.train import synthetic, tiny_run
 from train import cli, data, records
 from train.engine.progress import RunProgress
+from train.records import StepMetrics
 
 WORDS = ["run", "quickstart", "--epochs", "2", "--batch-size", "16", "--devices", "1", "--seeds", "0"]
 
@@ -18,16 +19,34 @@ def tiny_data(monkeypatch):
     monkeypatch.setattr(data, "load", lambda name, data_dir: tiny_run.dataset())
 
 
+def write_run(root):
+    """A finished run of an arm of the group, made up."""
+    record = synthetic.record("sgd-0.9", 0, [2.0, 1.0], group="quickstart")
+    zeros = np.zeros(2, np.float32)
+    records.write(root, record, StepMetrics(loss=zeros, momentum=zeros, below=zeros > 0))
+    return list(root.rglob(records.RESULT))
+
+
 def words(folder, *more):
     return [*WORDS, "--runs", str(folder), *more]
 
 
-def test_without_time_nothing_begins_and_the_command_without_fresh_goes_on(tmp_path, capsys):
-    assert cli.main(words(tmp_path, "--minutes", "1e-9", "--fresh")) == 75
+def test_without_time_nothing_begins(tmp_path, capsys):
+    assert cli.main(words(tmp_path, "--minutes", "1e-9")) == 75
     said = capsys.readouterr().err
     assert "The time is up. No run is under way. 0 of 3 runs are finished." in said
     assert shlex.split(said.splitlines()[-1]) == ["python", "-m", "train", *words(tmp_path, "--minutes", "1e-9")]
     assert not list(tmp_path.rglob(records.RESULT))
+
+
+def test_fresh_runs_that_did_not_begin_are_not_taken_for_the_old_ones(tmp_path, capsys):
+    (old,) = write_run(tmp_path)
+    command = words(tmp_path, "--minutes", "1e-9", "--fresh")
+    assert cli.main(command) == 75
+    said = capsys.readouterr().err
+    assert "No run is under way. Nothing was deleted. This command goes on:" in said
+    assert shlex.split(said.splitlines()[-1]) == ["python", "-m", "train", *command]
+    assert old.exists()
 
 
 def test_enough_time_ends_like_no_limit(tmp_path):

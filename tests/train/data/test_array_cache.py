@@ -29,6 +29,10 @@ def test_missing_or_stale(stored):
     assert array_cache.read(stored, b"other key", 2) is None
 
 
+def test_a_file_that_cannot_be_read_is_none(tmp_path):
+    assert array_cache.read(tmp_path, b"key", 2) is None  # a folder; permissions do not stop a superuser
+
+
 def test_rewriting_replaces(tmp_path):
     path = tmp_path / "arrays.bin"
     array_cache.write(path, b"old", ARRAYS)

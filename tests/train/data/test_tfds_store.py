@@ -143,6 +143,22 @@ def test_interrupted_import_keeps_the_earlier_one(tmp_path, monkeypatch):
     assert len(stored("parity", tmp_path)["train"]) == 6
 
 
+def test_an_import_that_cannot_be_moved_to_its_place_keeps_the_earlier_one(tmp_path, monkeypatch):
+    tfds_store.import_dataset(tiny_dataset("parity", 6), "a test", tmp_path)
+    rename = Path.rename
+
+    def full(path, target):
+        if path.parent.name.startswith(".importing-") and path.name == "parity":
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(DataError, match="No space left"):
+        tfds_store.import_dataset(tiny_dataset("parity", 9), "a test", tmp_path)
+    assert len(stored("parity", tmp_path)["train"]) == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["parity"]
+
+
 def test_killed_import_is_not_taken(tmp_path):
     tfds_store.import_dataset(tiny_dataset("parity"), "a test", tmp_path)
     version = tmp_path / "parity/1.0.0"

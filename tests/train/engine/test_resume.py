@@ -10,7 +10,7 @@ from tests.train import synthetic, tiny_run
 from train import records
 from train.engine import checkpoints, resume
 from train.engine.placement import DeviceOptions, SeedSet
-from train.errors import ConfigError, RecordError
+from train.errors import CheckpointError, ConfigError, RecordError
 from train.experiments import Experiment, config_of
 from train.records import StepMetrics
 
@@ -32,9 +32,9 @@ def begin(root, *seeds):
     return folder
 
 
-def plan(root, *seeds, together=True, fresh=False):
+def plan(root, *seeds, together=True, fresh=False, among=()):
     arm = dataclasses.replace(ARM, vmap_seeds=together)
-    missing, seed_sets = resume.make_plan(arm, seeds, root, ONE_DEVICE, fresh=fresh)
+    missing, seed_sets = resume.make_plan(arm, seeds, root, ONE_DEVICE, fresh=fresh, among=among)
     assert {(seed_set.apart, seed_set.devices) for seed_set in seed_sets} <= {(False, 1)}
     return missing, [seed_set.seeds for seed_set in seed_sets]
 
@@ -91,6 +91,20 @@ def test_a_seed_set_with_seeds_that_nobody_asked_for_is_left(tmp_path):
     assert plan(tmp_path, 1) == ([1], [[1]])
 
 
+def test_a_seed_set_of_several_blocks_goes_on_as_a_whole(tmp_path):
+    begin(tmp_path, *range(8))
+    finish(tmp_path, 6)
+    assert plan(tmp_path, 0, 1, among=range(8)) == ([0, 1, 2, 3, 4, 5, 7], [[*range(8)]])
+    assert plan(tmp_path, 0, 1, among=range(5)) == ([0, 1], [[0, 1]])
+
+
+def test_seeds_of_other_blocks_count_in_the_placement(tmp_path):
+    eight = DeviceOptions()
+    for among, apart in (((), False), ((0, 5, 10), True)):
+        (seed_set,) = resume.make_plan(ARM, [0], tmp_path, eight, fresh=False, among=among).seed_sets
+        assert seed_set.apart == apart
+
+
 def test_a_seed_set_without_a_checkpoint_is_none(tmp_path):
     checkpoints.checkpoint_dir(tmp_path, ARM.name, SeedSet([0, 1])).mkdir(parents=True)
     finish(tmp_path, 0)
@@ -124,6 +138,42 @@ def test_discarding_leaves_what_other_seeds_need(tmp_path):
     resume.discard([(ARM, [0])], tmp_path)
     assert [path.exists() for path in (own, with_finished, with_unfinished, others)] == [False, False, True, True]
     assert [record.seed for record in records.read_all(tmp_path)] == [1, 3]
+
+
+def test_discarding_counts_all_blocks_of_an_arm_together(tmp_path):
+    both = begin(tmp_path, 0, 5)
+    resume.discard([(ARM, [0]), (ARM, [5])], tmp_path)
+    assert not both.exists()
+
+
+def test_nothing_is_discarded_while_another_process_trains(tmp_path):
+    finish(tmp_path, 0)
+    free, busy = begin(tmp_path, 0), begin(tmp_path, 0, 1)
+    with checkpoints._claim(busy), pytest.raises(CheckpointError, match="another process is training these seeds"):
+        resume.discard([(ARM, [0, 1])], tmp_path)
+    assert free.exists()
+    assert busy.exists()
+    assert [record.seed for record in records.read_all(tmp_path)] == [0]
+    resume.discard([(ARM, [0, 1])], tmp_path)
+    assert not free.exists()
+
+
+def test_a_run_that_skipped_nothing_is_finished_with_either_way_to_treat_such_steps(tmp_path):
+    finish(tmp_path, 0, nonfinite="skip")
+    finish(tmp_path, 1)
+    skips = dataclasses.replace(ARM, nonfinite="skip")
+    assert plan(tmp_path, 0) == ([], [])
+    assert resume.make_plan(skips, [1], tmp_path, ONE_DEVICE, fresh=False) == ([], [])
+
+
+def test_a_run_that_skipped_steps_is_not_one_that_would_have_stopped(tmp_path):
+    record = dataclasses.replace(synthetic.record("arm", 0, [2.0, 1.0], group="g"))
+    record.history[1] = dataclasses.replace(record.history[1], skipped_steps=1)
+    record = dataclasses.replace(record, config=config_of(ARM) | {"nonfinite": "skip"})
+    zeros = np.zeros(2, np.float32)
+    records.write(tmp_path, record, StepMetrics(loss=zeros, momentum=zeros, below=zeros > 0))
+    with pytest.raises(ConfigError, match=r"nonfinite \('skip' there, 'stop' now\)"):
+        plan(tmp_path, 0)
 
 
 def test_a_checkpoint_depends_on_the_data_and_not_on_what_comes_next():

@@ -143,3 +143,34 @@ def test_what_version_0_1_0_recorded_of_a_donor_is_no_difference_between_seeds()
     assert first == second
     new = config_of(control("random"))
     assert controls.comparable_settings(new) == new
+
+
+def test_a_donor_that_saw_other_data_is_refused(tmp_path):
+    made = dataclasses.replace(synthetic.record("lcam", 3, [2.0, 2.0], group="g"), config=config_of(LCAM))
+    made.versions[records.FINGERPRINT] = "arrays:one"
+    steps = StepMetrics(loss=np.ones(8, np.float32), momentum=MOMENTA.ravel(), below=np.zeros(8, bool))
+    records.write(tmp_path, made, steps)
+    for unknown_or_same in (None, "arrays:one"):
+        controls.momenta(control("constant"), tmp_path, 3, 4, fingerprint=unknown_or_same)
+    with pytest.raises(ConfigError, match=r"other images or labels \(fingerprint arrays:one there, arrays:two here\)"):
+        controls.momenta(control("constant"), tmp_path, 3, 4, fingerprint="arrays:two")
+
+
+def test_a_donor_with_another_number_of_steps_is_refused(tmp_path):
+    write_donor(tmp_path)
+    with pytest.raises(ConfigError, match=r"g/constant has 14 steps, but .*, which it follows, has 8"):
+        controls.momenta(control("constant"), tmp_path, 3, steps_per_epoch=7)
+
+
+def test_missing_donors_are_told_before_anything_is_trained(tmp_path):
+    lcam, yoked = (dataclasses.replace(arm, seeds=(3, 4)) for arm in (LCAM, control("yoked")))
+    with pytest.raises(ConfigError, match=r"no finished run in .* with the seeds 0\. Add these seeds to --seeds"):
+        controls.require_donors([lcam, yoked], tmp_path)
+    with pytest.raises(ConfigError, match=r"the seeds 0 4\. Run it first: python -m train run g/lcam --seeds 0 4"):
+        controls.require_donors([yoked], tmp_path)
+    write_donor(tmp_path, seed=0)
+    controls.require_donors([lcam, yoked], tmp_path)
+    write_donor(tmp_path, seed=4, epochs=1)  # of 2
+    with pytest.raises(ConfigError, match="the seeds 4"):
+        controls.require_donors([yoked], tmp_path)
+    controls.require_donors([lcam, control("rising")], tmp_path)

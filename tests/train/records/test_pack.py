@@ -46,6 +46,33 @@ def root(tmp_path):
     return tmp_path / "runs"
 
 
+def test_an_arm_behind_a_link_is_read_and_packed(tmp_path):
+    write(tmp_path / "scratch", "sgd-0.9")
+    write(tmp_path / "runs", "lcam-0.9-0.95")
+    (tmp_path / "runs/demo/sgd-0.9").symlink_to(tmp_path / "scratch/demo/sgd-0.9")
+    assert [run.name for run in records.read_all(tmp_path / "runs")] == ["demo/lcam-0.9-0.95", "demo/sgd-0.9"]
+    (group,) = records.pack(tmp_path / "runs")
+    assert group.runs == 2
+    assert not (tmp_path / "scratch/demo/sgd-0.9/seed-0").exists()
+
+
+@pytest.mark.parametrize("seed", [1, 10, 100])
+def test_a_seed_is_found_among_seeds_with_similar_digits(tmp_path, seed):
+    for each in (1, 10, 100, 1000):
+        write(tmp_path, seed=each)
+    records.pack(tmp_path)
+    assert records.find(tmp_path, "demo/sgd-0.9", seed).seed == seed
+    assert records.find(tmp_path, "demo/sgd-0.9", 0) is None
+
+
+def test_a_packed_line_without_a_seed_is_damaged(tmp_path):
+    write(tmp_path)
+    (group,) = records.pack(tmp_path)
+    group.path.write_bytes(group.path.read_bytes().replace(b'"seed"', b'"said"'))
+    with pytest.raises(RecordError, match="seed"):
+        records.find(tmp_path, "demo/sgd-0.9", 3)
+
+
 def tree(root: Path) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 

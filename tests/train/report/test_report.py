@@ -311,6 +311,13 @@ def test_an_arm_of_mixed_settings_is_left_out_loudly(root):
     assert len(made.groups[0].arms) == 2
 
 
+def test_runs_that_would_stop_and_runs_that_would_skip_are_averaged(root):
+    momenta = {"momentum_below": 0.95, "momentum_above": 0.95}
+    records.write(root, record("sgd-0.95", 1, [20.0, 9.0, 8.0], nonfinite="skip", **momenta), steps(3))
+    (group,) = report(root).groups
+    assert [len(arm.records) for arm in group.arms] == [3, 3, 3]
+
+
 def test_what_a_control_takes_from_its_own_run_is_no_other_setting(tmp_path):
     for seed, share in enumerate((0.4, 0.5)):
         drawn = {"phase": "random", "random_probability": [share], "momentum_above": 0.95}
