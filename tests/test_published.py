@@ -38,7 +38,7 @@ def test_figure_follows_from_its_records(name):
 def test_the_readme_shows_the_figure_of_all_tasks():
     readme = (cli.RESULTS.parent.parent / "README.md").read_text()
     title = tasks_figure.title(published_tasks.tasks(cli.RESULTS))
-    assert f"![{title}](train/results/forest.png)" in readme
+    assert f"![{title}](train/results/forest.png)" in readme, f"the alt text is to be: {title}"
 
 
 def test_every_marked_table_is_made(published):

@@ -132,7 +132,8 @@ class Bench:
                 "The programs took turns, and the table shows the ratios of their times. Seconds mean little on a CPU "
                 "that other programs use; --json writes them to a file."
             )
-        if any((found.facts["load average before"] or 0) > (os.cpu_count() or 1) / 2 for found in results):
+        # Later loads are those of the benchmarks themselves.
+        if (results[0].facts["load average before"] or 0) > (os.cpu_count() or 1) / 2:
             console.print(
                 "Other programs kept this machine busy. That slows PyTorch more than JAX, because PyTorch's threads "
                 "wait for each other. Compare the two on an idle machine."

@@ -1,4 +1,4 @@
-"""Time a fresh process until its first training step: `python -m train.bench.first_step`.
+"""Time a fresh process until its first training steps: `python -m train.bench.first_step`.
 
 Prints one JSON object with the seconds of each part.
 """
@@ -9,7 +9,7 @@ import time
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Import, set up, and take one step as `python -m train` does, or only compile it."""
+    """Import, set up, and take two steps as `python -m train` does, or only compile them."""
     started = time.perf_counter()
     parser = argparse.ArgumentParser()
     parser.add_argument("--depth", type=int, required=True)

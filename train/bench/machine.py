@@ -1,4 +1,4 @@
-"""The fastest copy and matrix product of this machine, to compare other programs with."""
+"""A copy and a matrix product by XLA, to compare other programs with."""
 
 import functools
 from typing import Any
@@ -52,5 +52,9 @@ def matrix_program(size: int, times: int, dtype: Any) -> tuple[functools.partial
 
 
 def matrix_rate_program(dtype: Any) -> tuple[functools.partial, int]:
-    """Make a `matrix_program` large enough to reach the peak rate of this machine."""
+    """Make the `matrix_program` whose rate stands for this machine.
+
+    On a GPU the products are large enough for the peak rate. On a CPU they are smaller, and other libraries may be
+    faster.
+    """
     return matrix_program(8192, 10, dtype) if jax.default_backend() == "gpu" else matrix_program(1024, 4, dtype)

@@ -128,7 +128,7 @@ def require_donors(arms: Sequence[Experiment], root: Path) -> None:
         if missing:
             seeds = " ".join(map(str, missing))
             advice = (
-                f"Add these seeds to --seeds. {arm.control} controls need whole blocks of five: 0 to 4, 5 to 9, ..."
+                "Add these seeds to --seeds. A yoked control needs whole blocks of five: 0 to 4, 5 to 9, ..."
                 if any(name == other for other, _ in to_train)
                 else f"Run it first: python -m train run {name} --seeds {seeds}, with the same options."
             )

@@ -1,6 +1,6 @@
 """The stored data of a run: its record and its steps, and the checks of their files."""
 
-from train.records.find import discard, find, has_runs, of_arm, read_all
+from train.records.find import discard, find, has_runs, of_arm, read_all, root_of
 from train.records.metrics import EpochMetrics, StepMetrics
 from train.records.pack import pack
 from train.records.record import FINGERPRINT, RESULT, VMAPPED, Record, environment, read, run_dir, write
@@ -22,6 +22,7 @@ __all__ = [
     "pack",
     "read",
     "read_all",
+    "root_of",
     "run_dir",
     "write",
     "write_trials",

@@ -7,36 +7,18 @@ in percentage points.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import scipy.stats
 
-from train.experiments import find
 from train.records import Record
 from train.report.equivalence import ALPHA, Contrast, contrasts, omnibus, omnibus_note
+from train.report.preregistration import CONTRASTS, MARGINS, primary_contrast
 from train.report.statistics import LEVEL, Arm, Group
 from train.report.tables import Table, interval, number, probability
 
-# The margins of equivalence that docs/preregistration.md fixes, by group.
-MARGINS: Mapping[str, float] = {"decision-digits": 0.2, "decision-cifar10": 0.2, "contest-cifar10": 0.2}
-# The seeds that docs/preregistration.md fixes, by group. Every arm has all of them. `decision-cifar10` was planned with
-# 120 seeds and ended early, with 80: docs/decision.md says why.
-SEEDS: Mapping[str, range] = {
-    "decision-digits": range(10000, 10150),
-    "decision-cifar10": range(10020, 10100),
-    "contest-cifar10": range(10200, 10240),
-}
-_LCAM, _RISING = "lcam-0.9-0.95", "rising-0.9-0.95"
-_TUNED_SGD = ("sgd-0.9", "sgd-0.95", "nesterov-0.9", "cosine-sgd-0.9")
-# The contrasts of groups that compare more than LCAM with its controls and with SGD.
-_CONTRASTS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "contest-cifar10": (
-        *((ours, sgd) for ours in (_LCAM, _RISING) for sgd in _TUNED_SGD),
-        (_LCAM, _RISING),
-    )
-}
 # If the errors of two arms correlate less than this over seeds, pairing gains little.
 _CORRELATED = 0.1
 _NOT_FINITE = 100.0
@@ -68,6 +50,7 @@ class Decision:
       contrasts: One arm minus another, with short names.
       pairings: One per contrast.
       not_finite: Maps the short name of an arm to the number of its runs that were not finite, which count as 100 %.
+      primary: The two arms of the primary contrast; None if the group has none, or if it cannot be known.
     """
 
     group: str
@@ -76,6 +59,12 @@ class Decision:
     contrasts: tuple[Contrast, ...]
     pairings: tuple[Pairing, ...]
     not_finite: Mapping[str, int]
+    primary: tuple[str, str] | None
+
+    @property
+    def preregistered(self) -> bool:
+        """Whether docs/preregistration.md has contrasts for this group. They alone decide then."""
+        return self.group in MARGINS
 
     def verdict(self, contrast: Contrast) -> str:
         """The verdict on one contrast. It is never a difference if the omnibus test finds none."""
@@ -88,21 +77,7 @@ class Decision:
             for contrast, pairing in zip(self.contrasts, self.pairings, strict=True)
         ]
         fields = {"group": self.group, "seeds": self.seeds, "p_omnibus": self.p_omnibus, "not_finite": self.not_finite}
-        return fields | {"contrasts": rows}
-
-
-def preregistered(runs: Iterable[Record]) -> list[Record] | None:
-    """Select the preregistered runs of a group.
-
-    Returns:
-      The runs, or None until all of them have ended: nobody may look at them before.
-    """
-    runs = list(runs)
-    group = runs[0].group
-    kept = [run for run in runs if run.finished and run.seed in SEEDS[group]]
-    ended = {(run.name, run.seed) for run in kept}
-    expected = {(arm.name, seed) for arm in find(group) for seed in SEEDS[group]}
-    return kept if expected <= ended else None
+        return fields | {"primary": self.primary, "contrasts": rows}
 
 
 def decide(group: Group, margin: float | None = None) -> Decision | None:
@@ -134,38 +109,59 @@ def decide(group: Group, margin: float | None = None) -> Decision | None:
         contrasts=contrasts(pairs, errors, margin),
         pairings=tuple(_pairing(errors[name], errors[against], table) for name, against in pairs),
         not_finite={name: sum(not _finite(record) for record in arms[name].records) for name in names},
+        primary=primary_contrast(group.name, pairs, arms),
     )
 
 
 def decision_table(decision: Decision) -> Table:
     """Make a table with one row per contrast and its tests."""
-    rows, ours = [], dict.fromkeys(contrast.name for contrast in decision.contrasts)
-    for contrast, pairing in zip(decision.contrasts, decision.pairings, strict=True):
-        rows.append(
-            (
-                f"minus {contrast.against}" if len(ours) == 1 else f"{contrast.name} minus {contrast.against}",
-                number(contrast.difference.mean, "+.2f"),
-                interval(contrast.difference.interval, "+.2f"),
-                probability(contrast.p_different),
-                probability(contrast.p_equivalent),
-                number(contrast.smallest_margin),
-                number(contrast.detectable),
-                decision.verdict(contrast),
-                number(pairing.correlation, "+.2f"),
-                "" if pairing.pooled is None else interval(pairing.pooled, "+.2f"),
-            )
+    several = len({contrast.name for contrast in decision.contrasts}) > 1
+    rows = [
+        (
+            f"{contrast.name} minus {contrast.against}" if several else f"minus {contrast.against}",
+            number(contrast.difference.mean, "+.2f"),
+            interval(contrast.difference.interval, "+.2f"),
+            probability(contrast.p_different),
+            probability(contrast.p_equivalent),
+            number(contrast.smallest_margin),
+            number(contrast.detectable),
+            decision.verdict(contrast),
+            number(pairing.correlation, "+.2f"),
+            "" if pairing.pooled is None else interval(pairing.pooled, "+.2f"),
         )
-    others = "other arms" if decision.group in _CONTRASTS else "arms without the loss"
-    compared = f"{', '.join(ours)} and {others}, {len(decision.seeds)} pairs"
+        for contrast, pairing in zip(decision.contrasts, decision.pairings, strict=True)
+    ]
     return Table(
-        title=f"{decision.group}: {compared} (percentage points)",
+        title=_title(decision),
         columns=(
-            *("LCAM", "Difference", "95 % interval", "p different", "p equivalent", "Smallest margin"),
-            *("Detectable", "Verdict", "Correlation", "Pooled"),
+            *("Arm" if several else "LCAM", "Difference", "95 % interval", "p different", "p equivalent"),
+            *("Smallest margin", "Detectable", "Verdict", "Correlation", "Pooled"),
         ),
         rows=rows,
         note=_note(decision),
     )
+
+
+def verdict_table(decision: Decision) -> Table:
+    """Make the part of `decision_table` that fits into a terminal."""
+    whole = decision_table(decision)
+    shown = [whole.columns.index(column) for column in (whole.columns[0], "Difference", "95 % interval", "Verdict")]
+    return Table(
+        title=whole.title,
+        columns=[whole.columns[index] for index in shown],
+        rows=[[row[index] for index in shown] for row in whole.rows],
+        note=(
+            "Paired by seed; negative: the first is better. Verdict: paired tests with a margin of "
+            f"±{decision.contrasts[0].margin:g} points, corrected by Holm for the {len(whole.rows)} contrasts. "
+            f"{omnibus_note(decision.p_omnibus)} Intervals are uncorrected. report.md has all tests."
+        ),
+    )
+
+
+def _title(decision: Decision) -> str:
+    ours = ", ".join(dict.fromkeys(contrast.name for contrast in decision.contrasts))
+    others = "other arms" if decision.group in CONTRASTS else "arms without the loss"
+    return f"{decision.group}: {ours} and {others}, {len(decision.seeds)} pairs (percentage points)"
 
 
 def _note(decision: Decision) -> str:
@@ -180,6 +176,8 @@ def _note(decision: Decision) -> str:
         "80 % power. Pooled (secondary): the interval from the residuals of all arms, where the correlation of two "
         f"arms over seeds is below {_CORRELATED:g}."
     )
+    if decision.primary is not None:
+        note += f" Primary contrast: {' minus '.join(decision.primary)}."
     for name, count in decision.not_finite.items():
         if count:
             note += f" {name}: {count} runs were not finite and count as 100 %."
@@ -189,10 +187,10 @@ def _note(decision: Decision) -> str:
 def _pairs(group: str, names: list[str]) -> list[tuple[str, str]]:
     """List the contrasts of a group that has these arms.
 
-    The list is empty if the group has no contrasts. It is also empty if `_CONTRASTS` names an arm that is not there.
+    The list is empty if the group has no contrasts. It is also empty if `CONTRASTS` names an arm that is not there.
     """
-    if group in _CONTRASTS:
-        return [pair for pair in _CONTRASTS[group] if {*itertools.chain(*_CONTRASTS[group])} <= set(names)]
+    if group in CONTRASTS:
+        return [pair for pair in CONTRASTS[group] if {*itertools.chain(*CONTRASTS[group])} <= set(names)]
     pairs = []
     for name in names:
         momenta = name.removeprefix("lcam-")
@@ -210,7 +208,7 @@ def _errors(arm: Arm, seeds: list[int]) -> np.ndarray:
 def _finite(record: Record) -> bool:
     last = record.history[-1]
     losses = [row.train_loss for row in record.history]
-    return all(map(math.isfinite, (*losses, last.test_loss, last.test_error)))
+    return not record.skipped_steps and all(map(math.isfinite, (*losses, last.test_loss, last.test_error)))
 
 
 def _pairing(ours: np.ndarray, theirs: np.ndarray, table: np.ndarray) -> Pairing:

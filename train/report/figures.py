@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from train.records import Record
 from train.report.style import BLACK, BLUE, GREY, VERMILLION, frame, styled
@@ -61,6 +61,8 @@ def curves(arms: Mapping[str, Sequence[Record]], title: str) -> Figure:
     if extent.y1 > 10 * extent.minposy:
         grid[1, 0].set_yscale("log")
         grid[1, 0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        grid[1, 0].yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        grid[1, 0].yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
     for axes in grid[2]:
         axes.axhline(0.5, color=GREY, linewidth=0.8, zorder=1)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))

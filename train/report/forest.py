@@ -78,7 +78,7 @@ def title(tasks: Sequence[Task]) -> str:
     verdicts = [task.rows[0].verdict for task in tasks]
     if len(set(verdicts)) == 1:
         return _SENTENCES[verdicts[0]]
-    return "LCAM against its own momenta without the loss: " + ", ".join(dict.fromkeys(verdicts))
+    return "LCAM against its own momenta without the loss: " + "; ".join(dict.fromkeys(verdicts))
 
 
 def in_words(tasks: Sequence[Task]) -> str:

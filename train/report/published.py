@@ -1,11 +1,10 @@
 """The tables of training runs in the README and docs, made from the committed records."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from train import records
-from train.report import decision, tables
+from train.report import decision, preregistration, tables
 from train.report.publish import Rows, Tables
 from train.report.statistics import BASELINE, Comparison, Group, analyse
 
@@ -35,7 +34,7 @@ def _decision(folder: str) -> Callable[[Path], Rows]:
     """LCAM minus the arms of the preregistration."""
 
     def rows(results: Path) -> Rows:
-        found = decision.decide(analyse(records.read_all(results / folder)))
+        found = decision.decide(analyse(_admitted(results / folder)))
         assert found is not None, f"{folder} has a margin and an LCAM with controls"
         return decision.decision_table(found).rows
 
@@ -54,7 +53,7 @@ def compared(runs: Iterable[records.Record], settings: Iterable[str] = ()) -> Ro
             (
                 group.short(arm.name),
                 str(len(arm.records)),
-                *(_tuned(arm.records[0].config, name) for name in settings),
+                *(tables.tuned(arm.records[0].config, name) for name in settings),
                 f"{arm.final.mean:.2f}",
                 f"{low:.2f} to {high:.2f}",
                 *(("", "", "") if found is None else _difference(found)),
@@ -68,18 +67,14 @@ def _difference(found: Comparison) -> tuple[str, str, str]:
     return f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{found.p_holm:.3f}"
 
 
-def _tuned(config: Mapping[str, Any], name: str) -> str:
-    """Format a tuned setting, with a star if it is at an end of the range that was tried.
-
-    There is no star if fewer than three values were tried, or at zero, which cannot be exceeded downwards.
-    """
-    tried = config[f"{name}s"]
-    at_end = len(tried) > 2 and config[name] in (min(tried), max(tried)) and config[name] != 0
-    return f"{config[name]:g}" + "*" * at_end
+def _admitted(folder: Path) -> list[records.Record]:
+    runs, reason = preregistration.admit(records.read_all(folder))
+    assert reason is None, reason
+    return runs
 
 
 def _group(folder: str, *settings: str) -> Callable[[Path], Rows]:
-    return lambda results: compared(records.read_all(results / folder), settings)
+    return lambda results: compared(_admitted(results / folder), settings)
 
 
 TABLES: Tables = {

@@ -16,7 +16,8 @@ from train import files
 from train.errors import RecordError
 from train.records import Record, read_all
 from train.report import differences, figures, page, remarks, style, tables
-from train.report.decision import Decision, decide, decision_table
+from train.report.decision import Decision, decide, decision_table, verdict_table
+from train.report.preregistration import admit
 from train.report.statistics import BASELINE, Group, analyse
 from train.report.verdict import verdict
 
@@ -43,14 +44,13 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Print the main tables, what was left out, the paths, and finally the verdict."""
+        decided = {decision.group: decision for decision in self.decisions}
         for group in self.groups:
-            console.print(tables.final_errors(group))
-            if group.comparisons:
-                console.print(tables.differences(group))
-            if group.controlled:
-                console.print(tables.controlled(group))
-        for decision in self.decisions:
-            console.print(decision_table(decision), crop=False)
+            decision = decided.get(group.name)
+            for table in (tables.final_errors(group), *_compared(group, decision)):
+                console.print(table)
+            if decision is not None:
+                console.print(verdict_table(decision))
         for reason in self.left_out:
             console.print(Text(f"LEFT OUT: {reason}", style="bold red"))
         for change in self.changed:
@@ -59,7 +59,6 @@ class Report:
             if path.suffix != ".svg":  # Each SVG has a PNG of the same name.
                 # No line breaks, so that the path can be copied.
                 console.print(Text(str(path)), soft_wrap=True)
-        decided = {decision.group: decision for decision in self.decisions}
         for group in self.groups:
             console.print("", Text(verdict(group, decided.get(group.name)), style="bold"), sep="\n")
 
@@ -89,7 +88,7 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
     decided = {group.name: found for group in groups if (found := decide(group, margin)) is not None}
     drawn: dict[str, list[Path]] = {}
     for group in groups:
-        drawn[group.name], missing = _draw(group, out)
+        drawn[group.name], missing = _draw(group, out, decided.get(group.name))
         left_out += [*missing, *remarks.skipped(group), *remarks.lost(group)]
     changed = [change for group in groups for change in remarks.changed(group)]
     markdown = "\n".join(_markdown(groups, decided, drawn, left_out, changed))
@@ -102,7 +101,7 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
     }
     if decided:
         documents[out / "decision.json"] = files.dumps([found.numbers() for found in decided.values()])
-    title = f"Report: {', '.join(group.name for group in groups)}"
+    title = f"Report: {', '.join(group.name for group in groups) or 'nothing to compare yet'}"
     inline = {path.name: path.read_bytes() for path in pictures if path.suffix == ".png"}
     documents[out / "report.html"] = page.render(markdown, inline, title)
     for path, text in documents.items():
@@ -128,8 +127,23 @@ def _groups(root: Path, baseline: str) -> tuple[tuple[Group, ...], list[str]]:
     if not finished:
         raise RecordError(f"{root}: no finished run to report: {'; '.join(left_out)}")
     finished.sort(key=lambda record: record.group)
-    by_group = itertools.groupby(finished, key=lambda record: record.group)
-    return tuple(analyse(list(records), baseline) for _, records in by_group), left_out
+    groups = []
+    for _, records in itertools.groupby(finished, key=lambda record: record.group):
+        admitted, reason = admit(list(records))
+        if admitted:
+            groups.append(analyse(admitted, baseline))
+        if reason is not None:
+            left_out.append(reason)
+    return tuple(groups), left_out
+
+
+def _compared(group: Group, decision: Decision | None) -> Iterator[tables.Table]:
+    """Yield the tables of other tests than the decision's, unless the decision is preregistered: then it is alone."""
+    if decision is None or not decision.preregistered:
+        if group.comparisons:
+            yield tables.differences(group)
+        if group.controlled:
+            yield tables.controlled(group)
 
 
 def _markdown(
@@ -150,17 +164,17 @@ def _markdown(
             yield from (f"- {sentence}" for sentence in sentences)
             yield ""
     for group in groups:
-        yield from _section(group, drawn[group.name])
-        if group.name in decided:
-            yield decision_table(decided[group.name]).markdown()
+        yield from _section(group, decided.get(group.name), drawn[group.name])
 
 
-def _draw(group: Group, out: Path) -> tuple[list[Path], list[str]]:
+def _draw(group: Group, out: Path, decision: Decision | None) -> tuple[list[Path], list[str]]:
     """Draw the figures of a group. Returns their paths, and the reasons why some are missing."""
-    shared = tables.common_settings(record for arm in group.arms for record in arm.records)
+    records = [record for arm in group.arms for record in arm.records]
+    shared = tables.common_settings(records)
     title = group.name
     if "dataset" in shared:
         title += f", {shared['dataset']}"
+    title += "".join(f", {key} {value}" for key, value in tables.reductions(records).items())
     if {"depth", "width"} <= shared.keys():
         title += f", WRN-{shared['depth']}-{shared['width']}"
     stem = group.name.replace("/", "-")
@@ -171,7 +185,8 @@ def _draw(group: Group, out: Path) -> tuple[list[Path], list[str]]:
         for comparison in group.comparisons
         if math.isfinite(comparison.difference.mean)
     ]
-    if group.baseline and rows:
+    # The figure shows other tests than the preregistered ones.
+    if group.baseline and rows and not (decision is not None and decision.preregistered):
         drawing = differences.draw(rows, group.short(group.baseline), title)
         paths += style.save(drawing, out / f"{stem}-differences")
     left_out = []
@@ -192,18 +207,18 @@ def _draw_steps(run: Record, path: Path) -> tuple[Path, Path]:
     return style.save(figures.steps(run, chosen, f"{run.name}, seed {run.seed}"), path)
 
 
-def _section(group: Group, drawn: Sequence[Path]) -> Iterator[str]:
+def _section(group: Group, decision: Decision | None, drawn: Sequence[Path]) -> Iterator[str]:
     """Yield the parts of `report.md` about one group."""
     yield f"## {group.name}\n"
     if group.baseline is None:
         yield "The baseline has no finished runs, so nothing is compared.\n"
-    parts = [tables.final_errors, tables.best_errors, tables.settings]
+    parts = [tables.final_errors(group), *_compared(group, decision)]
+    if decision is not None:
+        parts.append(decision_table(decision))
     if group.comparisons:
-        parts[1:1] = [tables.differences, tables.epochs]
-    if group.controlled:
-        parts[-2:-2] = [tables.controlled]
-    for part in parts:
-        yield part(group).markdown()
+        parts.append(tables.epochs(group))
+    for part in (*parts, tables.best_errors(group), tables.settings(group)):
+        yield part.markdown()
     for path in drawn:
         if path.suffix == ".png":
             yield f"![{page.alt_text(path)}]({urllib.parse.quote(path.name)})\n"

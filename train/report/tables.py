@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,11 +39,12 @@ class Table:
 
     def __rich__(self) -> Lines:
         table = rich.table.Table(title=self.title, title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
-        table.add_column(self.columns[0], overflow="fold")
+        # On a narrow terminal, headings and names may be broken between words, but numbers may not.
+        longest = max((len(word) for row in self.rows for word in row[0].split()), default=0)
+        table.add_column(self.columns[0], overflow="fold", min_width=longest)
         for index, column in enumerate(self.columns[1:], 1):
-            # On a narrow terminal, headings and names may be broken into lines, but numbers may not.
             width = max((len(row[index]) for row in self.rows), default=0)
-            table.add_column(column, justify="right", min_width=width)
+            table.add_column(column, justify="right", min_width=max(width, *map(len, column.split())))
         for row in self.rows:
             table.add_row(*(rich.text.Text(cell) for cell in row))
         return Lines(table, rich.text.Text(self.note, style="dim"), "")
@@ -74,6 +75,13 @@ def common_settings(records: Iterable[Record]) -> dict[str, Any]:
     configs = [_settings_of(record) for record in records]
     first = configs[0] if configs else {}
     return {key: first.get(key) for key in MAIN_SETTINGS if all(config[key] == first[key] for config in configs)}
+
+
+def reductions(records: Iterable[Record]) -> dict[str, Any]:
+    """Return the settings that reduce the data set, if all these runs share them and they are not 0."""
+    configs = [_settings_of(record) for record in records]
+    shared = {key: {config[key] for config in configs} for key in ("resolution", "train_size")}
+    return {key.replace("_", " "): min(values) for key, values in shared.items() if len(values) == 1 and min(values)}
 
 
 def differing_settings(records: Iterable[Record]) -> list[str]:
@@ -216,7 +224,7 @@ def _epochs_of_runs(arm: Arm) -> str:
 def settings(group: Group) -> Table:
     """Make the table of settings that differ between arms, with the minutes per run and the shared main settings."""
     records = [record for arm in group.arms for record in arm.records]
-    shared = common_settings(records)
+    shared = common_settings(records) | reductions(records)
     differing = [key for key in differing_settings(records) if key not in _NOT_COMPARED]
     rows = []
     for arm in group.arms:
@@ -225,16 +233,29 @@ def settings(group: Group) -> Table:
         rows.append(
             (
                 group.short(arm.name),
-                *(str(config[key]) for key in differing),
+                *(tuned(config, key) for key in differing),
                 number(sum(seconds) / len(arm.records) / 60),
             )
         )
+    note = "All arms: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shared.items() if v != "") + "."
+    if any("*" in cell for row in rows for cell in row[1:]):
+        note += " A star: the highest or lowest of the values tried."
     return Table(
         title=f"{group.name}: settings",
         columns=("Arm", *(key.replace("_", " ") for key in differing), "minutes per run"),
         rows=rows,
-        note="All arms: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shared.items() if v != "") + ".",
+        note=note,
     )
+
+
+def tuned(config: Mapping[str, Any], name: str) -> str:
+    """Format a setting, with a star if tuning chose it at an end of the range that was tried.
+
+    There is no star if fewer than three values were tried, or at zero, which cannot be exceeded downwards.
+    """
+    value, tried = config[name], config.get(f"{name}s") or ()
+    at_end = len(tried) > 2 and value in (min(tried), max(tried)) and value != 0
+    return (f"{value:g}" if isinstance(value, float) else str(value)) + "*" * at_end
 
 
 def number(value: float, form: str = ".2f") -> str:

@@ -19,9 +19,11 @@ def verdict(group: Group, decision: Decision | None = None) -> str:
 
     Args:
       group: The statistics of the group.
-      decision: The tests of docs/preregistration.md, if the group has a margin. They then decide between LCAM and its
-        controls.
+      decision: The tests of docs/preregistration.md, if the group has a margin. They alone decide about a preregistered
+        group, and in other groups between LCAM and its controls.
     """
+    if decision is not None and decision.preregistered:
+        return f"{group.name}: {_decided(decision)}"
     against_controls = _decided(decision) if decision is not None else _controls(group)
     return " ".join([_against_baseline(group), *([against_controls] if against_controls else [])])
 
@@ -73,16 +75,16 @@ def _against_control(group: Group, found: Comparison) -> str:
 
 
 def _decided(decision: Decision) -> str:
-    """List the preregistered verdicts on LCAM minus each of its controls, or on all contrasts of the contest."""
-    contest = any(not each.name.startswith("lcam-") for each in decision.contrasts)
+    """List the verdicts on all preregistered contrasts, or on LCAM minus each of its controls."""
     said = [
         f"{each.name} minus {each.against} {each.difference.mean:+.2f} ({interval(each.difference.interval, '+.2f')}), "
         f"{len(decision.seeds)} seeds, {decision.verdict(each)}"
         for each in decision.contrasts
-        if contest or not each.against.startswith("sgd-")
+        if decision.preregistered or not each.against.startswith("sgd-")
     ]
     margin = decision.contrasts[0].margin
-    compared = "The preregistered contrasts" if contest else "LCAM against its controls, which ignore the loss"
+    controls = "LCAM against its controls, which ignore the loss"
+    compared = "The preregistered contrasts" if decision.preregistered else controls
     return f"{compared}, with a margin of {margin:g} percentage points and 95 % intervals: {'; '.join(said)}."
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from train import files, records
-from train.report import decision, forest
+from train.report import decision, forest, preregistration
 from train.report.publish import Figures
 from train.report.statistics import analyse
 from train.studies.perceptrons import published as perceptrons
@@ -29,7 +29,7 @@ def tasks(results: Path) -> list[forest.Task]:
     """
     found = [perceptrons.forest_task(results, _LCAM, _CONTROLS)]
     for group, title in _GROUPS.items():
-        runs = decision.preregistered(records.read_all(results / group))
+        runs = preregistration.preregistered(records.read_all(results / group))
         # Before all have ended, not even an average of a section's runs is taken.
         if runs is not None:
             made = decision.decide(analyse(runs))

@@ -1,9 +1,11 @@
 import dataclasses
+import io
 import json
 import math
 
 import numpy as np
 import pytest
+import rich.console
 import scipy.stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.weightstats import ttost_paired
@@ -11,7 +13,8 @@ from statsmodels.stats.weightstats import ttost_paired
 from tests.train.synthetic import record, steps
 from train import records
 from train.experiments import find
-from train.report.decision import MARGINS, decide, decision_table
+from train.report.decision import decide, decision_table
+from train.report.preregistration import MARGINS, SEEDS, admit
 from train.report.report import report
 from train.report.statistics import analyse
 from train.report.verdict import verdict
@@ -106,6 +109,68 @@ def test_pooled_residuals_are_those_of_a_two_way_model():
     np.testing.assert_allclose(found[YOKED].pooled, model.conf_int()[1])
 
 
+def section(group="decision-digits", **changes):
+    """Every preregistered run of a group, made up."""
+    return [
+        record(arm.name.partition("/")[2], seed, [50.0, 5.0 + seed % 7], group=group, **changes)
+        for arm in find(group)
+        for seed in SEEDS[group]
+    ]
+
+
+def test_nothing_is_compared_before_all_preregistered_runs_have_ended(tmp_path):
+    whole = section()
+    kept, reason = admit(whole[:-1])
+    assert kept == []
+    assert reason.startswith("decision-digits: 899 of 900 preregistered runs have ended. Nothing is compared")
+    for run in whole[:3]:
+        records.write(tmp_path, run, steps(2))
+    made = report(tmp_path)
+    assert made.groups == made.decisions == ()
+    assert made.left_out[0].startswith("decision-digits: 3 of 900")
+    assert "3 of 900" in made.paths[0].read_text()
+
+
+def test_a_whole_section_is_analysed_without_other_seeds():
+    whole = section()
+    assert admit(whole) == (whole, None)
+    pilot = record(SGD, 0, [50.0, 5.0], group="decision-digits")
+    kept, reason = admit([pilot, *whole])
+    assert kept == whole
+    assert reason == "decision-digits: 1 runs with other seeds than the preregistered ones"
+
+
+def test_other_seeds_and_other_groups_are_not_held_back():
+    assert admit(runs()) == (runs(), None)
+    assert admit(runs(group="demo")) == (runs(group="demo"), None)
+
+
+def test_a_run_that_skipped_steps_is_not_finite():
+    made = runs(yoked=0.5)
+    run = next(run for run in made if run.name.endswith(YOKED))
+    run.history[0] = dataclasses.replace(run.history[0], skipped_steps=1)
+    assert decide(analyse(made)).not_finite == {LCAM: 0, YOKED: 1, SGD: 0}
+
+
+def test_the_preregistered_tests_alone_give_the_verdict(tmp_path):
+    # SGD is worse by every test, but Friedman's test finds nothing.
+    made = runs(yoked=0.0, sgd=3.0)
+    group = analyse(made)
+    decision = dataclasses.replace(decide(group), p_omnibus=0.5)
+    said = verdict(group, decision)
+    assert said.startswith("decision-digits: The preregistered contrasts, with a margin of 0.2 percentage points")
+    assert "minus sgd-0.9 -3.0" in said
+    assert "6 seeds, undecided." in said
+    assert "better" not in said
+    for run in made:
+        records.write(tmp_path, run, steps(2))
+    markdown = report(tmp_path).paths[0].read_text()
+    assert "against sgd-0.9" not in markdown
+    assert "against controls" not in markdown
+    assert markdown.index("final test error") < markdown.index("LCAM | Difference") < markdown.index("Provenance")
+    assert not list(tmp_path.glob("report/*-differences.*"))
+
+
 def test_groups_without_a_margin_or_a_control_are_not_decided():
     assert decide(analyse(runs(group="demo"))) is None
     assert decide(analyse([run for run in runs() if "lcam" not in run.name])) is None
@@ -126,6 +191,38 @@ def test_the_report_has_the_decision_in_every_form(tmp_path):
     assert written["group"] == "decision-digits"
     assert [row["verdict"] for row in written["contrasts"]] == ["better", "better"]
     assert f"| minus {YOKED} |" in made.paths[0].read_text()
+
+
+def contest(**trials):
+    """Four runs of every arm of the contest; SGD at 0.95 has the lowest held-out error."""
+    arms = [arm.name.partition("/")[2] for arm in find("contest-cifar10")]
+    return [
+        record(arm, seed, [8.0 + seed + 0.1 * i], group="contest-cifar10", learning_rate=0.4)
+        for i, arm in enumerate(arms)
+        for seed in range(4)
+    ]
+
+
+def test_the_primary_contrast_is_with_the_best_tuned_sgd(tmp_path):
+    for run in contest():
+        records.write(tmp_path, run, steps(1))
+    assert decide(analyse(records.read_all(tmp_path))).primary is None
+    for i, arm in enumerate(("sgd-0.9", "sgd-0.95", "nesterov-0.9", "cosine-sgd-0.9")):
+        errors = ([31.0, 33.0], [29.0, 30.5 - (i == 1)])
+        trials = {"trials": [{"learning_rate": 0.1, "error": error} for error in errors]}
+        records.write_trials(tmp_path, f"contest-cifar10/{arm}", trials)
+    for packed in (False, True):
+        if packed:
+            records.pack(tmp_path)
+        found = decide(analyse(records.read_all(tmp_path / "contest-cifar10")))
+        assert found.primary == ("rising-0.9-0.95", "sgd-0.95")
+        assert "Primary contrast: rising-0.9-0.95 minus sgd-0.95." in decision_table(found).note
+        assert found.numbers()["primary"] == ("rising-0.9-0.95", "sgd-0.95")
+
+
+def test_the_primary_contrast_of_the_other_sections_is_yoked():
+    assert decided().primary == (LCAM, YOKED)
+    assert decide(analyse(runs(group="demo")), 0.3).primary is None
 
 
 def test_the_contest_compares_lcam_and_the_schedule_with_every_sgd():
@@ -149,3 +246,15 @@ def test_the_contest_compares_lcam_and_the_schedule_with_every_sgd():
     assert "other arms, 4 pairs" in decision_table(found).title
     # Holm's correction would be wrong for a part of the contrasts.
     assert decide(analyse([run for run in runs if not run.name.endswith("nesterov-0.9")])) is None
+
+
+def test_the_terminal_shows_what_fits(tmp_path):
+    for run in runs(yoked=0.5, sgd=3.0):
+        records.write(tmp_path, run, steps(2))
+    made = report(tmp_path)
+    console = rich.console.Console(file=io.StringIO(), width=80)
+    made.show(console)
+    shown = console.file.getvalue()
+    assert "minus yoked-0.9-0.95" in shown
+    assert "report.md has all tests" in " ".join(shown.split())
+    assert "Correlation" not in shown

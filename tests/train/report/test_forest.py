@@ -54,7 +54,7 @@ def test_each_row_has_its_point_its_interval_its_seeds_and_its_verdict():
         (["better", "better"], "lower the test error"),
         (["worse"], "raise the test error"),
         (["undecided"], "undecided"),
-        (["equivalent", "better", "equivalent"], "without the loss: equivalent, better"),
+        (["equivalent", "better", "equivalent"], "without the loss: equivalent; better"),
     ],
 )
 def test_the_title_follows_from_the_verdicts_on_the_yoked_control(verdicts, said):

@@ -127,7 +127,7 @@ def test_every_setting_that_differs_is_shown(tmp_path):
     report(tmp_path)
     head, *rows = _table((tmp_path / "report/report.md").read_text(), "demo: settings")
     assert head == ["Arm", "dropout", "minutes per run"]
-    assert [row[:2] for row in rows] == [["sgd-0.9", "0.0"], ["lcam-0.9-0.95", "0.3"]]
+    assert [row[:2] for row in rows] == [["sgd-0.9", "0"], ["lcam-0.9-0.95", "0.3"]]
 
 
 def test_errors_on_images_held_out_are_called_so(tmp_path):
@@ -366,3 +366,14 @@ def test_a_folder_of_damaged_records_is_an_error(tmp_path):
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(RecordError, match=r"no finished run .* not a record of schema 1"):
         report(tmp_path)
+
+
+def test_reduced_images_and_rates_at_an_end_are_told(tmp_path):
+    for arm, rate in (("sgd-0.9", 0.4), ("sgd-0.95", 0.1)):
+        tuned = {"learning_rate": rate, "learning_rates": [0.05, 0.1, 0.4], "resolution": 16, "train_size": 10000}
+        records.write(tmp_path, record(arm, 0, [20.0], **tuned), steps(1))
+    markdown = report(tmp_path).paths[0].read_text()
+    assert "resolution 16, train size 10000" in markdown
+    assert re.search(r"\| sgd-0\.9 \|.* 0\.4\* \|", markdown)
+    assert re.search(r"\| sgd-0\.95 \|.* 0\.1 \|", markdown)
+    assert "A star: the highest or lowest of the values tried." in markdown

@@ -4,7 +4,7 @@ import pytest
 
 from tests.train.synthetic import record
 from train.experiments import find
-from train.report.decision import SEEDS, preregistered
+from train.report.preregistration import SEEDS, preregistered
 from train.studies import published
 
 GROUP = "decision-cifar10"
@@ -49,6 +49,6 @@ def test_one_unfinished_run_hides_the_section():
 def test_a_hidden_section_is_not_compared(monkeypatch, tmp_path):
     monkeypatch.setattr(published.perceptrons, "forest_task", lambda *_: "perceptrons")
     monkeypatch.setattr(published.records, "read_all", lambda folder: section()[:-1])
-    monkeypatch.setattr(published.decision, "preregistered", lambda runs: None)
+    monkeypatch.setattr(published.preregistration, "preregistered", lambda runs: None)
     monkeypatch.setattr(published.decision, "decide", lambda group: pytest.fail("compared"))
     assert published.tasks(tmp_path) == ["perceptrons"]

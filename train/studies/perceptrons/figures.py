@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from train.report import style
-from train.report.equivalence import Contrast
+from train.report.equivalence import ALPHA, Contrast
 from train.studies.perceptrons import study
 from train.studies.perceptrons.record import Record
 
@@ -60,10 +60,8 @@ def draw(record: Record, contrasts: Sequence[Contrast]) -> Figure:
 
 
 def title(contrasts: Sequence[Contrast]) -> str:
-    """State the finding if all intervals of LCAM minus yoked lie within the margin. Otherwise name what is shown."""
-    yoked = [contrast for contrast in contrasts if contrast.against.startswith("yoked")]
-    margin = yoked[0].margin
-    if all(-margin < end < margin for contrast in yoked for end in contrast.difference.interval):
+    """State the finding if LCAM is shown to be equivalent to its yoked controls. Otherwise name what is shown."""
+    if all(contrast.p_equivalent < ALPHA for contrast in contrasts if contrast.against.startswith("yoked")):
         return "Which steps the loss picks makes no difference as large as the margin"
     return "LCAM minus each other arm"
 
