@@ -11,7 +11,7 @@ import optax
 
 from lcam_optax._checks import is_number, require_optimizer, require_whole
 from lcam_optax._decision import as_loss
-from lcam_optax._scalars import as_arrays, moved_mean, scalar
+from lcam_optax._scalars import as_arrays, copied, moved_mean, scalar
 
 
 class AccumulateState(NamedTuple):
@@ -19,6 +19,7 @@ class AccumulateState(NamedTuple):
 
     multi_steps_state: optax.MultiStepsState
     micro_loss_mean: jax.Array  # shape=(), float32; mean loss of the micro-batches gathered so far
+    made_step: jax.Array  # shape=(), bool; whether the last update made a step
 
 
 class Accumulation(optax.GradientTransformationExtraArgs):
@@ -26,9 +27,8 @@ class Accumulation(optax.GradientTransformationExtraArgs):
 
     @staticmethod
     def has_updated(state: AccumulateState) -> jax.Array:
-        """Whether the last `update` made a step, a boolean scalar, as in `optax.MultiSteps`."""
-        steps = state.multi_steps_state
-        return jnp.logical_and(steps.mini_step == 0, steps.gradient_step > 0)
+        """Whether the last `update` made a step, a boolean scalar. False if it skipped its micro-batch."""
+        return copied(state.made_step)
 
 
 def accumulate(
@@ -58,6 +58,11 @@ def accumulate(
       micro-batches weigh the same. If one loss is not finite, neither is the mean, and the momentum stays unchanged.
       Other extra arguments are passed on unchanged: a step sees those of its last micro-batch.
 
+      `optax.MultiSteps` calls `optimizer` at every micro-batch, and uses the result of every `k`-th call. It never
+      recovers from a gradient that is not finite (Optax 0.2.8). To skip such a micro-batch, pass
+      `should_skip_update_fn=optax.skip_not_finite`, or put `optax.apply_if_finite` around `accumulate`. Inside, it
+      does not help.
+
     Raises:
       TypeError: If `optimizer` is not an optimizer, or `k` is neither a number nor a function; from `update`, if there
         is no `value`.
@@ -81,7 +86,7 @@ def accumulate(
     multi_steps = optax.MultiSteps(optimizer, _as_schedule(every_k_schedule), **multi_steps_kwargs)
 
     def init_fn(params: optax.Params) -> AccumulateState:
-        return AccumulateState(multi_steps.init(params), scalar(0.0))
+        return AccumulateState(multi_steps.init(params), scalar(0.0), jnp.zeros((), bool))
 
     def update_fn(
         updates: optax.Updates,
@@ -105,7 +110,7 @@ def accumulate(
         )
         kept = jnp.where(skipped, state.micro_loss_mean, mean)
         begins = multi_steps_state.mini_step == 0
-        return new_updates, AccumulateState(multi_steps_state, jnp.where(begins, 0, kept))
+        return new_updates, AccumulateState(multi_steps_state, jnp.where(begins, 0, kept), begins & ~skipped)
 
     return Accumulation(init_fn, update_fn)
 

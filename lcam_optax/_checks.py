@@ -40,13 +40,17 @@ def require_scalar_or_schedule(name: str, value: Any) -> None:
 def require_unit_interval(name: str, value: Any) -> None:
     """Refuse a Python number that is outside [0, 1) in the dtype of the state, and what `require_scalar` refuses."""
     require_scalar(name, value)
-    if is_number(value) and not 0 <= np.asarray(value, jnp.result_type(float)) < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value}.")
+    dtype = jnp.result_type(float)
+    if is_number(value) and not 0 <= np.asarray(value, dtype) < 1:
+        rounded = f", which {dtype} rounds to 1" if 0 <= value < 1 else ""
+        raise ValueError(f"{name} must be in [0, 1), got {value}{rounded}.")
 
 
 def require_whole(name: str, value: Any) -> None:
-    """Refuse a Python number that is not whole or not in [1, 2^31), and what `require_scalar` refuses."""
+    """Refuse a known number that is not whole or not in [1, 2^31), and what `require_scalar` refuses."""
     require_scalar(name, value)
+    if not is_number(value) and not isinstance(value, jax.core.Tracer):
+        value = value.item()
     if is_number(value) and not (1 <= value < 2**31 and value % 1 == 0):
         raise ValueError(f"{name} must be a whole number of at least 1 and below 2^31, got {value}.")
 

@@ -104,7 +104,8 @@ def loss_controlled(
       An `optax.schedules.StatefulSchedule`. The optimizer's `update` needs `value=loss`, as `scale_by_lcam` does.
 
     Raises:
-      TypeError: If `phase` is not a `Phase`, or a value is not a number; from `update`, if `value` is missing.
+      TypeError: If `phase` is not a `Phase`, or a value is neither a number nor a schedule; from `update`, if `value`
+        is missing.
       ValueError: If a value is an array with axes; from `update`, if `value` is not a real floating scalar.
 
     Examples:

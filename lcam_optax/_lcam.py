@@ -38,13 +38,14 @@ def lcam(
     before the momentum, as in the authors' code. There it applies to every parameter, including biases and batch-norm
     scales.
 
-    Two rules of `optax.inject_hyperparams(lcam)` matter:
+    Three rules of `optax.inject_hyperparams(lcam)` matter:
 
     - It treats every callable as a schedule. It calls a `weight_decay_mask` function with the step, so nothing decays.
       It also calls `accumulator_dtype=jnp.float32`, and it reads a momentum schedule one step early. Name such
       arguments in `static_args`: `optax.inject_hyperparams(lcam, static_args=("weight_decay_mask",))`.
     - It rounds Python floats to the dtype of the parameters: with bfloat16 parameters, a momentum of 0.999 becomes 1.0.
       Pass `hyperparam_dtype=jnp.float32`, or pass the number as `jnp.float32(0.999)`.
+    - It turns `weight_decay` into an array, even the default of 0, so `update` needs `params`.
 
     LCAM does not take a state of `optax.sgd`. To continue from one, carry its momentum buffer over. If the learning
     rate is a schedule, carry the step over too, with `count=optax.tree.get(sgd_state, "count")`::

@@ -79,7 +79,7 @@ def epoch_mean(steps_per_epoch: jax.typing.ArrayLike) -> Phase:
       selecting the old optimizer state after an overflow (`jmp.select_tree`), all later epochs shift. Before you select
       the old state, give it the new phase: `old = optax.tree.set(old, phase_state=optax.tree.get(new, "phase_state"))`.
     - To resume with another `steps_per_epoch`, for example after a change of the batch size, begin a new epoch:
-      `state = optax.tree.set(state, epoch_step=0)`.
+      `state = optax.tree.set(state, epoch_step=jnp.zeros_like(optax.tree.get(state, "epoch_step")))`.
 
     Args:
       steps_per_epoch: Optimizer steps in an epoch, an int of at least 1; a short last batch counts as one. The mean

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from lcam_optax._hyperparams import LossControlledState
+from lcam_optax._scalars import copied
 from lcam_optax._scale_by_lcam import ScaleByLcamState
 
 
@@ -63,15 +63,7 @@ def read_phase(opt_state: optax.OptState) -> PhaseReading:
     state = found[0]
     loss_mean = getattr(state.phase_state, "loss_mean", None)
     return PhaseReading(
-        momentum=_copied(state.momentum if isinstance(state, ScaleByLcamState) else state.controlled_value),
-        loss_mean=None if loss_mean is None else _copied(loss_mean),
-        below=_copied(state.below),
+        momentum=copied(state.momentum if isinstance(state, ScaleByLcamState) else state.controlled_value),
+        loss_mean=None if loss_mean is None else copied(loss_mean),
+        below=copied(state.below),
     )
-
-
-def _copied(value: Any) -> jax.Array:
-    """Copy an array or the array of a Flax NNX variable, which the next step would change. Return a shape unchanged."""
-    if isinstance(value, jax.ShapeDtypeStruct):
-        return value  # type: ignore[return-value]  # from `jax.eval_shape`
-    as_array = getattr(value, "__jax_array__", None)
-    return jnp.copy(value if as_array is None else as_array())

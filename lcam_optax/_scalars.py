@@ -98,3 +98,11 @@ def incremented(count: jax.Array) -> jax.Array:
 def is_key(value: Any) -> bool:
     """Whether a value is a typed key, such as `jax.random.key` makes."""
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def copied(value: Any) -> jax.Array:
+    """Copy an array or the array of a Flax NNX variable, which the next step would change. Return a shape unchanged."""
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return value  # type: ignore[return-value]  # from `jax.eval_shape`
+    as_array = getattr(value, "__jax_array__", None)
+    return jnp.copy(value if as_array is None else as_array())

@@ -49,7 +49,8 @@ def scale_by_lcam(
 
     Most wrappers of Optax pass `value` on. `optax.contrib.sam`, `optax.lookahead` and
     `optax.contrib.split_real_and_imaginary` refuse it with Python's own "unexpected keyword argument". Inside
-    `optax.chain`, `optax.MultiSteps` and the last two drop it. LCAM then raises the error below.
+    `optax.chain`, `optax.MultiSteps`, `optax.lookahead` and `optax.contrib.split_real_and_imaginary` drop it. LCAM then
+    raises the error below.
 
     Args:
       phase: The rule that puts each loss below or above a mean, such as `epoch_mean(steps_per_epoch)`.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from lcam_optax._checks import require_scalar
-from lcam_optax._scalars import as_float
+from lcam_optax._scalars import as_arrays, as_float
 from lcam_optax.contrib._trees import add_scaled, inner_product, require_like, require_real
 
 
@@ -29,7 +29,9 @@ def consensus_gradient(
 
     Args:
       field_fn: See `symplectic_gradient`.
-      align: True is the aligned form above, of Letcher et al. False is :math:`\xi + \lambda \nabla H`, the original
+      align: True is the aligned form above, of Letcher et al. In a game that only rotates, such as a bilinear one, the
+        inner product is zero, so rounding picks the sign and the field does not converge. Use False there, or
+        `symplectic_gradient`, whose `eps` is for this case. False is :math:`\xi + \lambda \nabla H`, the original
         method, which also converges to unstable fixed points.
       scale: :math:`\lambda`; 1 by default.
 
@@ -43,6 +45,8 @@ def consensus_gradient(
         does not return a tree with the structure, shapes and dtypes of the parameters.
 
     Examples:
+      A bilinear game only rotates, so the sign is not aligned.
+
       >>> import jax.numpy as jnp, optax
       >>> from lcam_optax import contrib
       >>> field_fn = contrib.player_field([lambda p: p[0] * p[1], lambda p: -p[0] * p[1]], players=[0, 1])
@@ -63,6 +67,7 @@ def consensus_gradient(
 
     def adjusted_fn(params: optax.Params, *args: Any, **kwargs: Any) -> optax.Updates:
         require_real("consensus_gradient", params)
+        params = as_arrays(params)
         field, transposed_product = jax.vjp(lambda p: field_fn(p, *args, **kwargs), params)
         require_like("field_fn", field, params, dtypes=True)
         (transposed,) = transposed_product(field)

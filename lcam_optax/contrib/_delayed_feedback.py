@@ -100,14 +100,22 @@ def delayed_feedback(learning_rate: optax.ScalarOrSchedule, terms: int = 2) -> o
                 "call update(grads, state, params)."
             )
         updates, state, params = as_arrays((updates, state, params))
+        begins = state.feedback_step == 0
         leaf_step = partial(
             _leaf_step,
             first=first,
             delayed=delayed,
             rate=at_step("learning_rate", learning_rate, state.feedback_step),
-            begins=state.feedback_step == 0,
+            begins=begins,
         )
-        new_updates, _, *targets = map_with_states(leaf_step, updates, params, *state.recent_targets)
+        # A parameter without a gradient stays where it is, and so does its history, because a gradient may come later.
+        new_updates, _, *targets = map_with_states(
+            leaf_step,
+            updates,
+            params,
+            *state.recent_targets,
+            idle_fn=lambda param, *recent: (param, *_history(param, recent, begins)),
+        )
         return new_updates, DelayedFeedbackState(tuple(targets), incremented(state.feedback_step))
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
@@ -132,9 +140,19 @@ def _leaf_step(
     dtype = working_dtype(gradient, param)
     move = -rate.astype(dtype) * gradient.astype(dtype)
     target = (param.astype(dtype) + move).astype(param.dtype)
-    filled = [jnp.where(begins, target, held) for held in recent]
+    filled = _filled(target, recent, begins)
     # Weigh distances from the parameters instead of values, because the weights do not sum to 1 in bfloat16.
     update = first * move
     for weight, held in zip(delayed, filled, strict=True):
         update += weight * (held.astype(dtype) - param.astype(dtype))
-    return update.astype(gradient.dtype), param, *[target, *filled][: len(recent)]
+    return update.astype(gradient.dtype), param, *_history(target, recent, begins)
+
+
+def _history(target: jax.Array, recent: tuple[jax.Array, ...], begins: jax.Array) -> list[jax.Array]:
+    """Put a new target before the recent ones, and drop the oldest."""
+    return [target, *_filled(target, recent, begins)][: len(recent)]
+
+
+def _filled(target: jax.Array, recent: tuple[jax.Array, ...], begins: jax.Array) -> list[jax.Array]:
+    """The recent targets. At the first step, the first target replaces the missing ones."""
+    return [jnp.where(begins, target, held) for held in recent]

@@ -33,7 +33,9 @@ def extragradient(optimizer: optax.GradientTransformation) -> optax.GradientTran
       An `optax.GradientTransformationExtraArgs`, the outermost of its chain. Its state is the state of `optimizer`.
       `update(grads, state, params, grad_fn=grad_fn)` takes the gradients at `params`, and a function `grad_fn(params)`
       that returns the gradients at other parameters, of the same batch or a fresh one. Other extra arguments, such as
-      `value`, are passed to both half-steps.
+      `value`, are passed to both half-steps. With `flax.nnx.Optimizer`, `grad_fn` has to return `nnx.as_pure(grads)`.
+      Do not put it inside `optax.masked` or `optax.partition`, because `grad_fn` would get parameters that contain
+      `MaskedNode`. To freeze parameters, mask the updates of the inner optimizer.
 
     Raises:
       TypeError: If `optimizer` is not an optimizer; from `update`, if there is no `grad_fn`.

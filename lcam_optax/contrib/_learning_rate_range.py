@@ -32,6 +32,7 @@ def learning_rate_range(
       The lower and the upper bound, float32 scalars of shape ().
 
     Raises:
+      TypeError: If `margin` is not a number.
       ValueError: If the two arrays do not have the same shape (n,) with n at least 1, or `margin` is a Python number
         outside (0, 0.5].
 
@@ -53,7 +54,7 @@ def learning_rate_range(
     rates, told = jnp.asarray(learning_rates).astype(float), jnp.asarray(information).astype(float)
     if rates.ndim != 1 or rates.shape != told.shape or rates.size == 0:
         raise ValueError(
-            "learning_rates and information must be of one shape (n,), a rate and what was told at it, "
+            "learning_rates and information must be of one shape (n,), one information value per rate, "
             f"got {rates.shape} and {told.shape}."
         )
     told = jnp.where(jnp.isfinite(told), told, 0)

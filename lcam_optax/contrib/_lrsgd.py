@@ -133,7 +133,15 @@ def lrsgd(
         inner_rate = rate / (state.inner_step + 1).astype(rate.dtype) if variant == "C" else rate
 
         leaf_step = partial(_leaf_step, begins=begins, pull=2 * strength, momentum=as_float(momentum), rate=inner_rate)
-        new_updates, trace, anchor, _ = map_with_states(leaf_step, updates, state.trace, state.anchor, params)
+        # A parameter without a gradient gets its anchor too, because a gradient may come later.
+        new_updates, trace, anchor, _ = map_with_states(
+            leaf_step,
+            updates,
+            state.trace,
+            state.anchor,
+            params,
+            idle_fn=lambda trace, anchor, param: (trace, jnp.where(begins, param, anchor), param),
+        )
         inner_step = jnp.where(state.inner_step + 1 >= length, 0, state.inner_step + 1)
         new_state = LrsgdState(trace, anchor, inner_step, length, incremented(state.lrsgd_step), state.lrsgd_seed)
         return new_updates, new_state

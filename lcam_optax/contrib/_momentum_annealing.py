@@ -41,8 +41,9 @@ def learning_rate_from_momentum(effective_step: ScalarOrSchedule, momentum: Scal
       An `optax.Schedule`: from the step to the learning rate, a float32 scalar of shape ().
 
     Raises:
-      ValueError: If `effective_step` is a Python number that is not positive, or `momentum` is a Python number outside
-        [0, 1).
+      TypeError: If a setting is neither a number nor a schedule.
+      ValueError: If a setting is an array with axes, `effective_step` is a Python number that is not positive, or
+        `momentum` is a Python number outside [0, 1).
 
     Examples:
       >>> import jax.numpy as jnp, optax
@@ -93,7 +94,8 @@ def momentum_from_learning_rate(effective_step: ScalarOrSchedule, learning_rate:
       An `optax.Schedule`: from the step to the momentum, a float32 scalar of shape ().
 
     Raises:
-      ValueError: If `effective_step` or `learning_rate` is a Python number that is not positive.
+      TypeError: If a setting is neither a number nor a schedule.
+      ValueError: If a setting is an array with axes, or a Python number that is not positive.
 
     Examples:
       >>> import jax.numpy as jnp, optax

@@ -39,11 +39,14 @@ def contingency_table(
     for name, numbers in (("labels", rows), ("codes", columns)):
         if not jnp.issubdtype(numbers.dtype, jnp.integer):
             raise TypeError(f"{name} must be ints such as argmax gives, got dtype {numbers.dtype}.")
-    # A negative index would count from the end.
-    rows, columns = (
-        jnp.where(x < 0, count, x.astype(jnp.int32)) for x, count in ((rows, label_count), (columns, code_count))
-    )
+    rows, columns = _index(rows, label_count), _index(columns, code_count)
     return jnp.zeros((label_count, code_count), jnp.int32).at[rows, columns].add(1, mode="drop")
+
+
+def _index(numbers: jax.Array, count: int) -> jax.Array:
+    """Numbers as int32, and `count` for all that are outside [0, count): negative ones would count from the end."""
+    wide = numbers if numbers.dtype.itemsize >= 4 else numbers.astype(jnp.int32)
+    return jnp.where((wide >= 0) & (wide < count), wide, count).astype(jnp.int32)
 
 
 def label_information(table: jax.typing.ArrayLike) -> jax.Array:
@@ -83,4 +86,6 @@ def label_information(table: jax.typing.ArrayLike) -> jax.Array:
     of_labels, of_codes, of_both = (
         jax.scipy.special.entr(frequencies).sum() for frequencies in (joint.sum(1), joint.sum(0), joint)
     )
-    return jnp.clip((of_labels + of_codes - of_both) / of_labels, 0, 1)
+    # With a single label all entropies are rounding errors.
+    several = jnp.count_nonzero(counts.sum(1)) > 1
+    return jnp.where(several, jnp.clip((of_labels + of_codes - of_both) / of_labels, 0, 1), jnp.nan)

@@ -79,6 +79,8 @@ def salp_swarm_sgd(
 
     Returns:
       An `optax.GradientTransformationExtraArgs`, the last of its chain: later transformations would not be evaluated.
+      Do not put it inside `optax.masked` or `optax.partition`, because `value_fn` would get parameters that contain
+      `MaskedNode`.
       `update(grads, state, params, value=loss, value_fn=value_fn)` takes a function `value_fn(params)` that returns the
       loss of the same batch at other parameters, with shape (). It is called once, under `jax.vmap`. It should not use
       dropout. Under `shard_map` or `pmap` it should average over the replicas. A loss of NaN counts as infinite.

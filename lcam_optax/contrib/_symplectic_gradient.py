@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from lcam_optax._checks import require_scalar
-from lcam_optax._scalars import as_float
+from lcam_optax._scalars import as_arrays, as_float
 from lcam_optax.contrib._trees import add_scaled, inner_product, require_like, require_real
 
 
@@ -88,6 +88,7 @@ def symplectic_gradient(
 
     def adjusted_fn(params: optax.Params, *args: Any, **kwargs: Any) -> optax.Updates:
         require_real("symplectic_gradient", params)
+        params = as_arrays(params)
         field, jacobian_product = jax.linearize(lambda p: field_fn(p, *args, **kwargs), params)
         require_like("field_fn", field, params, dtypes=True)
         forward = jacobian_product(field)

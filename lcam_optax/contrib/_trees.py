@@ -47,21 +47,39 @@ def add_scaled(tree: Any, factor: jax.Array, direction: Any) -> Any:
     return jax.tree.map(lambda x, d: x + factor.astype(x.dtype) * d.astype(x.dtype), tree, direction)
 
 
-def map_with_states(leaf_fn: Callable[..., tuple[Any, ...]], updates: Any, *states: Any) -> tuple[Any, ...]:
+def map_with_states(
+    leaf_fn: Callable[..., tuple[Any, ...]],
+    updates: Any,
+    *states: Any,
+    idle_fn: Callable[..., tuple[Any, ...]] = lambda *states: states,
+) -> tuple[Any, ...]:
     """Map `(update, *states) -> (update, *states)` over the leaves of several trees.
 
     Args:
       leaf_fn: Takes the leaves of all trees at one place, and returns the same number.
-      updates: Tree of updates. A leaf that is None stays None, and its states do not change.
+      updates: Tree of updates. A leaf that is None stays None.
       *states: Trees with a value wherever `updates` has a leaf.
+      idle_fn: Takes the leaves of the states where the update is None, and returns new ones. By default they do not
+        change.
 
     Returns:
       The same number of trees.
     """
+
+    def idle(*states: Any) -> tuple[Any, ...]:
+        return None, *_columns(jax.tree.map(lambda *leaves: _Row(idle_fn(*leaves)), *states), len(states))
+
     rows = jax.tree.map(
-        lambda *row: _Row(row if row[0] is None else leaf_fn(*row)), updates, *states, is_leaf=lambda x: x is None
+        lambda *row: _Row(idle(*row[1:]) if row[0] is None else leaf_fn(*row)),
+        updates,
+        *states,
+        is_leaf=lambda x: x is None,
     )
-    return tuple(jax.tree.map(lambda row, i=i: row.values[i], rows) for i in range(1 + len(states)))
+    return _columns(rows, 1 + len(states))
+
+
+def _columns(rows: Any, number: int) -> tuple[Any, ...]:
+    return tuple(jax.tree.map(lambda row, i=i: row.values[i], rows) for i in range(number))
 
 
 class _Row:

@@ -14,7 +14,10 @@ from lcam_optax.contrib._trees import map_with_states, require_real
 
 
 class ScaleByYamadamState(NamedTuple):
-    """State of `scale_by_yamadam`: four copies of the parameters and one scalar per tensor."""
+    """State of `scale_by_yamadam`: four copies of the parameters and one scalar per tensor.
+
+    To get its shardings, use `jax.jit(tx.init)`. `optax.tree.map_params` takes `beta` for a tree of parameters.
+    """
 
     mu: optax.Updates  # as the parameters; mean of the gradients
     nu: optax.Updates  # as the parameters; variance of the gradients

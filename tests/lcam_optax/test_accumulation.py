@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import lcam_optax
 
@@ -86,3 +87,43 @@ def test_k_may_be_any_whole_number(k):
 def test_a_k_that_makes_no_steps_is_refused(k):
     with pytest.raises(ValueError, match="every_k_schedule must be a whole number of at least 1"):
         lcam_optax.accumulate(inner(), k)
+
+
+def grads_through(tx, gradients):
+    """The updates of a few micro-batches, and whether each made a step."""
+    params, found = jnp.zeros(()), []
+    state = tx.init(params)
+    for gradient in gradients:
+        updates, state = tx.update(jnp.float32(gradient), state, params, value=jnp.float32(1.0))
+        counted = state.inner_state if isinstance(state, optax.ApplyIfFiniteState) else state
+        found.append((float(updates), bool(lcam_optax.accumulate(inner(), 2).has_updated(counted))))
+    return found
+
+
+def test_a_skipped_micro_batch_makes_no_step():
+    tx = lcam_optax.accumulate(inner(), 2, should_skip_update_fn=optax.skip_not_finite)
+    made = [step for _, step in grads_through(tx, [1, 1, np.nan, np.nan, 1, 1])]
+    assert made == [False, True, False, False, False, True]
+
+
+def test_after_a_gradient_that_is_not_finite_it_goes_on_as_the_docstring_says():
+    skipping = lcam_optax.accumulate(inner(), 2, should_skip_update_fn=optax.skip_not_finite)
+    around = optax.apply_if_finite(lcam_optax.accumulate(inner(), 2), 100)
+    inside = lcam_optax.accumulate(optax.apply_if_finite(inner(), 100), 2)
+    gradients = [1, 1, np.nan, 1, 1, 1, 1, 1]
+    for recovers, tx in ((True, skipping), (True, around), (False, inside)):
+        later = [update for update, _ in grads_through(tx, gradients)[2:]]
+        assert np.isfinite(later).all()
+        assert np.any(later) == recovers
+
+
+def test_whether_a_step_was_made_is_read_from_an_nnx_optimizer():
+    model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    tx = lcam_optax.accumulate(inner(), 2)
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    made = []
+    for _ in range(4):
+        grads = nnx.grad(lambda m: jnp.sum(m(jnp.ones((1, 1)))))(model)
+        optimizer.update(model, grads, value=jnp.float32(1.0))
+        made.append(bool(tx.has_updated(optimizer.opt_state)))
+    assert made == [False, True, False, True]

@@ -236,9 +236,14 @@ def mean_after(values, state, phase):
     return lcam_optax.read_phase(states(lcam(phase), values, state=state)[-1]).loss_mean
 
 
+def new_epoch(state):
+    """What the docstring of `epoch_mean` shows."""
+    return optax.tree.set(state, epoch_step=jnp.zeros_like(optax.tree.get(state, "epoch_step")))
+
+
 def resumed_with_other_epochs():
     """Two steps in an epoch of three; then epochs of two."""
-    state = optax.tree.set(states(lcam(), [9.0, 9.0])[-1], epoch_step=0)
+    state = new_epoch(states(lcam(), [9.0, 9.0])[-1])
     phase = lcam_optax.epoch_mean(2)
     return [mean_after(values, state, phase) for values in ([1.0], [1.0, 3.0], [1.0, 3.0, 5.0])]
 
@@ -768,3 +773,29 @@ def test_a_program_that_takes_the_state_is_exported_as_the_docstring_of_lcam_say
     serialized = jax.export.export(step)(state, jnp.float32(2)).serialize()
     again = jax.export.deserialize(serialized).call(state, jnp.float32(2))
     chex.assert_trees_all_equal(again, step(state, jnp.float32(2)))
+
+
+def test_a_new_epoch_compiles_nothing_and_takes_states_of_several_seeds():
+    tx = lcam()
+    (state,) = states(tx, [1.0])
+    step = jax.jit(lambda state: tx.update(ONES, state, ONES, value=jnp.float32(2.0))[1])
+    step(new_epoch(step(state)))
+    assert step._cache_size() == 1
+    several = jax.tree.map(lambda x: jnp.stack([x, x]), state)
+    jax.vmap(step)(new_epoch(several))
+
+
+@pytest.mark.parametrize("value", [1 - 1e-9, 0.99999999])
+def test_a_number_that_float32_rounds_to_one_is_called_so(value):
+    with pytest.raises(ValueError, match=rf"in \[0, 1\), got {value}, which float32 rounds to 1\."):
+        lcam_optax.ema(value)
+    with pytest.raises(ValueError, match=r"in \[0, 1\), got 1\.5\.$"):
+        lcam_optax.ema(1.5)
+
+
+@pytest.mark.parametrize("make", [np.array, jnp.array])
+@pytest.mark.parametrize("number", [0, 2.7])
+def test_known_arrays_are_whole_numbers_too(make, number):
+    for refused in (lcam_optax.window, lcam_optax.epoch_mean, lambda n: contrib.delayed_feedback(0.1, n)):
+        with pytest.raises(ValueError, match=r"must be a whole number of at least 1"):
+            refused(make(number))

@@ -184,3 +184,18 @@ def test_missing_params():
     tx = contrib.delayed_feedback(0.1)
     with pytest.raises(ValueError, match="was given none: call update"):
         tx.update(jnp.ones(1), tx.init(jnp.ones(1)))
+
+
+@pytest.mark.parametrize("terms", [2, 3])
+def test_a_gradient_that_comes_later_finds_a_history(terms):
+    """A parameter without a gradient moves like one whose gradient is zero."""
+    tx = contrib.delayed_feedback(0.1, terms)
+    params = {"frozen": jnp.float32(10.0), "still": jnp.float32(10.0)}
+    state = tx.init(params)
+    for gradient in (None, None, 1.0, 2.0):
+        frozen = None if gradient is None else jnp.float32(gradient)
+        grads = {"frozen": frozen, "still": jnp.float32(gradient or 0.0)}
+        updates, state = tx.update(grads, state, params)
+        assert updates["frozen"] == (None if gradient is None else updates["still"])
+        params = {name: params[name] + (0 if update is None else update) for name, update in updates.items()}
+    assert params["frozen"] == params["still"] != 10

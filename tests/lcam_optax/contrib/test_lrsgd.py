@@ -195,3 +195,13 @@ def test_missing_params():
     tx = contrib.lrsgd(0.1, weight_decay=0.0)
     with pytest.raises(ValueError, match="current value of parameters"):
         tx.update(jnp.ones(1), tx.init(jnp.ones(1)))
+
+
+def test_a_gradient_that_comes_later_finds_an_anchor():
+    tx = contrib.lrsgd(0.1, weight_decay=0)
+    params = {"a": jnp.float32(10.0), "b": jnp.float32(10.0)}
+    state = tx.init(params)
+    updates, state = tx.update({"a": jnp.float32(0.0), "b": None}, state, params)
+    assert updates["b"] is None
+    updates, state = tx.update({"a": jnp.float32(0.0), "b": jnp.float32(0.0)}, state, params)
+    assert updates == {"a": 0.0, "b": 0.0}

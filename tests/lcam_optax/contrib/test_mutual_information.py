@@ -46,6 +46,13 @@ def test_with_nothing_to_tell_it_is_nan(table):
     assert jnp.isnan(contrib.label_information(table))
 
 
+@given(st.lists(st.integers(0, 100), min_size=2, max_size=12), st.integers(0, 3))
+def test_one_label_alone_tells_nothing_whatever_the_rounding(counts, row):
+    table = np.zeros((4, len(counts)), np.int32)
+    table[row] = counts
+    assert np.isnan(contrib.label_information(table))
+
+
 def test_is_a_float32_scalar_under_jit_and_vmap():
     tables = jnp.arange(24).reshape(2, 3, 4)
     together = jax.jit(jax.vmap(contrib.label_information))(tables)
@@ -66,6 +73,11 @@ def test_counts_every_pair_once():
 def test_leaves_out_what_is_below_zero_or_past_the_counts():
     table = contrib.contingency_table([0, 1, 2, 0, -1, 1], [0, 1, 0, 5, 1, -1], label_count=2, code_count=2)
     np.testing.assert_array_equal(table, np.eye(2))
+
+
+def test_large_unsigned_labels_are_past_the_counts():
+    padding = np.uint32([0, 2**32 - 1])
+    np.testing.assert_array_equal(contrib.contingency_table(padding, np.int32([0, 0]), 2, 2), [[1, 0], [0, 0]])
 
 
 def test_narrow_integers_are_counted_past_what_they_hold():

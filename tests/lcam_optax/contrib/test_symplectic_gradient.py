@@ -179,3 +179,12 @@ def test_losses_may_loop_and_bring_their_own_derivatives():
 def test_unknown_normalizer():
     with pytest.raises(ValueError, match='normalizer must be "dim"'):
         contrib.symplectic_gradient(field_of(games.BILINEAR), normalizer="d")
+
+
+@pytest.mark.parametrize("adjusted", [contrib.symplectic_gradient, contrib.consensus_gradient])
+@pytest.mark.parametrize("make", [float, np.float64, lambda x: np.array([x, x])])
+def test_numbers_and_float64_arrays_are_parameters_too(adjusted, make):
+    params = {"x": make(1.0), "y": make(-2.0)}
+    found = adjusted(lambda p: p)(params)
+    like = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+    chex.assert_trees_all_close(found, adjusted(lambda p: p)(like))

@@ -1,5 +1,6 @@
 """Tree arithmetic of the contributed methods."""
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -34,3 +35,14 @@ def test_map_with_states_leaves_none_and_masked_places_alone():
 
 def test_map_with_states_of_an_empty_tree():
     assert _trees.map_with_states(lambda u, s: (u, s), {}, {}) == ({}, {})
+
+
+def test_without_an_update_a_whole_branch_of_states_is_idle():
+    updates = {"a": jnp.ones(()), "b": None}
+    states = {"a": jnp.zeros(()), "b": {"c": jnp.zeros(()), "d": None}}
+    found = _trees.map_with_states(
+        lambda u, x, y: (-u, x + 1, y), updates, states, states, idle_fn=lambda x, y: (x, y + 5)
+    )
+    chex.assert_trees_all_equal(found[0], {"a": -jnp.ones(()), "b": None})
+    chex.assert_trees_all_equal(found[1], {"a": jnp.ones(()), "b": {"c": jnp.zeros(()), "d": None}})
+    chex.assert_trees_all_equal(found[2], {"a": jnp.zeros(()), "b": {"c": jnp.full((), 5.0), "d": None}})
