@@ -27,7 +27,11 @@ class Accumulation(optax.GradientTransformationExtraArgs):
 
     @staticmethod
     def has_updated(state: AccumulateState) -> jax.Array:
-        """Whether the last `update` made a step, a boolean scalar. False if it skipped its micro-batch."""
+        """Whether the last `update` made a step, a boolean scalar.
+
+        False after a micro-batch that `should_skip_update_fn` skipped. `optax.apply_if_finite` around `accumulate`
+        keeps the whole old state instead: read its `last_finite` too.
+        """
         return copied(state.made_step)
 
 

@@ -1,7 +1,7 @@
 """Checks of settings, with their names in the messages.
 
-Anything but a scalar is refused. Only Python numbers are compared with their range, because the values of arrays and
-tracers may not be known yet, as under `optax.inject_hyperparams`.
+Anything but a scalar is refused. Python numbers are compared with their range, and so are arrays where a Python number
+is made of them. The values of other arrays and of tracers may not be known yet, as under `optax.inject_hyperparams`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def require_unit_interval(name: str, value: Any) -> None:
 def require_whole(name: str, value: Any) -> None:
     """Refuse a known number that is not whole or not in [1, 2^31), and what `require_scalar` refuses."""
     require_scalar(name, value)
-    if not is_number(value) and not isinstance(value, jax.core.Tracer):
+    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
         value = value.item()
     if is_number(value) and not (1 <= value < 2**31 and value % 1 == 0):
         raise ValueError(f"{name} must be a whole number of at least 1 and below 2^31, got {value}.")

@@ -166,14 +166,22 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def files_named(name: str, root: Path) -> list[Path]:
-    """Find the files with this name in a folder and in all folders below it, also behind symbolic links; sorted."""
-    found, seen = [], set()
-    for place, folders, names in os.walk(root, followlinks=True):
-        # A link may lead to a folder above it.
-        seen.add(os.path.realpath(place))
-        folders[:] = [folder for folder in folders if os.path.realpath(os.path.join(place, folder)) not in seen]
-        if name in names:
-            found.append(Path(place) / name)
+    """Find the files with this name in a folder and in all folders below it, also behind symbolic links; sorted.
+
+    A folder counts once. Its own path takes precedence over a link to it.
+    """
+    found, seen, links = [], set(), [os.fspath(root)]
+    while links:
+        for place, folders, names in os.walk(links.pop(0)):
+            real = os.path.realpath(place)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            # `os.walk` does not enter links. They come after all real folders.
+            links += sorted(path for folder in folders if os.path.islink(path := os.path.join(place, folder)))
+            if name in names:
+                found.append(Path(place) / name)
     return sorted(found)
 
 

@@ -108,7 +108,7 @@ def delayed_feedback(learning_rate: optax.ScalarOrSchedule, terms: int = 2) -> o
             rate=at_step("learning_rate", learning_rate, state.feedback_step),
             begins=begins,
         )
-        # A parameter without a gradient stays where it is, and so does its history, because a gradient may come later.
+        # Without a gradient, the parameter itself is its target. So the history is right when a gradient comes later.
         new_updates, _, *targets = map_with_states(
             leaf_step,
             updates,

@@ -109,7 +109,7 @@ def lrsgd(
     require_seed(seed)
     if is_number(inner_steps) and not inner_steps >= 1:  # type: ignore[operator]
         raise ValueError(f"inner_steps must be at least 1, got {inner_steps}.")
-    if variant == "C":
+    if variant == "C" and is_number(inner_steps):
         require_whole("inner_steps", inner_steps)
     require_unit_interval("momentum", momentum)
 

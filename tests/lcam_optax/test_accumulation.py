@@ -90,19 +90,20 @@ def test_a_k_that_makes_no_steps_is_refused(k):
 
 
 def grads_through(tx, gradients):
-    """The updates of a few micro-batches, and whether each made a step."""
-    params, found = jnp.zeros(()), []
+    """The updates of a few micro-batches, and whether each made a step, if the outermost wrapper knows."""
+    params, found, made = jnp.zeros(()), [], []
     state = tx.init(params)
     for gradient in gradients:
         updates, state = tx.update(jnp.float32(gradient), state, params, value=jnp.float32(1.0))
-        counted = state.inner_state if isinstance(state, optax.ApplyIfFiniteState) else state
-        found.append((float(updates), bool(lcam_optax.accumulate(inner(), 2).has_updated(counted))))
-    return found
+        found.append(float(updates))
+        if isinstance(state, lcam_optax._accumulation.AccumulateState):
+            made.append(bool(tx.has_updated(state)))
+    return found, made
 
 
 def test_a_skipped_micro_batch_makes_no_step():
     tx = lcam_optax.accumulate(inner(), 2, should_skip_update_fn=optax.skip_not_finite)
-    made = [step for _, step in grads_through(tx, [1, 1, np.nan, np.nan, 1, 1])]
+    _, made = grads_through(tx, [1, 1, np.nan, np.nan, 1, 1])
     assert made == [False, True, False, False, False, True]
 
 
@@ -112,7 +113,7 @@ def test_after_a_gradient_that_is_not_finite_it_goes_on_as_the_docstring_says():
     inside = lcam_optax.accumulate(optax.apply_if_finite(inner(), 100), 2)
     gradients = [1, 1, np.nan, 1, 1, 1, 1, 1]
     for recovers, tx in ((True, skipping), (True, around), (False, inside)):
-        later = [update for update, _ in grads_through(tx, gradients)[2:]]
+        later = grads_through(tx, gradients)[0][2:]
         assert np.isfinite(later).all()
         assert np.any(later) == recovers
 

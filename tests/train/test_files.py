@@ -82,8 +82,8 @@ def test_folder_on_a_full_disk(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["[lcam] study", "a*b", "what?", "back\\slash", "open[", "not-utf-8-\udcff"])
-def test_folders_from_which_no_checkpoint_could_be_restored_are_refused(name, tmp_path, monkeypatch):
-    with pytest.raises(LocationError, match=r"--runs is .*(Rename the folder)"):
+def test_folders_from_which_no_checkpoint_could_be_restored_are_refused(name, tmp_path):
+    with pytest.raises(LocationError, match=r"--runs is .*Rename the folder"):
         require_literal(tmp_path / name / "runs", "--runs")
 
 
@@ -115,3 +115,12 @@ def test_files_are_found_behind_links_and_circles_end(tmp_path):
     (root / "circle").symlink_to(root)
     assert files_named("here", root) == [root / "here", root / "link" / "deep" / "here"]
     assert files_named("here", tmp_path / "missing") == []
+
+
+@pytest.mark.parametrize("link", ["a-link", "z-link"])
+def test_a_folder_counts_once_and_by_its_own_path(tmp_path, link):
+    (tmp_path / "m" / "deep").mkdir(parents=True)
+    (tmp_path / "m" / "deep" / "here").touch()
+    (tmp_path / link).symlink_to(tmp_path / "m")
+    (tmp_path / "m" / link).symlink_to(tmp_path / "m" / "deep")
+    assert files_named("here", tmp_path) == [tmp_path / "m" / "deep" / "here"]

@@ -78,7 +78,7 @@ class Run:
         for arm in arms:
             require_writable(self.runs / arm.name, "--runs")
         require_literal(self.runs, "--runs")
-        controls.require_donors(arms, self.runs)
+        controls.require_donors(arms, self.runs, fresh=self.fresh)
         if not self.process:
             self._announce(arms, console)
         # The engine imports JAX, which takes seconds.
@@ -149,7 +149,10 @@ class Run:
         from train.report.report import report
 
         folder = self.runs / arms[0].group
-        report(folder, baseline=_baseline(arms, self.runs)).show(console)
+        made = report(folder, baseline=_baseline(arms, self.runs))
+        made.show(console)
+        if not made.groups:
+            return
         sentences = [f"Open this page in a browser; it has all tables and figures: {folder / 'report' / 'report.html'}"]
         if 2 <= max(len(arm.seeds) for arm in arms) < 5:
             sentences.append("More seeds reveal smaller differences: add --seeds 0 1 2 3 4. Finished runs are kept.")

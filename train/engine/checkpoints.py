@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -30,6 +30,7 @@ from train.records.metrics import STEP_DTYPES, EpochMetrics, StepMetrics
 _KEPT = 2
 _STATE_ROWS = "state_rows"
 _UNFINISHED = ".orbax-checkpoint-tmp"
+_LOCK = ".lock"
 _SYSTEM_CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
@@ -60,25 +61,30 @@ def checkpoint_dir(root: Path, name: str, seed_set: SeedSet) -> Path:
 def begun_seed_sets(root: Path, name: str) -> list[SeedSet]:
     """List the sets of seeds of an arm that have checkpoints, in order. Devices that seeds share are unknown."""
     folders = sorted({path.parent for path in (root / name / "checkpoints").glob("seeds-*/*") if path.name.isdigit()})
-    names = [re.fullmatch(r"seeds-(?:(\d+)\.\.(\d+)|(\d+(?:-\d+)*))(?:-on-(\d+))?", folder.name) for folder in folders]
-    return [_seed_set(*match.groups()) for match in names if match]
+    return _seed_sets(folder.name for folder in folders)
 
 
-def remove_checkpoints(folders: Iterable[Path]) -> None:
-    """Delete checkpoint folders.
+@contextlib.contextmanager
+def claimed(root: Path, name: str, seeds: Collection[int]) -> Iterator[None]:
+    """Keep other processes from training any of these seeds of an arm while this context is entered.
 
     Raises:
-      CheckpointError: If another process is training the seeds of one of them. Then none is deleted.
+      CheckpointError: If another process is training one of them, whether it has saved a checkpoint or not.
     """
+    folder = root / name / "checkpoints"
+    names = {path.name for path in folder.glob("seeds-*")}
+    names |= {path.name[1 : -len(_LOCK)] for path in folder.glob(f".seeds-*{_LOCK}")}
     with contextlib.ExitStack() as stack:
-        claimed = []
-        for folder in folders:
-            claim = _claim(folder)
-            if claim is not None:
+        for each in _seed_sets(sorted(names)):
+            if set(each.seeds) & set(seeds) and (claim := _claim(checkpoint_dir(root, name, each))) is not None:
                 stack.enter_context(claim)
-            claimed.append(folder)
-        for folder in claimed:
-            shutil.rmtree(folder)
+        yield
+
+
+def _seed_sets(names: Iterable[str]) -> list[SeedSet]:
+    """Make the sets of seeds from the names of their folders."""
+    found = [re.fullmatch(r"seeds-(?:(\d+)\.\.(\d+)|(\d+(?:-\d+)*))(?:-on-(\d+))?", name) for name in names]
+    return [_seed_set(*match.groups()) for match in found if match]
 
 
 def _seed_set(first: str | None, last: str | None, listed: str, devices: str | None) -> SeedSet:
@@ -238,7 +244,7 @@ class Checkpoints:
 def _claim(folder: Path) -> TextIO | None:
     """Lock a folder with an open file; None if the file system does not support locks."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    file = (folder.parent / f".{folder.name}.lock").open("w")
+    file = (folder.parent / f".{folder.name}{_LOCK}").open("w")
     try:
         import fcntl
 

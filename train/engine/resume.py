@@ -1,12 +1,14 @@
 """Which runs are finished, which were interrupted, and which seeds train together next."""
 
+import contextlib
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from train import records
 from train.data.dataset import Dataset, Source, may_be_same
-from train.engine.checkpoints import begun_seed_sets, checkpoint_dir, remove_checkpoints
+from train.engine.checkpoints import begun_seed_sets, checkpoint_dir, claimed
 from train.engine.placement import DeviceOptions, SeedSet, as_begun, place
 from train.errors import ConfigError, RecordError
 from train.experiments import Experiment, config_of, differences, differences_from_run, tuning
@@ -71,7 +73,10 @@ def make_plan(
     rest = [seed for seed in missing if not any(seed in seed_set.seeds for seed_set in going_on)]
     new = place(experiment, len(every), root, options).sets(rest) if rest else []
     others = [seed for seed_set in going_on for seed in seed_set.seeds if seed not in seeds]
-    also_missing = [seed for seed in others if not _is_recorded(experiment, root, seed)]
+    # A record of a seed that the command trains later has to be in order too.
+    also_missing = [
+        seed for seed in others if not (_is_finished if seed in every else _is_recorded)(experiment, root, seed)
+    ]
     return Plan(missing + also_missing, going_on + new)
 
 
@@ -84,17 +89,21 @@ def discard(runs: Iterable[tuple[Experiment, Sequence[int]]], root: Path) -> Non
     by_name: dict[str, tuple[Experiment, list[int]]] = {}
     for experiment, seeds in runs:
         by_name.setdefault(experiment.name, (experiment, []))[1].extend(seeds)
-    remove_checkpoints(
-        checkpoint_dir(root, experiment.name, seed_set)
-        for experiment, seeds in by_name.values()
-        for seed_set in begun_seed_sets(root, experiment.name)
-        if set(seed_set.seeds) & set(seeds)
-        and all(_is_recorded(experiment, root, seed) for seed in set(seed_set.seeds) - set(seeds))
-    )
-    for experiment, seeds in by_name.values():
-        records.discard(root, experiment.name, seeds)
-        for seed in seeds:
-            remove_events(records.run_dir(root, experiment.name, seed))
+    with contextlib.ExitStack() as stack:
+        for experiment, seeds in by_name.values():
+            stack.enter_context(claimed(root, experiment.name, seeds))
+        for experiment, seeds in by_name.values():
+            _discard(experiment, seeds, root)
+
+
+def _discard(experiment: Experiment, seeds: Sequence[int], root: Path) -> None:
+    for seed_set in begun_seed_sets(root, experiment.name):
+        others = set(seed_set.seeds) - set(seeds)
+        if others != set(seed_set.seeds) and all(_is_recorded(experiment, root, seed) for seed in others):
+            shutil.rmtree(checkpoint_dir(root, experiment.name, seed_set))
+    records.discard(root, experiment.name, seeds)
+    for seed in seeds:
+        remove_events(records.run_dir(root, experiment.name, seed))
 
 
 def saved_settings(experiment: Experiment, dataset: Dataset | Source) -> dict[str, Any]:

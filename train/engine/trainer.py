@@ -205,6 +205,7 @@ class Trainer:
             np.isfinite(evaluation.loss),
             lambda i: f"the test loss after {self._at(self._step - 1)} is {evaluation.loss[i]}",
         )
+        seconds = time.perf_counter() - started
         number = self.setup.steps_per_epoch
         steps = StepMetrics(*(values[:, -number:] for values in self.metrics()))
         taken = np.isfinite(steps.loss)
@@ -220,7 +221,7 @@ class Trainer:
                     below_fraction=float(steps.below[i].mean()),
                     mean_momentum=float(steps.momentum[i].mean()),
                     skipped_steps=number - int(taken[i].sum()),
-                    seconds=time.perf_counter() - started,
+                    seconds=seconds,
                 )
                 for i in range(len(self.seeds))
             ]

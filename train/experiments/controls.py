@@ -105,12 +105,13 @@ def donor_seed(experiment: Experiment, seed: int) -> int | None:
     return None if choose is None else choose(seed)
 
 
-def require_donors(arms: Sequence[Experiment], root: Path) -> None:
+def require_donors(arms: Sequence[Experiment], root: Path, *, fresh: bool = False) -> None:
     """Check, before anything is trained, that every control will find its donors.
 
     Args:
       arms: The arms to train, with their seeds.
       root: Folder of all runs.
+      fresh: Whether finished runs of these arms are trained again.
 
     Raises:
       ConfigError: If a donor is neither finished nor one of the runs of these arms.
@@ -119,7 +120,8 @@ def require_donors(arms: Sequence[Experiment], root: Path) -> None:
     to_train = {(arm.name, seed) for arm in arms for seed in arm.seeds}
     for arm in arms:
         name = f"{arm.group}/{arm.follows}"
-        donors = {donor_seed(arm, seed) for seed in arm.seeds} - {None}
+        needed = (seed for seed in arm.seeds if fresh or not _is_finished(root, arm.name, seed))
+        donors = {donor_seed(arm, seed) for seed in needed if arm.control != "none"} - {None}
         missing = sorted(
             seed
             for seed in donors

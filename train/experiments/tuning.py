@@ -19,6 +19,8 @@ from train.data.dataset import stratified_split
 from train.errors import ConfigError
 from train.experiments import Experiment
 
+_ALL_WRONG = 100.0
+
 
 def trials(arm: Experiment) -> list[Experiment]:
     """The trials of an arm; empty if it has nothing to tune."""
@@ -114,14 +116,18 @@ def _trial(arm: Experiment, rate: float, decay: float) -> Experiment:
 
 
 def _ends(trial: Experiment, arm: Experiment, root: Path) -> dict[str, list[float]]:
-    """The error and the loss on the held-out images, after the last epoch, for each seed."""
-    ends = []
+    """The error and the loss on the held-out images, after the last epoch, for each seed.
+
+    A trial that skipped steps counts as wholly wrong.
+    """
+    errors, losses = [], []
     for seed in trial.seeds:
         record = records.find(root, trial.name, seed)
         if record is None or not record.finished:
             raise ConfigError(f"{arm.name} takes its learning rate from {trial.name}, seed {seed}: run that first.")
-        ends.append(record.history[-1])
-    return {"error": [end.test_error for end in ends], "loss": [end.test_loss for end in ends]}
+        errors.append(_ALL_WRONG if record.skipped_steps else record.history[-1].test_error)
+        losses.append(record.history[-1].test_loss)
+    return {"error": errors, "loss": losses}
 
 
 def _score(ends: dict[str, list[float]]) -> tuple[float, float]:

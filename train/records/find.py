@@ -33,7 +33,7 @@ def root_of(record: Record) -> Path | None:
     """The folder of all runs that a record was read from; None if it was not read from a file."""
     if record.folder is None:
         return None
-    own, folder = Path(record.name) / f"seed-{record.seed}", record.folder.resolve()
+    own, folder = Path(record.name) / f"seed-{record.seed}", record.folder.absolute()
     # A packed record is in the folder of its group.
     return folder.parents[len(own.parts) - 1] if folder.parts[-len(own.parts) :] == own.parts else folder.parent
 

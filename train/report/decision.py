@@ -15,7 +15,7 @@ import scipy.stats
 
 from train.records import Record
 from train.report.equivalence import ALPHA, Contrast, contrasts, omnibus, omnibus_note
-from train.report.preregistration import CONTRASTS, MARGINS, primary_contrast
+from train.report.preregistration import CONTRASTS, MARGINS, SEEDS, primary_contrast
 from train.report.statistics import LEVEL, Arm, Group
 from train.report.tables import Table, interval, number, probability
 
@@ -63,8 +63,9 @@ class Decision:
 
     @property
     def preregistered(self) -> bool:
-        """Whether docs/preregistration.md has contrasts for this group. They alone decide then."""
-        return self.group in MARGINS
+        """Whether these are the tests of docs/preregistration.md, with its seeds and its margin, which alone decide."""
+        margin = self.contrasts[0].margin
+        return margin == MARGINS.get(self.group) and self.seeds == tuple(SEEDS[self.group])
 
     def verdict(self, contrast: Contrast) -> str:
         """The verdict on one contrast. It is never a difference if the omnibus test finds none."""

@@ -69,7 +69,7 @@ def primary_contrast(group: str, pairs: list[tuple[str, str]], arms: Mapping[str
     if group not in MARGINS:
         return None
     if group not in CONTRASTS:
-        return pairs[0]
+        return pairs[0] if pairs[0][1].startswith("yoked-") else None
     held_out = {name: _held_out_error(arms[name]) for name in _TUNED_SGD}
     if not all(map(math.isfinite, held_out.values())):
         return None

@@ -74,7 +74,8 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
 
     Returns:
       The statistics and the files. A run is left out if it is damaged or unfinished, and an arm if its runs differ in
-      their settings. `left_out` and every form of the report name them.
+      their settings. A preregistered group is left out before all its runs have ended. `left_out` and every form of the
+      report say so.
 
     Raises:
       RecordError: If there is nothing to report.
@@ -96,9 +97,14 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
     documents = {
         out / "report.md": markdown,
         out / "report.json": files.dumps(
-            {"groups": [_numbers(group) for group in groups], "left_out": left_out, "changed": changed}
+            {
+                "groups": [_numbers(group, decided.get(group.name)) for group in groups],
+                "left_out": left_out,
+                "changed": changed,
+            }
         ),
     }
+    (out / "decision.json").unlink(missing_ok=True)  # an earlier report's
     if decided:
         documents[out / "decision.json"] = files.dumps([found.numbers() for found in decided.values()])
     title = f"Report: {', '.join(group.name for group in groups) or 'nothing to compare yet'}"
@@ -234,8 +240,9 @@ def _section(group: Group, decision: Decision | None, drawn: Sequence[Path]) -> 
     yield ""
 
 
-def _numbers(group: Group) -> dict[str, Any]:
+def _numbers(group: Group, decision: Decision | None) -> dict[str, Any]:
     """The part of `report.json` about one group."""
+    alone = decision is not None and decision.preregistered
     return {
         "name": group.name,
         "baseline": group.baseline,
@@ -251,6 +258,6 @@ def _numbers(group: Group) -> dict[str, Any]:
             }
             for arm in group.arms
         ],
-        "comparisons": [dataclasses.asdict(comparison) for comparison in group.comparisons],
-        "controlled": [dataclasses.asdict(comparison) for comparison in group.controlled],
+        "comparisons": [] if alone else [dataclasses.asdict(comparison) for comparison in group.comparisons],
+        "controlled": [] if alone else [dataclasses.asdict(comparison) for comparison in group.controlled],
     }

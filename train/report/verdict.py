@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from train.report.decision import Decision
+from train.report.preregistration import CONTRASTS
 from train.report.statistics import LEVEL, Comparison, Group
 from train.report.tables import interval
 
@@ -75,16 +76,20 @@ def _against_control(group: Group, found: Comparison) -> str:
 
 
 def _decided(decision: Decision) -> str:
-    """List the verdicts on all preregistered contrasts, or on LCAM minus each of its controls."""
+    """List the verdicts on LCAM minus each of its controls. Preregistered contrasts are listed whole."""
+    compared, listed = "LCAM against its controls, which ignore the loss", decision.contrasts
+    if decision.preregistered:
+        compared = "The preregistered contrasts"
+    elif decision.group in CONTRASTS:
+        compared = "The contrasts of the preregistration, but with other seeds or another margin"
+    else:
+        listed = tuple(each for each in listed if not each.against.startswith("sgd-"))
     said = [
         f"{each.name} minus {each.against} {each.difference.mean:+.2f} ({interval(each.difference.interval, '+.2f')}), "
         f"{len(decision.seeds)} seeds, {decision.verdict(each)}"
-        for each in decision.contrasts
-        if decision.preregistered or not each.against.startswith("sgd-")
+        for each in listed
     ]
     margin = decision.contrasts[0].margin
-    controls = "LCAM against its controls, which ignore the loss"
-    compared = "The preregistered contrasts" if decision.preregistered else controls
     return f"{compared}, with a margin of {margin:g} percentage points and 95 % intervals: {'; '.join(said)}."
 
 

@@ -188,7 +188,7 @@ def test_missing_params():
 
 @pytest.mark.parametrize("terms", [2, 3])
 def test_a_gradient_that_comes_later_finds_a_history(terms):
-    """A parameter without a gradient moves like one whose gradient is zero."""
+    """From the start, a parameter without a gradient behaves like one whose gradient is zero."""
     tx = contrib.delayed_feedback(0.1, terms)
     params = {"frozen": jnp.float32(10.0), "still": jnp.float32(10.0)}
     state = tx.init(params)

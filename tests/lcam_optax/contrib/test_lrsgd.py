@@ -205,3 +205,14 @@ def test_a_gradient_that_comes_later_finds_an_anchor():
     assert updates["b"] is None
     updates, state = tx.update({"a": jnp.float32(0.0), "b": jnp.float32(0.0)}, state, params)
     assert updates == {"a": 0.0, "b": 0.0}
+
+
+def test_the_length_of_a_loop_may_be_injected_outside_jit():
+    tx = optax.inject_hyperparams(contrib.lrsgd, static_args="variant")(
+        learning_rate=0.1, weight_decay=0.0, inner_steps=optax.linear_schedule(2, 5, 10), variant="C"
+    )
+    params = jnp.ones(2)
+    state = tx.init(params)
+    for _ in range(3):
+        updates, state = tx.update(params, state, params)
+    assert np.isfinite(updates).all()

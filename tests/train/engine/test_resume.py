@@ -98,6 +98,13 @@ def test_a_seed_set_of_several_blocks_goes_on_as_a_whole(tmp_path):
     assert plan(tmp_path, 0, 1, among=range(5)) == ([0, 1], [[0, 1]])
 
 
+def test_a_record_of_another_block_has_to_be_in_order(tmp_path):
+    begin(tmp_path, *range(8))
+    finish(tmp_path, 6, batch_size=99)
+    with pytest.raises(ConfigError, match=r"batch_size \(99 there, 128 now\)"):
+        plan(tmp_path, 0, 1, among=range(8))
+
+
 def test_seeds_of_other_blocks_count_in_the_placement(tmp_path):
     eight = DeviceOptions()
     for among, apart in (((), False), ((0, 5, 10), True)):
@@ -156,6 +163,24 @@ def test_nothing_is_discarded_while_another_process_trains(tmp_path):
     assert [record.seed for record in records.read_all(tmp_path)] == [0]
     resume.discard([(ARM, [0, 1])], tmp_path)
     assert not free.exists()
+
+
+@pytest.mark.parametrize("busy", [(0,), (0, 7), (7, 0, 8)])
+def test_a_process_that_has_not_saved_yet_is_spared_too(tmp_path, busy):
+    finish(tmp_path, 0)
+    folder = checkpoints.checkpoint_dir(tmp_path, ARM.name, SeedSet([*busy]))
+    with checkpoints._claim(folder), pytest.raises(CheckpointError, match="another process is training these seeds"):
+        resume.discard([(ARM, [0])], tmp_path)
+    assert [record.seed for record in records.read_all(tmp_path)] == [0]
+    resume.discard([(ARM, [0])], tmp_path)
+    assert not list(tmp_path.rglob(records.RESULT))
+
+
+def test_other_processes_do_not_matter(tmp_path):
+    finish(tmp_path, 0)
+    with checkpoints._claim(checkpoints.checkpoint_dir(tmp_path, ARM.name, SeedSet([7, 8]))):
+        resume.discard([(ARM, [0])], tmp_path)
+    assert not list(tmp_path.rglob(records.RESULT))
 
 
 def test_a_run_that_skipped_nothing_is_finished_with_either_way_to_treat_such_steps(tmp_path):

@@ -174,3 +174,13 @@ def test_missing_donors_are_told_before_anything_is_trained(tmp_path):
     with pytest.raises(ConfigError, match="the seeds 4"):
         controls.require_donors([yoked], tmp_path)
     controls.require_donors([lcam, control("rising")], tmp_path)
+
+
+def test_finished_controls_need_no_donor_unless_they_are_trained_again(tmp_path):
+    made = dataclasses.replace(synthetic.record("yoked", 3, [2.0, 2.0], group="g"), config=config_of(control("yoked")))
+    steps = StepMetrics(loss=np.ones(8, np.float32), momentum=MOMENTA.ravel(), below=np.zeros(8, bool))
+    records.write(tmp_path, made, steps)
+    yoked = dataclasses.replace(control("yoked"), seeds=(3,))
+    controls.require_donors([yoked], tmp_path)
+    with pytest.raises(ConfigError, match="the seeds 4"):
+        controls.require_donors([yoked], tmp_path, fresh=True)

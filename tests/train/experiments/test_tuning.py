@@ -112,3 +112,10 @@ def test_a_tuned_run(tmp_path, monkeypatch, capsys):
     assert len(runs["quickstart-tuning/sgd-0.9-lr0.05-wd0.0005"].steps.loss) < len(final.steps.loss)
     # The report of the group does not mix the trials in.
     assert "lr0.05" not in capsys.readouterr().out
+
+
+def test_a_trial_that_skipped_steps_counts_as_wholly_wrong(tmp_path):
+    write_trials(tmp_path, ERRORS)
+    for path in tmp_path.glob("g-tuning/arm-lr0.3-*/seed-*/result.json"):
+        path.write_text(path.read_text().replace('"epoch": 1,', '"epoch": 1, "skipped_steps": 1,'))
+    assert tuning.tuned_fields(ARM, tmp_path) == {"learning_rate": 0.1, "weight_decay": 5e-4}

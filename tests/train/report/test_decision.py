@@ -152,23 +152,53 @@ def test_a_run_that_skipped_steps_is_not_finite():
     assert decide(analyse(made)).not_finite == {LCAM: 0, YOKED: 1, SGD: 0}
 
 
-def test_the_preregistered_tests_alone_give_the_verdict(tmp_path):
-    # SGD is worse by every test, but Friedman's test finds nothing.
-    made = runs(yoked=0.0, sgd=3.0)
-    group = analyse(made)
-    decision = dataclasses.replace(decide(group), p_omnibus=0.5)
-    said = verdict(group, decision)
+@pytest.fixture
+def small_section(monkeypatch):
+    """The section of the digits with six seeds. SGD is worse by every test, but Friedman's test finds nothing."""
+    monkeypatch.setitem(SEEDS, "decision-digits", range(6))
+    monkeypatch.setattr("train.report.decision.omnibus", lambda errors: 0.5)
+    others = ("schedule-0.9-0.95", "rising-0.9-0.95", "sgd-0.95")
+    more = [
+        record(arm, seed, [50.0, error], group="decision-digits") for arm in others for seed, error in enumerate(BASE)
+    ]
+    return [*runs(yoked=0.0, sgd=3.0), *more]
+
+
+def test_the_preregistered_tests_alone_give_the_verdict(small_section, tmp_path):
+    decision = decide(analyse(small_section))
+    assert decision.preregistered
+    said = verdict(analyse(small_section), decision)
     assert said.startswith("decision-digits: The preregistered contrasts, with a margin of 0.2 percentage points")
     assert "minus sgd-0.9 -3.0" in said
-    assert "6 seeds, undecided." in said
+    assert "6 seeds, undecided" in said
     assert "better" not in said
-    for run in made:
+    for run in small_section:
         records.write(tmp_path, run, steps(2))
-    markdown = report(tmp_path).paths[0].read_text()
+    made = report(tmp_path)
+    markdown = made.paths[0].read_text()
     assert "against sgd-0.9" not in markdown
     assert "against controls" not in markdown
     assert markdown.index("final test error") < markdown.index("LCAM | Difference") < markdown.index("Provenance")
     assert not list(tmp_path.glob("report/*-differences.*"))
+    (numbers,) = json.loads(made.paths[1].read_text())["groups"]
+    assert numbers["comparisons"] == numbers["controlled"] == []
+
+
+@pytest.mark.parametrize(("seeds", "margin"), [(range(6), 0.3), (range(5), None)])
+def test_other_seeds_or_another_margin_are_not_the_preregistered_tests(small_section, seeds, margin):
+    group = analyse([run for run in small_section if run.seed in seeds])
+    decision = decide(group, margin)
+    assert not decision.preregistered
+    assert "preregistered" not in verdict(group, decision)
+
+
+def test_an_earlier_decision_does_not_stay(tmp_path):
+    for run in runs():
+        records.write(tmp_path, run, steps(2))
+    assert (tmp_path / "report/decision.json") in report(tmp_path).paths
+    records.write(tmp_path, section()[0], steps(2))
+    report(tmp_path)
+    assert not (tmp_path / "report/decision.json").exists()
 
 
 def test_groups_without_a_margin_or_a_control_are_not_decided():
@@ -222,6 +252,9 @@ def test_the_primary_contrast_is_with_the_best_tuned_sgd(tmp_path):
 
 def test_the_primary_contrast_of_the_other_sections_is_yoked():
     assert decided().primary == (LCAM, YOKED)
+    without = [run for run in runs() if YOKED not in run.name]
+    others = [record("schedule-0.9-0.95", seed, [50.0, e], group="decision-digits") for seed, e in enumerate(BASE)]
+    assert decide(analyse([*without, *others])).primary is None
     assert decide(analyse(runs(group="demo")), 0.3).primary is None
 
 
@@ -242,7 +275,7 @@ def test_the_contest_compares_lcam_and_the_schedule_with_every_sgd():
     assert {each.margin for each in found.contrasts} == {0.2}
     for each in found.contrasts:
         np.testing.assert_allclose(each.difference.mean, np.mean(errors[each.name] - errors[each.against]))
-    assert "The preregistered contrasts, with a margin of 0.2" in verdict(analyse(runs), found)
+    assert "The contrasts of the preregistration, but with other seeds or" in verdict(analyse(runs), found)
     assert "other arms, 4 pairs" in decision_table(found).title
     # Holm's correction would be wrong for a part of the contrasts.
     assert decide(analyse([run for run in runs if not run.name.endswith("nesterov-0.9")])) is None
