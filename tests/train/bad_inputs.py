@@ -14,7 +14,7 @@ import numpy as np
 
 from tests.train import synthetic, tiny_data, tiny_run
 from train import cli, records
-from train.engine import checkpoints, state
+from train.engine import checkpoint_folders, checkpoints, state
 from train.engine.placement import SeedSet
 from train.experiments import config_of
 from train.records import StepMetrics
@@ -138,7 +138,7 @@ def begun_run(place: Path) -> Path:
     experiment = tiny_run.experiment()
     zeros = blank_state(state.make_setup(experiment, tiny_run.dataset()))
     loss = np.ones((1, 1), np.float32)
-    saved = checkpoints.Checkpoints(checkpoints.checkpoint_dir(place / "runs", BEGUN, SeedSet([0])))
+    saved = checkpoints.Checkpoints(checkpoint_folders.checkpoint_dir(place / "runs", BEGUN, SeedSet([0])))
     saved.save(
         checkpoints.Snapshot(
             zeros._replace(step=np.ones(1, np.int32)),

@@ -45,6 +45,8 @@ stable = functools.partial(settings, deadline=None, derandomize=True)
 class Nothing:
     """A report of nothing."""
 
+    groups = ()
+
     def show(self, console):
         del console
 

@@ -1,7 +1,6 @@
 """Save and restore checkpoints of runs. No other module uses Orbax.
 
-Seeds that train together share a folder `<root>/<arm>/checkpoints/seeds-<n>-<n>...`, or `seeds-<first>..<last>` if they
-are many. Its name ends with `-on-<d>` if each seed has d devices of its own. In it, each checkpoint has a numbered
+Seeds that train together share a folder (`train.engine.checkpoint_folders`). In it, each checkpoint has a numbered
 folder with the state, the metrics of every step so far, the history and the settings. Orbax writes it under another
 name and renames it when it is complete, so a kill does not damage earlier checkpoints.
 """
@@ -10,18 +9,17 @@ import contextlib
 import errno
 import logging
 import os
-import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from train.engine.placement import SeedSet
+from train.engine.checkpoint_folders import claim
 from train.engine.state import TrainState
 from train.errors import CheckpointError
 from train.files import require_literal
@@ -30,7 +28,6 @@ from train.records.metrics import STEP_DTYPES, EpochMetrics, StepMetrics
 _KEPT = 2
 _STATE_ROWS = "state_rows"
 _UNFINISHED = ".orbax-checkpoint-tmp"
-_LOCK = ".lock"
 _SYSTEM_CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
@@ -51,52 +48,11 @@ class Snapshot(NamedTuple):
     config: dict[str, Any]  # the settings of the run
 
 
-def checkpoint_dir(root: Path, name: str, seed_set: SeedSet) -> Path:
-    """Return the checkpoint folder of seeds that train together."""
-    # A resumed run must know how its seeds were placed before it reads the checkpoint.
-    devices = f"-on-{seed_set.devices}" if seed_set.apart else ""
-    return root / name / "checkpoints" / f"seeds-{seed_set.in_words()}{devices}"
-
-
-def begun_seed_sets(root: Path, name: str) -> list[SeedSet]:
-    """List the sets of seeds of an arm that have checkpoints, in order. Devices that seeds share are unknown."""
-    folders = sorted({path.parent for path in (root / name / "checkpoints").glob("seeds-*/*") if path.name.isdigit()})
-    return _seed_sets(folder.name for folder in folders)
-
-
-@contextlib.contextmanager
-def claimed(root: Path, name: str, seeds: Collection[int]) -> Iterator[None]:
-    """Keep other processes from training any of these seeds of an arm while this context is entered.
-
-    Raises:
-      CheckpointError: If another process is training one of them, whether it has saved a checkpoint or not.
-    """
-    folder = root / name / "checkpoints"
-    names = {path.name for path in folder.glob("seeds-*")}
-    names |= {path.name[1 : -len(_LOCK)] for path in folder.glob(f".seeds-*{_LOCK}")}
-    with contextlib.ExitStack() as stack:
-        for each in _seed_sets(sorted(names)):
-            if set(each.seeds) & set(seeds) and (claim := _claim(checkpoint_dir(root, name, each))) is not None:
-                stack.enter_context(claim)
-        yield
-
-
-def _seed_sets(names: Iterable[str]) -> list[SeedSet]:
-    """Make the sets of seeds from the names of their folders."""
-    found = [re.fullmatch(r"seeds-(?:(\d+)\.\.(\d+)|(\d+(?:-\d+)*))(?:-on-(\d+))?", name) for name in names]
-    return [_seed_set(*match.groups()) for match in found if match]
-
-
-def _seed_set(first: str | None, last: str | None, listed: str, devices: str | None) -> SeedSet:
-    seeds = range(int(first), int(last) + 1) if first and last else map(int, listed.split("-"))
-    return SeedSet([*seeds], devices is not None, None if devices is None else int(devices))
-
-
 class Checkpoints:
     """Save and restore the snapshots of one set of seeds. Locks the folder until it is closed.
 
     Args:
-      folder: The folder, from `checkpoint_dir`.
+      folder: The folder, from `checkpoint_folders.checkpoint_dir`.
 
     Raises:
       CheckpointError: If the folder cannot be written, or another process is training these seeds.
@@ -107,7 +63,7 @@ class Checkpoints:
         require_literal(folder, "The folder of the checkpoints")
         self.folder = folder
         with _as_checkpoint_error(folder):
-            self._claim = _claim(folder) if jax.process_index() == 0 else None
+            self._lock = claim(folder) if jax.process_index() == 0 else None
             if jax.process_index() == 0:
                 # No other process writes here, so unfinished folders were left by a crash.
                 for path in folder.glob(f"*{_UNFINISHED}*"):
@@ -213,8 +169,8 @@ class Checkpoints:
     def close(self) -> None:
         """Stop the manager's threads and unlock the folder."""
         self._manager.close()
-        if self._claim is not None:
-            self._claim.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def _read(self, step: int, like: TrainState, seeds: int) -> Snapshot:
         history = self._read_history(step)
@@ -239,23 +195,6 @@ class Checkpoints:
 
     def _read_history(self, step: int) -> dict[str, Any]:
         return self._manager.restore(step, args=ocp.args.Composite(history=ocp.args.JsonRestore()))["history"]
-
-
-def _claim(folder: Path) -> TextIO | None:
-    """Lock a folder with an open file; None if the file system does not support locks."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    file = (folder.parent / f".{folder.name}{_LOCK}").open("w")
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise CheckpointError(f"{folder}: another process is training these seeds. Wait for it or stop it.") from error
-    except (ImportError, OSError):  # Windows; some network file systems
-        file.close()
-        return None
-    return file
 
 
 def _placeholder(rows: int, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:

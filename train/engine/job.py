@@ -14,7 +14,8 @@ from train import records
 from train.data.dataset import Dataset, Source
 from train.engine import processes, resume
 from train.engine.batches import make_loader
-from train.engine.checkpoints import Checkpoints, Snapshot, checkpoint_dir
+from train.engine.checkpoint_folders import checkpoint_dir
+from train.engine.checkpoints import Checkpoints, Snapshot
 from train.engine.devices import AXIS, Mesh
 from train.engine.placement import SeedSet
 from train.engine.progress import RunProgress

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from train import records
 from train.data.dataset import Dataset, Source, may_be_same
-from train.engine.checkpoints import begun_seed_sets, checkpoint_dir, claimed
+from train.engine.checkpoint_folders import begun_seed_sets, checkpoint_dir, claimed
 from train.engine.placement import DeviceOptions, SeedSet, as_begun, place
 from train.errors import ConfigError, RecordError
 from train.experiments import Experiment, config_of, differences, differences_from_run, tuning

@@ -6,6 +6,7 @@ from pathlib import Path
 from train import records
 from train.report import decision, preregistration, tables
 from train.report.publish import Rows, Tables
+from train.report.settings import tuned
 from train.report.statistics import BASELINE, Comparison, Group, analyse
 
 _REPLICATION = "cifar10-wrn-16-1-cpu"
@@ -53,7 +54,7 @@ def compared(runs: Iterable[records.Record], settings: Iterable[str] = ()) -> Ro
             (
                 group.short(arm.name),
                 str(len(arm.records)),
-                *(tables.tuned(arm.records[0].config, name) for name in settings),
+                *(tuned(arm.records[0].config, name) for name in settings),
                 f"{arm.final.mean:.2f}",
                 f"{low:.2f} to {high:.2f}",
                 *(("", "", "") if found is None else _difference(found)),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from train.experiments import EXPERIMENTS, config_of, differences
 from train.records import Record
 from train.records.stages import lost_in_words
-from train.report import tables
+from train.report.settings import differing_settings
 from train.report.statistics import Group
 
 
@@ -24,7 +24,7 @@ def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
                     "done; run it again to finish it"
                 )
         # `nonfinite` may differ. Skipped steps are reported, and a finished run that would have stopped skipped none.
-        differing = [setting for setting in tables.differing_settings(finished) if setting != "nonfinite"]
+        differing = [setting for setting in differing_settings(finished) if setting != "nonfinite"]
         if differing:
             left_out.append(
                 f"{name}: its runs differ in {', '.join(differing)} and cannot be "

@@ -15,7 +15,7 @@ from rich.text import Text
 from train import files
 from train.errors import RecordError
 from train.records import Record, read_all
-from train.report import differences, figures, page, remarks, style, tables
+from train.report import differences, figures, page, remarks, settings, style, tables
 from train.report.decision import Decision, decide, decision_table, verdict_table
 from train.report.preregistration import admit
 from train.report.statistics import BASELINE, Group, analyse
@@ -176,11 +176,11 @@ def _markdown(
 def _draw(group: Group, out: Path, decision: Decision | None) -> tuple[list[Path], list[str]]:
     """Draw the figures of a group. Returns their paths, and the reasons why some are missing."""
     records = [record for arm in group.arms for record in arm.records]
-    shared = tables.common_settings(records)
+    shared = settings.common_settings(records)
     title = group.name
     if "dataset" in shared:
         title += f", {shared['dataset']}"
-    title += "".join(f", {key} {value}" for key, value in tables.reductions(records).items())
+    title += "".join(f", {key} {value}" for key, value in settings.reductions(records).items())
     if {"depth", "width"} <= shared.keys():
         title += f", WRN-{shared['depth']}-{shared['width']}"
     stem = group.name.replace("/", "-")
@@ -223,7 +223,7 @@ def _section(group: Group, decision: Decision | None, drawn: Sequence[Path]) -> 
         parts.append(decision_table(decision))
     if group.comparisons:
         parts.append(tables.epochs(group))
-    for part in (*parts, tables.best_errors(group), tables.settings(group)):
+    for part in (*parts, tables.best_errors(group), settings.settings_table(group)):
         yield part.markdown()
     for path in drawn:
         if path.suffix == ".png":

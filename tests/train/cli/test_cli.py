@@ -141,7 +141,7 @@ def test_runs_with_other_settings_do_not_count_as_finished(quickstart, capsys):
 def test_fresh_removes_what_there_is_of_a_whole_group_before_its_first_arm(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr("train.engine.run.run_experiment", lambda run, **settings: calls.append((run, settings)))
-    made = types.SimpleNamespace(show=lambda console: None)
+    made = types.SimpleNamespace(groups=(), show=lambda console: None)
     monkeypatch.setattr("train.report.report.report", lambda *arguments, **settings: made)
     assert cli.main(["run", "quickstart", "--fresh", "--runs", str(tmp_path)]) == 0
     assert [settings["fresh"] for _, settings in calls] == [True, False, False]

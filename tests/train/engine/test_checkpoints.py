@@ -21,7 +21,7 @@ from rich.console import Console
 
 from tests.train import tiny_run
 from train import data, records
-from train.engine import checkpoints, slices, state
+from train.engine import checkpoint_folders, checkpoints, slices, state
 from train.engine.checkpoints import Checkpoints
 from train.engine.devices import by_seed, make_mesh
 from train.engine.placement import SeedSet
@@ -117,7 +117,7 @@ def train(root, calls, action):
 
 
 def final_arrays(root, seeds=SEEDS):
-    folder = checkpoints.checkpoint_dir(root, "quickstart/lcam-0.9-0.95", SeedSet(seeds))
+    folder = checkpoint_folders.checkpoint_dir(root, "quickstart/lcam-0.9-0.95", SeedSet(seeds))
     saved = Checkpoints(folder)
     arrays = saved._manager.restore(saved.latest_step(), args=ocp.args.Composite(arrays=ocp.args.StandardRestore()))[
         "arrays"
@@ -190,7 +190,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(tmp_
         interrupt_at(patch, 5, crash)
         with pytest.raises(Crash):
             run(tmp_path, policy=SavePolicy(epochs=1, minutes=1e-9))
-    folder = checkpoints.checkpoint_dir(tmp_path, "quickstart/lcam-0.9-0.95", SeedSet(SEEDS))
+    folder = checkpoint_folders.checkpoint_dir(tmp_path, "quickstart/lcam-0.9-0.95", SeedSet(SEEDS))
     older, newest = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
     for path in (folder / str(newest) / "arrays").rglob("*"):
         if path.is_file():
@@ -243,7 +243,7 @@ def test_other_settings_and_data_are_refused_and_fresh_begins_anew(tmp_path, mon
 
 
 def test_one_process_at_a_time_trains_the_same_seeds(tmp_path):
-    first = Checkpoints(checkpoints.checkpoint_dir(tmp_path, "group/arm", SeedSet(SEEDS)))
+    first = Checkpoints(checkpoint_folders.checkpoint_dir(tmp_path, "group/arm", SeedSet(SEEDS)))
     with pytest.raises(CheckpointError, match="another process is training these seeds"):
         Checkpoints(first.folder)
     first.close()
@@ -325,7 +325,7 @@ def test_seeds_that_nobody_asked_for_are_not_trained(tmp_path, uninterrupted):
 
 
 def test_what_a_crash_left_of_a_save_is_removed(tmp_path):
-    folder = checkpoints.checkpoint_dir(tmp_path, "group/arm", SeedSet([0]))
+    folder = checkpoint_folders.checkpoint_dir(tmp_path, "group/arm", SeedSet([0]))
     (folder / "7.orbax-checkpoint-tmp" / "arrays").mkdir(parents=True)
     (folder / "7.orbax-checkpoint-tmp" / "arrays" / "half").write_bytes(bytes(100))
     Checkpoints(folder).close()
@@ -352,18 +352,6 @@ def test_seeds_resume_on_another_number_of_rows(tmp_path, saved, restored):
     assert there.metrics.loss.shape == (3, 5)
     jax.tree.map(np.testing.assert_array_equal, there.state, state_on_rows(restored, [1.5, 2.5, 3.5]))
     assert jax.tree.map(lambda x: x.sharding, there.state) == jax.tree.map(lambda x: x.sharding, like)
-
-
-def test_begun_seed_sets_are_found(tmp_path):
-    begun = [
-        SeedSet([0, 2]),
-        SeedSet([1]),
-        SeedSet([*range(20, 276)], apart=True, devices=1),
-        SeedSet([3, 14], apart=True, devices=2),
-    ]
-    for seed_set in begun:
-        (checkpoints.checkpoint_dir(tmp_path, "group/arm", seed_set) / "4").mkdir(parents=True)
-    assert checkpoints.begun_seed_sets(tmp_path, "group/arm") == begun
 
 
 @pytest.mark.slow

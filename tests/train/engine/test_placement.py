@@ -8,7 +8,7 @@ import pytest
 from tests.train import synthetic
 from train import records
 from train.engine import placement, resume
-from train.engine.checkpoints import checkpoint_dir
+from train.engine.checkpoint_folders import checkpoint_dir
 from train.engine.placement import DeviceOptions, Placement, SeedSet
 from train.errors import ConfigError
 from train.experiments import Experiment, config_of

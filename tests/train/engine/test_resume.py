@@ -8,7 +8,7 @@ import pytest
 
 from tests.train import synthetic, tiny_run
 from train import records
-from train.engine import checkpoints, resume
+from train.engine import checkpoint_folders, resume
 from train.engine.placement import DeviceOptions, SeedSet
 from train.errors import CheckpointError, ConfigError, RecordError
 from train.experiments import Experiment, config_of
@@ -16,6 +16,7 @@ from train.records import StepMetrics
 
 ARM = Experiment(name="g/arm", dataset="digits", epochs=2)
 ONE_DEVICE = DeviceOptions(devices=1)
+BUSY = "another process is training these seeds"
 
 
 def finish(root, *seeds, **changes):
@@ -27,7 +28,7 @@ def finish(root, *seeds, **changes):
 
 
 def begin(root, *seeds):
-    folder = checkpoints.checkpoint_dir(root, ARM.name, SeedSet(seeds))
+    folder = checkpoint_folders.checkpoint_dir(root, ARM.name, SeedSet(seeds))
     (folder / "4").mkdir(parents=True)
     return folder
 
@@ -59,7 +60,7 @@ def test_many_seeds_are_split_so_that_their_folder_has_a_name(tmp_path):
     _, seed_sets = plan(tmp_path, *seeds)
     assert [*itertools.chain.from_iterable(seed_sets)] == [*seeds]
     for seed_set in seed_sets:
-        folder = checkpoints.checkpoint_dir(tmp_path, ARM.name, SeedSet(seed_set, apart=True, devices=1000))
+        folder = checkpoint_folders.checkpoint_dir(tmp_path, ARM.name, SeedSet(seed_set, apart=True, devices=1000))
         assert len(f".{folder.name}-damaged.lock") < 256
 
 
@@ -113,7 +114,7 @@ def test_seeds_of_other_blocks_count_in_the_placement(tmp_path):
 
 
 def test_a_seed_set_without_a_checkpoint_is_none(tmp_path):
-    checkpoints.checkpoint_dir(tmp_path, ARM.name, SeedSet([0, 1])).mkdir(parents=True)
+    checkpoint_folders.checkpoint_dir(tmp_path, ARM.name, SeedSet([0, 1])).mkdir(parents=True)
     finish(tmp_path, 0)
     assert plan(tmp_path, 1) == ([1], [[1]])
 
@@ -156,7 +157,10 @@ def test_discarding_counts_all_blocks_of_an_arm_together(tmp_path):
 def test_nothing_is_discarded_while_another_process_trains(tmp_path):
     finish(tmp_path, 0)
     free, busy = begin(tmp_path, 0), begin(tmp_path, 0, 1)
-    with checkpoints._claim(busy), pytest.raises(CheckpointError, match="another process is training these seeds"):
+    with (
+        checkpoint_folders.claim(busy),
+        pytest.raises(CheckpointError, match="another process is training these seeds"),
+    ):
         resume.discard([(ARM, [0, 1])], tmp_path)
     assert free.exists()
     assert busy.exists()
@@ -168,8 +172,11 @@ def test_nothing_is_discarded_while_another_process_trains(tmp_path):
 @pytest.mark.parametrize("busy", [(0,), (0, 7), (7, 0, 8)])
 def test_a_process_that_has_not_saved_yet_is_spared_too(tmp_path, busy):
     finish(tmp_path, 0)
-    folder = checkpoints.checkpoint_dir(tmp_path, ARM.name, SeedSet([*busy]))
-    with checkpoints._claim(folder), pytest.raises(CheckpointError, match="another process is training these seeds"):
+    folder = checkpoint_folders.checkpoint_dir(tmp_path, ARM.name, SeedSet([*busy]))
+    with (
+        checkpoint_folders.claim(folder),
+        pytest.raises(CheckpointError, match="another process is training these seeds"),
+    ):
         resume.discard([(ARM, [0])], tmp_path)
     assert [record.seed for record in records.read_all(tmp_path)] == [0]
     resume.discard([(ARM, [0])], tmp_path)
@@ -178,7 +185,7 @@ def test_a_process_that_has_not_saved_yet_is_spared_too(tmp_path, busy):
 
 def test_other_processes_do_not_matter(tmp_path):
     finish(tmp_path, 0)
-    with checkpoints._claim(checkpoints.checkpoint_dir(tmp_path, ARM.name, SeedSet([7, 8]))):
+    with checkpoint_folders.claim(checkpoint_folders.checkpoint_dir(tmp_path, ARM.name, SeedSet([7, 8]))):
         resume.discard([(ARM, [0])], tmp_path)
     assert not list(tmp_path.rglob(records.RESULT))
 
