@@ -29,10 +29,10 @@ def consensus_gradient(
 
     Args:
       field_fn: See `symplectic_gradient`.
-      align: True is the aligned form above, of Letcher et al. In a game that only rotates, such as a bilinear one, the
-        inner product is zero, so rounding picks the sign and the field does not converge. Use False there, or
-        `symplectic_gradient`, whose `eps` is for this case. False is :math:`\xi + \lambda \nabla H`, the original
-        method, which also converges to unstable fixed points.
+      align: True is the aligned form above, of Letcher et al. False is :math:`\xi + \lambda \nabla H`, the original
+        method, which also converges to unstable fixed points. In a game that only rotates, such as a bilinear one, the
+        inner product is zero, so rounding picks the sign and the aligned field does not converge. Use False there, or
+        `symplectic_gradient`, whose `eps` is for this case.
       scale: :math:`\lambda`; 1 by default.
 
     Returns:

@@ -77,9 +77,7 @@ def run_experiment(
     options = DeviceOptions(devices, devices_per_seed, stream)
     # Only the first process writes records, so only it can be sure which exist.
     plan = resume.Plan(
-        *processes.of_first(
-            lambda: resume.make_plan(experiment, seeds, root, options, fresh=fresh, among=among or seeds)
-        )
+        *processes.of_first(lambda: resume.make_plan(experiment, seeds, root, options, fresh=fresh, among=among))
     )
     if plan.missing:
         _refuse_to_begin_after(deadline, before_fresh=fresh)

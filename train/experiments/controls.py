@@ -120,8 +120,9 @@ def require_donors(arms: Sequence[Experiment], root: Path, *, fresh: bool = Fals
     to_train = {(arm.name, seed) for arm in arms for seed in arm.seeds}
     for arm in arms:
         name = f"{arm.group}/{arm.follows}"
-        needed = (seed for seed in arm.seeds if fresh or not _is_finished(root, arm.name, seed))
-        donors = {donor_seed(arm, seed) for seed in needed if arm.control != "none"} - {None}
+        if arm.control == "none" or CONTROLS[arm.control].donor_seed is None:
+            continue
+        donors = {donor_seed(arm, seed) for seed in arm.seeds if fresh or not _is_finished(root, arm.name, seed)}
         missing = sorted(
             seed
             for seed in donors
