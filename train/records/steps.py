@@ -1,5 +1,6 @@
 """The file of a run's steps: its bytes, and the checks of its content."""
 
+import functools
 import io
 import zipfile
 import zlib
@@ -47,9 +48,9 @@ def decode(data: bytes, path: Path, epochs: int, prefix: str = "") -> StepMetric
       RecordError: If the bytes are anything else than the steps of such a run.
     """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            own = [name for name in arrays if name.startswith(prefix)]
-            steps = StepMetrics(**{name.removeprefix(prefix): arrays[name] for name in own})
+        arrays = _archive(data)
+        own = [name for name in arrays if name.startswith(prefix)]
+        steps = StepMetrics(**{name.removeprefix(prefix): arrays[name] for name in own})
         _require_vectors(steps)
     except _DAMAGED as error:
         raise RecordError(f"{path}: not the steps of a run: {error!s:.100}; {schema.ADVICE}") from error
@@ -60,6 +61,15 @@ def decode(data: bytes, path: Path, epochs: int, prefix: str = "") -> StepMetric
             f"{', '.join(STEP_DTYPES)}, equally many in each; {schema.ADVICE}"
         )
     return steps
+
+
+@functools.lru_cache(maxsize=1)
+def _archive(data: bytes) -> np.lib.npyio.NpzFile:
+    """The opened archive in the bytes of a file. A packed group has thousands of arrays, and opening it is slow."""
+    archive = np.load(io.BytesIO(data), allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError("a single array")
+    return archive
 
 
 def _require_vectors(steps: StepMetrics) -> None:

@@ -392,6 +392,26 @@ def test_nothing_is_unpickled(tmp_path):
     assert not (tmp_path / "unpickled").exists()
 
 
+def test_a_single_array_instead_of_steps_is_refused(tmp_path):
+    write(tmp_path)
+    records.pack(tmp_path)
+    with (tmp_path / "demo/steps.npz").open("wb") as file:
+        np.save(file, np.zeros(18))
+    with pytest.raises(RecordError, match=r"steps\.npz: not the steps of a run: a single array"):
+        _ = records.find(tmp_path, "demo/sgd-0.9", 0).steps
+
+
+def test_the_archive_of_a_group_is_opened_once(root, monkeypatch):
+    expected = [arrays(record) for record in records.read_all(root)]
+    records.pack(root)
+    opened = []
+    load = np.load
+    monkeypatch.setattr(np, "load", lambda *args, **kwargs: opened.append(args) or load(*args, **kwargs))
+    assert [arrays(record) for record in records.read_all(root)] == expected
+    assert len(expected) == 6
+    assert len(opened) <= 1  # Packing may have opened the same bytes.
+
+
 @given(data=st.data())
 def test_damaged_packed_files_are_refused_or_give_the_records(tmp_path_factory, data):
     root = tmp_path_factory.mktemp("runs")
