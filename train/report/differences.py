@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from train.report.equivalence import ALPHA
 from train.report.statistics import Comparison
 from train.report.style import BLACK, BLUE, GREY, frame, styled
+from train.report.tables import p_in_words
 
 _PAIR = re.compile(r"(?P<kind>.+)-(?P<below>0\.\d+)-(?P<above>0\.\d+)")
 _OTHERS = "other arms"
@@ -104,7 +105,5 @@ def _in_words(comparison: Comparison) -> str:
     """Format the mean of one row, and its interval and corrected p-value if they exist."""
     low, high = comparison.difference.interval
     interval = f" ({low:+.2f} to {high:+.2f})" if np.isfinite(low) else ""
-    p_value = ""
-    if np.isfinite(comparison.p_holm):
-        p_value = f", p = {comparison.p_holm:.3f}" if comparison.p_holm >= 5e-4 else ", p < 0.001"
+    p_value = f", {p_in_words(comparison.p_holm)}" if np.isfinite(comparison.p_holm) else ""
     return f"{comparison.difference.mean:+.2f}{interval}{p_value}".replace("-", "\N{MINUS SIGN}")

@@ -19,7 +19,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
 from train.report.statistics import RESOLUTION, Estimate, estimate
-from train.report.tables import probability
+from train.report.tables import p_in_words
 
 ALPHA = 0.05
 POWER = 0.8
@@ -140,7 +140,7 @@ def omnibus_note(p_omnibus: float) -> str:
     """Write the sentences about Friedman's test for the note under a table of contrasts."""
     if math.isnan(p_omnibus):
         return "Friedman's test that all arms are equal is not possible here."
-    sentence = f"Friedman's test that all arms are equal: p {probability(p_omnibus)}."
+    sentence = f"Friedman's test that all arms are equal: {p_in_words(p_omnibus)}."
     return f"{sentence} So no single difference counts as found." if p_omnibus >= ALPHA else sentence
 
 

@@ -31,13 +31,15 @@ def _controlled(results: Path) -> Rows:
     ]
 
 
-def _decision(folder: str) -> Callable[[Path], Rows]:
+def _decision(
+    folder: str, table: Callable[[decision.Decision], tables.Table] = decision.decision_table
+) -> Callable[[Path], Rows]:
     """LCAM minus the arms of the preregistration."""
 
     def rows(results: Path) -> Rows:
         found = decision.decide(analyse(_admitted(results / folder)))
         assert found is not None, f"{folder} has a margin and an LCAM with controls"
-        return decision.decision_table(found).rows
+        return table(found).rows
 
     return rows
 
@@ -65,7 +67,7 @@ def compared(runs: Iterable[records.Record], settings: Iterable[str] = ()) -> Ro
 
 def _difference(found: Comparison) -> tuple[str, str, str]:
     low, high = found.difference.interval
-    return f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{found.p_holm:.3f}"
+    return f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", tables.probability(found.p_holm)
 
 
 def _admitted(folder: Path) -> list[records.Record]:
@@ -86,6 +88,9 @@ TABLES: Tables = {
     "half": _half,
     "decision-digits": _decision("decision-digits"),
     "decision-digits-arms": _group("decision-digits"),
+    "decision-cifar10": _decision("decision-cifar10"),
+    "decision-cifar10-verdicts": _decision("decision-cifar10", decision.verdict_table),
+    "decision-cifar10-arms": _group("decision-cifar10"),
     "arena": _group("arena-digits", "learning_rate", "weight_decay"),
     "methods": _group("methods"),
 }

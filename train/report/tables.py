@@ -209,6 +209,12 @@ def probability(p_value: float) -> str:
     return f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
 
 
+def p_in_words(p_value: float) -> str:
+    """Format a finite p-value within a sentence: `p = 0.013` or `p < 0.001`."""
+    formatted = probability(p_value)
+    return f"p {formatted}" if formatted.startswith("<") else f"p = {formatted}"
+
+
 def _possible(error: Estimate) -> Estimate:
     """Cut the interval of an error rate at 0 and 100 %, because Student's t may reach beyond."""
     low, high = np.clip(error.interval, 0, 100)

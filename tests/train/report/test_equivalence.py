@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from train.report.equivalence import contrasts, omnibus, pairs_for_equivalence
+from train.report.equivalence import contrasts, omnibus, omnibus_note, pairs_for_equivalence
 
 # Differences 0.1, 0.2, 0.3, -0.1, 0: mean 0.1, variance 0.025, standard error sqrt(0.005).
 OURS = np.array([5.1, 6.2, 7.3, 4.9, 6.0])
@@ -108,6 +108,14 @@ def test_omnibus_by_hand():
     errors = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [1.0, 3.0, 2.0], [2.0, 1.0, 3.0]]).T
     statistic = 12 / (4 * 3 * 4) * (25 + 64 + 121) - 3 * 4 * 4
     assert omnibus(list(errors)) == pytest.approx(math.exp(-statistic / 2))  # chi-squared, 2 degrees
+
+
+@pytest.mark.parametrize(
+    ("p_omnibus", "words"),
+    [(1e-5, "equal: p < 0.001."), (0.0123, "equal: p = 0.012."), (0.05, "equal: p = 0.050. So no single difference")],
+)
+def test_the_note_says_what_the_omnibus_test_found(p_omnibus, words):
+    assert words in omnibus_note(p_omnibus)
 
 
 def test_omnibus_needs_three_arms_two_seeds_and_a_difference():

@@ -26,14 +26,6 @@ def _differences(results: Path) -> Rows:
     return report.differences(record, report.compare(record)).rows
 
 
-def _main(results: Path) -> Rows:
-    """LCAM in the authors' order minus the five arms that the README shows."""
-    shown = ("yoked-0.9-0.95", "random-0.9-0.95", "constant-0.9-0.95", "sgd-0.9", "sgd-0.95")
-    found = {name: rest for name, *rest in _differences(results)}
-    rows = [(against, found[f"lcam-0.9-0.95 minus {against}"]) for against in shown]
-    return [(against, difference, interval, verdict) for against, (difference, interval, *_, verdict) in rows]
-
-
 def figure(results: Path) -> Figure:
     """Draw the figure of the study from the committed record."""
     record = _record(results)
@@ -59,4 +51,4 @@ def forest_task(results: Path, lcam: str, controls: Mapping[str, str]) -> forest
     return forest.Task(title=title, margin=report.MARGIN, rows=rows)
 
 
-TABLES: Tables = {"perceptrons": _arms, "perceptrons-differences": _differences, "perceptrons-main": _main}
+TABLES: Tables = {"perceptrons": _arms, "perceptrons-differences": _differences}
