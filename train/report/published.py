@@ -34,7 +34,7 @@ def _controlled(results: Path) -> Rows:
 def _decision(
     folder: str, table: Callable[[decision.Decision], tables.Table] = decision.decision_table
 ) -> Callable[[Path], Rows]:
-    """LCAM minus the arms of the preregistration."""
+    """LCAM minus the arms of the preregistration, as the rows of one of the tables of a decision."""
 
     def rows(results: Path) -> Rows:
         found = decision.decide(analyse(_admitted(results / folder)))
