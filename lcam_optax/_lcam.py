@@ -48,7 +48,8 @@ def lcam(
     - It turns `weight_decay` into an array, even the default of 0, so `update` needs `params`.
 
     LCAM does not take a state of `optax.sgd`. To continue from one, carry its momentum buffer over. If the learning
-    rate is a schedule, carry the step over too, with `count=optax.tree.get(sgd_state, "count")`::
+    rate is a schedule, carry the step over too, with `count=optax.tree.get(sgd_state, "count")`. If a momentum is a
+    schedule, set `lcam_step` to the step::
 
         state = optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace"))
 

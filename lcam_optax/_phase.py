@@ -76,10 +76,13 @@ def epoch_mean(steps_per_epoch: jax.typing.ArrayLike) -> Phase:
     The epochs are counted in the state:
 
     - Every call of `update` counts. If `optax.apply_if_finite` hides a call at a bad step, or if you undo a step by
-      selecting the old optimizer state after an overflow (`jmp.select_tree`), all later epochs shift. Before you select
-      the old state, give it the new phase: `old = optax.tree.set(old, phase_state=optax.tree.get(new, "phase_state"))`.
-    - To resume with another `steps_per_epoch`, for example after a change of the batch size, begin a new epoch:
-      `state = optax.tree.set(state, epoch_step=jnp.zeros_like(optax.tree.get(state, "epoch_step")))`.
+      selecting the old optimizer state after an overflow (`jmp.select_tree`), all later epochs shift.
+    - Before you select the old state, give it the new phase:
+      `old = optax.tree.set(old, phase_state=optax.tree.get(new, "phase_state"))`.
+    - To begin a new epoch yourself:
+      `state = optax.tree.set(state, epoch_step=jnp.zeros_like(optax.tree.get(state, "epoch_step")))`. Do this at the
+      start of each epoch with `optax.apply_if_finite`, and after a change of `steps_per_epoch`, for example by another
+      batch size.
 
     Args:
       steps_per_epoch: Optimizer steps in an epoch, an int of at least 1; a short last batch counts as one. The mean

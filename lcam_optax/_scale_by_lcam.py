@@ -154,7 +154,8 @@ def require_own_state(state: Any) -> None:
             f"LCAM was given a state that is not its own: expected ScaleByLcamState, got {type(state).__name__}. Make "
             "one by tx.init(params), and restore a saved one into that. To go on from optax.sgd, carry its momentum "
             'buffer over: state = optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace")), and with '
-            'a schedule of the learning rate its count likewise, count=optax.tree.get(sgd_state, "count").'
+            'a schedule of the learning rate its count likewise, count=optax.tree.get(sgd_state, "count"). If a '
+            "momentum is a schedule, set lcam_step to the step."
         )
 
 

@@ -33,6 +33,8 @@ def conv_general_dilated(
 ) -> jax.Array:
     """Convolve like `lax.conv_general_dilated`, in the one form that these networks need.
 
+    It has derivatives in reverse mode only: `jax.jvp` and `jax.linearize` raise a TypeError.
+
     Args:
       lhs: Images, [N, H, W, C].
       rhs: Kernel, [h, w, C, D].

@@ -45,9 +45,10 @@ def test_every_marked_table_is_made(published):
     assert published.keys() == TABLES.keys()
 
 
-def test_each_arm_of_the_arena_has_the_settings_that_its_trials_decide():
-    runs = records.read_all(cli.RESULTS / "arena-digits")
-    assert {run.name for run in runs} == {arm.name for arm in find("arena-digits")}
+@pytest.mark.parametrize("group", ["arena-digits", "contest-cifar10"])
+def test_each_arm_has_the_settings_that_its_trials_decide(group):
+    runs = records.read_all(cli.RESULTS / group)
+    assert {run.name for run in runs} == {arm.name for arm in find(group)}
     for run in runs:
         trials = records.find_trials(cli.RESULTS, run.name)["trials"]
         # A loss that was not finite stands as null, and loses.

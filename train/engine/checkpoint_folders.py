@@ -36,14 +36,26 @@ def claimed(root: Path, name: str, seeds: Collection[int]) -> Iterator[None]:
     Raises:
       CheckpointError: If another process is training one of them, whether it has saved a checkpoint or not.
     """
-    folder = root / name / "checkpoints"
-    names = {path.name for path in folder.glob("seeds-*")}
-    names |= {path.name[1 : -len(_LOCK)] for path in folder.glob(f".seeds-*{_LOCK}")}
     with contextlib.ExitStack() as stack:
-        for each in _seed_sets(sorted(names)):
-            if set(each.seeds) & set(seeds) and (lock := claim(checkpoint_dir(root, name, each))) is not None:
+        for folder in _folders_with(root / name / "checkpoints", seeds):
+            if (lock := claim(folder)) is not None:
                 stack.enter_context(lock)
         yield
+
+
+def claim_seeds(folder: Path) -> contextlib.ExitStack:
+    """Lock a folder, and every other folder of the same arm that shares a seed with it, until the result is closed.
+
+    Raises:
+      CheckpointError: If another process is training one of its seeds. Then nothing is locked.
+    """
+    with contextlib.ExitStack() as stack:
+        if (lock := claim(folder)) is not None:
+            stack.enter_context(lock)
+        for other in _folders_with(folder.parent, [seed for each in _seed_sets([folder.name]) for seed in each.seeds]):
+            if other != folder and (lock := claim(other)) is not None:
+                stack.enter_context(lock)
+        return stack.pop_all()
 
 
 def claim(folder: Path) -> TextIO | None:
@@ -61,6 +73,13 @@ def claim(folder: Path) -> TextIO | None:
         file.close()
         return None
     return file
+
+
+def _folders_with(parent: Path, seeds: Collection[int]) -> list[Path]:
+    """The folders of checkpoints, in a folder, whose names contain one of these seeds. They may have only a lock."""
+    names = {path.name for path in parent.glob("seeds-*")}
+    names |= {path.name[1 : -len(_LOCK)] for path in parent.glob(f".seeds-*{_LOCK}")}
+    return [parent / name for name in sorted(names) for each in _seed_sets([name]) if {*each.seeds} & {*seeds}]
 
 
 def _seed_sets(names: Iterable[str]) -> list[SeedSet]:

@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from train.engine.checkpoint_folders import claim
+from train.engine.checkpoint_folders import claim_seeds
 from train.engine.state import TrainState
 from train.errors import CheckpointError
 from train.files import require_literal
@@ -63,7 +63,7 @@ class Checkpoints:
         require_literal(folder, "The folder of the checkpoints")
         self.folder = folder
         with _as_checkpoint_error(folder):
-            self._lock = claim(folder) if jax.process_index() == 0 else None
+            self._locks = claim_seeds(folder) if jax.process_index() == 0 else contextlib.ExitStack()
             if jax.process_index() == 0:
                 # No other process writes here, so unfinished folders were left by a crash.
                 for path in folder.glob(f"*{_UNFINISHED}*"):
@@ -169,8 +169,7 @@ class Checkpoints:
     def close(self) -> None:
         """Stop the manager's threads and unlock the folder."""
         self._manager.close()
-        if self._lock is not None:
-            self._lock.close()
+        self._locks.close()
 
     def _read(self, step: int, like: TrainState, seeds: int) -> Snapshot:
         history = self._read_history(step)

@@ -124,6 +124,8 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints, title: str, console: Con
         )
     snapshot = checkpoints.restore(trainer.state, report, seeds=len(trainer.seeds))
     if snapshot is not None:
+        if trainer.setup.experiment.nonfinite == "stop" and not np.isfinite(snapshot.metrics.loss).all():
+            raise ConfigError(f"{checkpoints.folder}: this run has skipped steps. Add --nonfinite skip to go on.")
         trainer.resume(snapshot.state, snapshot.metrics, snapshot.history)
         report(f"{title}  resumed at step {trainer.steps_done} of {trainer.setup.total_steps}")
 

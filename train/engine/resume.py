@@ -58,6 +58,8 @@ def make_plan(
     if fresh:
         return Plan([*seeds], place(experiment, len(every), root, options, fresh=True).sets(seeds))
     missing = [seed for seed in seeds if not _is_finished(experiment, root, seed)]
+    if missing:
+        _refuse_beside_other_settings(experiment, root)
     begun = [
         seed_set
         for seed_set in begun_seed_sets(root, experiment.name)
@@ -150,26 +152,35 @@ def refuse_other_data(path: Path | str, there: str | None, now: str | None) -> N
         )
 
 
-def refuse_records_of_other_data(experiment: Experiment, seeds: Sequence[int], root: Path, fingerprint: str) -> None:
-    """Check that the finished runs of these seeds were trained on the present data.
+def refuse_records_of_other_data(experiment: Experiment, root: Path, fingerprint: str) -> None:
+    """Check that all runs of an arm were trained on the present data. Others could not be averaged with new ones.
 
     Raises:
       ConfigError: If one was trained on other data.
     """
-    for seed in seeds:
-        record = records.find(root, experiment.name, seed)
-        if record is not None:
-            where = f"{record.folder}: {experiment.name}, seed {seed}"
-            refuse_other_data(where, record.versions.get(records.FINGERPRINT), fingerprint)
+    for record in records.of_arm(root, experiment.name):
+        refuse_other_data(_where(record), record.versions.get(records.FINGERPRINT), fingerprint)
+
+
+def _refuse_beside_other_settings(experiment: Experiment, root: Path) -> None:
+    """Check that all runs of an arm have the present settings. Others could not be averaged with new ones."""
+    existing = records.of_arm(root, experiment.name)
+    if existing:
+        config = config_of(tuning.resolved(experiment, root))
+        for record in existing:
+            _refuse(_where(record), differences_from_run(record, config))
 
 
 def _is_finished(experiment: Experiment, root: Path, seed: int) -> bool:
     record = records.find(root, experiment.name, seed)
     if record is None:
         return False
-    where = f"{record.folder}: {experiment.name}, seed {seed}"
-    _refuse(where, differences_from_run(record, config_of(tuning.resolved(experiment, root))))
+    _refuse(_where(record), differences_from_run(record, config_of(tuning.resolved(experiment, root))))
     return record.finished
+
+
+def _where(record: records.Record) -> str:
+    return f"{record.folder}: {record.name}, seed {record.seed}"
 
 
 def _is_recorded(experiment: Experiment, root: Path, seed: int) -> bool:

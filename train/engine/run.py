@@ -64,7 +64,7 @@ def run_experiment(
       The paths of the records, in the order of the seeds. The record of a packed run is no longer at its path.
 
     Raises:
-      ConfigError: If a setting does not fit the data, or existing runs were made with other settings.
+      ConfigError: If a setting does not fit the data, or runs of this arm were made with other settings or data.
       DataError: If the data set cannot be loaded.
       CheckpointError: If a checkpoint cannot be written, or another process is training these seeds.
       LocationError: If a checkpoint could not be restored from a folder with this path.
@@ -84,7 +84,7 @@ def run_experiment(
         dataset = _load_data(experiment, data_dir, stream)
         if not fresh:
             found = dataset.fingerprint
-            processes.of_first(lambda: resume.refuse_records_of_other_data(experiment, seeds, root, found))
+            processes.of_first(lambda: resume.refuse_records_of_other_data(experiment, root, found))
         require_devices(devices)
         stale = [(experiment, seeds), *((other, other.seeds) for other in fresh_too)] if fresh else []
         settled = _resolved_by_first(experiment, root)

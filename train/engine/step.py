@@ -60,7 +60,8 @@ def train_step(setup: Setup, stage: int, state: TrainState, batch: AugmentedBatc
     if skips:
         new = (new_params, batch_stats, opt_state)
         taken = all_finite((value, new))
-        # Keep the old floats of network and optimizer. Counters advance, because a step was made.
+        # Keep the old floats of network and optimizer. Counters advance, because a step was made. If only the new
+        # state is not finite, this also counts a loss that the mean does not contain.
         old = (state.params, state.batch_stats, state.opt_state)
         new_params, batch_stats, opt_state = _floats_where(taken, new, old)
         loss = jnp.where(taken, loss, jnp.nan)

@@ -179,8 +179,9 @@ def _band(
 def _losses(axes: Axes, loss: np.ndarray, below: np.ndarray) -> None:
     """Draw the losses of one epoch, marked as below the mean or not, and the mean itself."""
     step = np.arange(1, len(loss) + 1)
-    # LCAM's mean, even if this run decided otherwise: over this epoch so far, including the current loss.
-    mean = np.cumsum(loss, dtype=np.float64) / step
+    # LCAM's mean, even if this run decided otherwise: over this epoch's finite losses, up to the current one.
+    finite = np.isfinite(loss)
+    mean = np.cumsum(np.where(finite, loss, 0), dtype=np.float64) / np.maximum(np.cumsum(finite), 1)
     axes.plot(
         step[~below],
         loss[~below],

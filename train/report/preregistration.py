@@ -37,10 +37,9 @@ def preregistered(runs: Iterable[Record]) -> list[Record] | None:
     """
     runs = list(runs)
     group = runs[0].group
-    kept = [run for run in runs if run.finished and run.seed in SEEDS[group]]
-    ended = {(run.name, run.seed) for run in kept}
     expected = {(arm.name, seed) for arm in find(group) for seed in SEEDS[group]}
-    return kept if expected <= ended else None
+    kept = [run for run in runs if run.finished and (run.name, run.seed) in expected]
+    return kept if len(kept) == len(expected) else None
 
 
 def admit(runs: Sequence[Record]) -> tuple[list[Record], str | None]:
@@ -61,7 +60,7 @@ def admit(runs: Sequence[Record]) -> tuple[list[Record], str | None]:
         planned = len(find(group)) * len(seeds)
         return [], f"{group}: {ended} of {planned} preregistered runs have ended. Nothing is compared before all have."
     others = len(runs) - len(kept)
-    return kept, f"{group}: {others} runs with other seeds than the preregistered ones" if others else None
+    return kept, f"{group}: {others} runs that are not preregistered" if others else None
 
 
 def primary_contrast(group: str, pairs: list[tuple[str, str]], arms: Mapping[str, Arm]) -> tuple[str, str] | None:

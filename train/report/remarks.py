@@ -3,8 +3,9 @@
 import itertools
 from collections.abc import Iterator, Sequence
 
+from train.data.dataset import may_be_same
 from train.experiments import EXPERIMENTS, config_of, differences
-from train.records import Record
+from train.records import FINGERPRINT, Record
 from train.records.stages import lost_in_words
 from train.report.settings import differing_settings
 from train.report.statistics import Group
@@ -25,7 +26,12 @@ def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
                 )
         # `nonfinite` may differ. Skipped steps are reported, and a finished run that would have stopped skipped none.
         differing = [setting for setting in differing_settings(finished) if setting != "nonfinite"]
-        if differing:
+        if not _of_same_data(finished):
+            left_out.append(
+                f"{name}: its runs were trained on different images or labels and cannot be averaged; keep runs on "
+                "different data in different folders"
+            )
+        elif differing:
             left_out.append(
                 f"{name}: its runs differ in {', '.join(differing)} and cannot be "
                 "averaged; keep runs with different settings in different folders"
@@ -33,6 +39,22 @@ def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
         else:
             kept += finished
     return kept, left_out
+
+
+def on_same_data(records: Sequence[Record], baseline: str) -> tuple[list[Record], list[str]]:
+    """Return the runs of a group on the data of its baseline, or of its first arm, and why others are left out."""
+    arms = {name: list(runs) for name, runs in itertools.groupby(records, key=lambda record: record.name)}
+    named = f"{records[0].group}/{baseline}"
+    first = named if named in arms else next(iter(arms))
+    other = [name for name, runs in arms.items() if not _of_same_data([*arms[first], *runs])]
+    reasons = [f"{name}: it was trained on other images or labels than {first}" for name in other]
+    return [record for record in records if record.name not in other], reasons
+
+
+def _of_same_data(records: Sequence[Record]) -> bool:
+    """Whether these runs may have the same data. Runs older than fingerprints have none and may."""
+    found = [record.versions[FINGERPRINT] for record in records if FINGERPRINT in record.versions]
+    return all(may_be_same(*pair) for pair in itertools.combinations(dict.fromkeys(found), 2))
 
 
 def skipped(group: Group) -> Iterator[str]:

@@ -74,8 +74,8 @@ def report(root: Path, out: Path | None = None, *, baseline: str = BASELINE, mar
 
     Returns:
       The statistics and the files. A run is left out if it is damaged or unfinished, and an arm if its runs differ in
-      their settings. A preregistered group is left out before all its runs have ended. `left_out` and every form of the
-      report say so.
+      their settings or data, or have other data than the baseline. A preregistered group is left out before all its
+      runs have ended. `left_out` and every form of the report say so.
 
     Raises:
       RecordError: If there is nothing to report.
@@ -137,7 +137,9 @@ def _groups(root: Path, baseline: str) -> tuple[tuple[Group, ...], list[str]]:
     for _, records in itertools.groupby(finished, key=lambda record: record.group):
         admitted, reason = admit(list(records))
         if admitted:
-            groups.append(analyse(admitted, baseline))
+            kept, other_data = remarks.on_same_data(admitted, baseline)
+            groups.append(analyse(kept, baseline))
+            left_out += other_data
         if reason is not None:
             left_out.append(reason)
     return tuple(groups), left_out

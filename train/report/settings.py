@@ -13,7 +13,7 @@ _NOT_COMPARED = ("name", "learning_rates", "weight_decays", "tuning_seeds")
 
 
 def settings_table(group: Group) -> Table:
-    """Make the table of settings that differ between arms, with the minutes per run and the shared main settings."""
+    """Make the table of settings that differ between arms, with the minutes of a run and the shared main settings."""
     records = [record for arm in group.arms for record in arm.records]
     shared = common_settings(records) | reductions(records)
     differing = [key for key in differing_settings(records) if key not in _NOT_COMPARED]
@@ -29,11 +29,12 @@ def settings_table(group: Group) -> Table:
             )
         )
     note = "All arms: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shared.items() if v != "") + "."
+    note += " Minutes: what a run took, together with the seeds that trained at the same time."
     if any("*" in cell for row in rows for cell in row[1:]):
         note += " A star: the highest or lowest of the values tried."
     return Table(
         title=f"{group.name}: settings",
-        columns=("Arm", *(key.replace("_", " ") for key in differing), "minutes per run"),
+        columns=("Arm", *(key.replace("_", " ") for key in differing), "minutes"),
         rows=rows,
         note=note,
     )

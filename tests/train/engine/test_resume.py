@@ -120,15 +120,47 @@ def test_a_seed_set_without_a_checkpoint_is_none(tmp_path):
 
 
 def test_records_of_seeds_that_were_asked_for_have_to_be_in_order(tmp_path):
-    finish(tmp_path, 0, width=3)
-    finish(tmp_path, 1)
+    finish(tmp_path, 0, 1)
     (records.run_dir(tmp_path, ARM.name, 1) / records.RESULT).write_text("{}")
-    with pytest.raises(ConfigError, match=r"width \(3 there, 10 now\)"):
-        plan(tmp_path, 0)
     with pytest.raises(RecordError):
         plan(tmp_path, 1)
     begin(tmp_path, 0, 1, 2)
     assert plan(tmp_path, 2) == ([2], [[2]])
+
+
+def test_other_seeds_of_an_arm_need_its_settings_too(tmp_path):
+    finish(tmp_path, 0, width=3)
+    for seed in (0, 1):
+        with pytest.raises(ConfigError, match=r"seed 0 was made with other settings: width \(3 there, 10 now\)"):
+            plan(tmp_path, seed)
+    # Nothing is to be trained.
+    finish(tmp_path, 1)
+    assert plan(tmp_path, 1) == ([], [])
+
+
+def test_other_seeds_of_an_arm_need_its_data_too(tmp_path):
+    finish(tmp_path, 0)
+    record = records.find(tmp_path, ARM.name, 0)
+    record = dataclasses.replace(record, versions=record.versions | {records.FINGERPRINT: "a"})
+    zeros = np.zeros(2, np.float32)
+    records.write(tmp_path, record, StepMetrics(loss=zeros, momentum=zeros, below=zeros > 0))
+    resume.refuse_records_of_other_data(ARM, tmp_path, "ab")
+    with pytest.raises(ConfigError, match="seed 0 was made with other images or labels"):
+        resume.refuse_records_of_other_data(ARM, tmp_path, "b")
+
+
+@pytest.mark.parametrize(("first", "second"), [((0, 1, 2), (0,)), ((0,), (2, 0)), ((0, 1), (0, 1))])
+def test_two_processes_never_train_a_seed_at_the_same_time(tmp_path, first, second):
+    first, second, other = (
+        checkpoint_folders.checkpoint_dir(tmp_path, ARM.name, SeedSet([*seeds])) for seeds in (first, second, (7, 8))
+    )
+    with checkpoint_folders.claim_seeds(first), checkpoint_folders.claim_seeds(other):
+        with pytest.raises(CheckpointError, match=BUSY):
+            checkpoint_folders.claim_seeds(second)
+        if second != first:
+            # The refused process keeps no lock.
+            checkpoint_folders.claim(second).close()
+    checkpoint_folders.claim_seeds(second).close()
 
 
 def test_what_is_older_than_a_setting_had_its_default(tmp_path):

@@ -131,13 +131,14 @@ def test_nothing_is_compared_before_all_preregistered_runs_have_ended(tmp_path):
     assert "3 of 900" in made.paths[0].read_text()
 
 
-def test_a_whole_section_is_analysed_without_other_seeds():
+def test_a_whole_section_is_analysed_without_other_seeds_and_arms():
     whole = section()
     assert admit(whole) == (whole, None)
     pilot = record(SGD, 0, [50.0, 5.0], group="decision-digits")
-    kept, reason = admit([pilot, *whole])
+    another_arm = record("random-0.9-0.95", SEEDS["decision-digits"][0], [50.0, 5.0], group="decision-digits")
+    kept, reason = admit([pilot, another_arm, *whole])
     assert kept == whole
-    assert reason == "decision-digits: 1 runs with other seeds than the preregistered ones"
+    assert reason == "decision-digits: 2 runs that are not preregistered"
 
 
 def test_other_seeds_and_other_groups_are_not_held_back():

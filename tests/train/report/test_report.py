@@ -115,7 +115,7 @@ def test_a_baseline_alone_has_no_empty_table(tmp_path):
 
 def test_settings_are_split_into_common_and_differing(markdown):
     head, *rows = _table(markdown, "demo: settings")
-    assert head == ["Arm", "momentum below", "momentum above", "minutes per run"]
+    assert head == ["Arm", "momentum below", "momentum above", "minutes"]
     assert rows[1] == ["lcam-0.9-0.95", "0.9", "0.95", "1.50"]
     assert "All arms: dataset digits, depth 10, width 1, epochs 3" in markdown
     assert "- Command: `python -m train run demo/sgd-0.9 --seeds 0`" in markdown
@@ -126,7 +126,7 @@ def test_every_setting_that_differs_is_shown(tmp_path):
         records.write(tmp_path, record(arm, 0, [20.0], dropout=dropout), steps(1))
     report(tmp_path)
     head, *rows = _table((tmp_path / "report/report.md").read_text(), "demo: settings")
-    assert head == ["Arm", "dropout", "minutes per run"]
+    assert head == ["Arm", "dropout", "minutes"]
     assert [row[:2] for row in rows] == [["sgd-0.9", "0"], ["lcam-0.9-0.95", "0.3"]]
 
 
@@ -309,6 +309,28 @@ def test_an_arm_of_mixed_settings_is_left_out_loudly(root):
     records.write(root, mixed, steps(3))
     made = _left_out(root, "demo/sgd-0.95: its runs differ in width, dtype")
     assert len(made.groups[0].arms) == 2
+
+
+def _on(data, arm, seed):
+    momentum = {"sgd-0.95": 0.95}.get(arm, 0.9)
+    run = record(arm, seed, [20.0, 9.0, 8.0], momentum_below=momentum, momentum_above=0.95)
+    return dataclasses.replace(run, versions=run.versions | {records.FINGERPRINT: data})
+
+
+def test_an_arm_of_mixed_data_is_left_out_loudly(tmp_path):
+    for arm, data in (("sgd-0.9", "aa"), ("sgd-0.95", "ab")):
+        for seed in range(2):
+            records.write(tmp_path, _on(data if seed else "aa", arm, seed), steps(3))
+    made = _left_out(tmp_path, "demo/sgd-0.95: its runs were trained on different images or labels")
+    assert [arm.name for arm in made.groups[0].arms] == ["demo/sgd-0.9"]
+
+
+def test_an_arm_with_other_data_than_the_baseline_is_left_out_loudly(tmp_path):
+    for arm, data in (("lcam-0.9-0.95", "ab"), ("sgd-0.9", "aa"), ("sgd-0.95", "a")):
+        for seed in range(2):
+            records.write(tmp_path, _on(data, arm, seed), steps(3))
+    made = _left_out(tmp_path, "demo/lcam-0.9-0.95: it was trained on other images or labels than demo/sgd-0.9")
+    assert [arm.name for arm in made.groups[0].arms] == ["demo/sgd-0.9", "demo/sgd-0.95"]
 
 
 def test_runs_that_would_stop_and_runs_that_would_skip_are_averaged(root):
