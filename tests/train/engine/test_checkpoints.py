@@ -411,3 +411,16 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
         for name in ("loss", "momentum", "below"):
             np.testing.assert_array_equal(getattr(left.steps, name), getattr(right.steps, name))
     jax.tree.map(np.testing.assert_array_equal, *(final_arrays(tmp_path / kind) for kind in ("whole", "killed")))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_run_that_skipped_steps_goes_on_only_when_told_to_skip(tmp_path, monkeypatch):
+    changes = {"seeds": (0,), "learning_rate": 1e30, "epochs": 2}
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            run(tmp_path, nonfinite="skip", **changes)
+    with pytest.raises(ConfigError, match=r"this run has skipped steps\. Add --nonfinite skip to go on"):
+        run(tmp_path, **changes)
+    (record,) = run(tmp_path, nonfinite="skip", **changes)
+    assert record.skipped_steps
