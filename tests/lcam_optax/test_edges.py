@@ -652,7 +652,8 @@ def foreign(name):
         f"LCAM was given a state that is not its own: expected ScaleByLcamState, got {name}. Make one by "
         "tx.init(params), and restore a saved one into that. To go on from optax.sgd, carry its momentum buffer over: "
         'state = optax.tree.set(tx.init(params), trace=optax.tree.get(sgd_state, "trace")), and with a schedule of the '
-        'learning rate its count likewise, count=optax.tree.get(sgd_state, "count").'
+        'learning rate its count likewise, count=optax.tree.get(sgd_state, "count"). If a momentum is a schedule, set '
+        "lcam_step to the step."
     )
 
 
