@@ -658,6 +658,7 @@ def foreign(name):
 
 
 RATE = optax.linear_schedule(0.1, 0.0, 10)
+MOMENTUM = optax.linear_schedule(0.5, 0.9, 10)
 
 
 def sgd_state(learning_rate=0.1, steps=5):
@@ -679,6 +680,12 @@ def carried_over_with_its_schedule():
     return update(lcam(learning_rate=RATE), state, value=1.0)[0]
 
 
+def carried_over_with_its_momenta():
+    tx = lcam_optax.lcam(0.1, lcam_optax.epoch_mean(3), MOMENTUM, MOMENTUM)
+    state = optax.tree.set(tx.init(ONES), trace=optax.tree.get(sgd_state(), "trace"), lcam_step=jnp.int32(5))
+    return lcam_optax.read_phase(update(tx, state, value=1.0)[1]).momentum
+
+
 FOREIGN = [
     ("sgd's, given to lcam", lambda: update(lcam(), sgd_state(), value=1.0), foreign("tuple")),
     ("sgd's trace", lambda: update(bare(), sgd_state()[0], value=1.0), foreign("TraceState")),
@@ -697,6 +704,7 @@ FOREIGN = [
         carried_over_with_its_schedule,
         lambda: optax.sgd(RATE, momentum=0.9).update(ONES, sgd_state(RATE))[0],
     ),
+    ("carried over with a schedule of the momenta", carried_over_with_its_momenta, lambda: MOMENTUM(6)),
 ]
 
 ROWS = [
