@@ -6,7 +6,7 @@ are many. Its name ends with `-on-<d>` if each seed has d devices of its own. Th
 
 import contextlib
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TextIO
 
@@ -29,18 +29,13 @@ def begun_seed_sets(root: Path, name: str) -> list[SeedSet]:
     return _seed_sets(folder.name for folder in folders)
 
 
-@contextlib.contextmanager
-def claimed(root: Path, name: str, seeds: Collection[int]) -> Iterator[None]:
-    """Keep other processes from training any of these seeds of an arm while this context is entered.
+def claimed(root: Path, name: str, seeds: Collection[int]) -> contextlib.ExitStack:
+    """Keep other processes from training any of these seeds of an arm until the result is closed.
 
     Raises:
       CheckpointError: If another process is training one of them, whether it has saved a checkpoint or not.
     """
-    with contextlib.ExitStack() as stack:
-        for folder in _folders_with(root / name / "checkpoints", seeds):
-            if (lock := claim(folder)) is not None:
-                stack.enter_context(lock)
-        yield
+    return _claim_each(_folders_with(root / name / "checkpoints", seeds))
 
 
 def claim_seeds(folder: Path) -> contextlib.ExitStack:
@@ -49,11 +44,14 @@ def claim_seeds(folder: Path) -> contextlib.ExitStack:
     Raises:
       CheckpointError: If another process is training one of its seeds. Then nothing is locked.
     """
+    seeds = [seed for each in _seed_sets([folder.name]) for seed in each.seeds]
+    return _claim_each(dict.fromkeys([folder, *_folders_with(folder.parent, seeds)]))
+
+
+def _claim_each(folders: Iterable[Path]) -> contextlib.ExitStack:
     with contextlib.ExitStack() as stack:
-        if (lock := claim(folder)) is not None:
-            stack.enter_context(lock)
-        for other in _folders_with(folder.parent, [seed for each in _seed_sets([folder.name]) for seed in each.seeds]):
-            if other != folder and (lock := claim(other)) is not None:
+        for folder in folders:
+            if (lock := claim(folder)) is not None:
                 stack.enter_context(lock)
         return stack.pop_all()
 
