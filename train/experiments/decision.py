@@ -31,3 +31,9 @@ def contest(base: Experiment) -> list[Experiment]:
         variant(sgd(tuned, 0.9), "nesterov-0.9", nesterov=True),
         variant(sgd(tuned, 0.9), "cosine-sgd-0.9", schedule="cosine"),
     ]
+
+
+def cosine_contest(base: Experiment) -> list[Experiment]:
+    """LCAM against SGD with a cosine schedule, each at the best of the same learning rates."""
+    tuned = dataclasses.replace(base, schedule="cosine", learning_rates=(0.1, 0.2, 0.4, 0.8), weight_decays=(5e-4,))
+    return [lcam(tuned, 0.9, 0.95), sgd(tuned, 0.9)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from train.errors import ConfigError
 from train.experiments.arena import arena
-from train.experiments.decision import contest, decision
+from train.experiments.decision import contest, cosine_contest, decision
 from train.experiments.experiment import Experiment
 from train.experiments.variants import control, lcam, sgd
 
@@ -133,6 +133,7 @@ def _small_arms() -> list[Experiment]:
         *decision(decision_cifar10),
         # A run that is not finite counts as wholly wrong, and does not stop the others.
         *contest(dataclasses.replace(decision_cifar10, name="contest-cifar10", nonfinite="skip")),
+        *cosine_contest(dataclasses.replace(decision_cifar10, name="contest-cosine", nonfinite="skip")),
         *arena(arena_cifar10),
         *arena(arena_digits),
     ]

@@ -32,3 +32,17 @@ def test_all_of_the_contest_have_the_same_trials():
     assert {(arm.resolution, arm.train_size, arm.epochs) for arm in arms} == {
         (small.resolution, small.train_size, small.epochs)
     }
+
+
+def test_the_contest_with_a_cosine_schedule_is_lcam_against_sgd():
+    lcam, sgd = find("contest-cosine")
+    own = {"name", "phase", "momentum", "momentum_below", "momentum_above"}
+    assert {k: v for k, v in config_of(lcam).items() if k not in own} == {
+        k: v for k, v in config_of(sgd).items() if k not in own
+    }
+    assert (lcam.schedule, lcam.learning_rates, lcam.nonfinite) == ("cosine", (0.1, 0.2, 0.4, 0.8), "skip")
+    steps = EXPERIMENTS["contest-cifar10/lcam-0.9-0.95"]
+    like_section_e = dataclasses.replace(
+        lcam, name=steps.name, schedule=steps.schedule, learning_rates=steps.learning_rates
+    )
+    assert like_section_e == steps

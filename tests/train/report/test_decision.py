@@ -14,7 +14,7 @@ from tests.train.synthetic import record, steps
 from train import records
 from train.experiments import find
 from train.report.decision import decide, decision_table
-from train.report.preregistration import MARGINS, SEEDS, admit
+from train.report.preregistration import CONTRASTS, MARGINS, SEEDS, admit
 from train.report.report import report
 from train.report.statistics import analyse
 from train.report.verdict import verdict
@@ -208,7 +208,7 @@ def test_groups_without_a_margin_or_a_control_are_not_decided():
     assert decide(analyse(runs(group="demo")), 0.3).contrasts[0].margin == 0.3
 
 
-@pytest.mark.parametrize("group", [group for group in MARGINS if group != "contest-cifar10"])
+@pytest.mark.parametrize("group", [group for group in MARGINS if group not in CONTRASTS])
 def test_the_margins_are_the_preregistered_ones(group):
     assert decide(analyse(runs(group=group))).contrasts[0].margin == 0.2
 
@@ -280,6 +280,17 @@ def test_the_contest_compares_lcam_and_the_schedule_with_every_sgd():
     assert "other arms, 4 pairs" in decision_table(found).title
     # Holm's correction would be wrong for a part of the contrasts.
     assert decide(analyse([run for run in runs if not run.name.endswith("nesterov-0.9")])) is None
+
+
+def test_the_contest_with_a_cosine_schedule_has_one_contrast_which_is_primary():
+    errors = {"lcam-0.9-0.95": [38.0, 37.0, 36.5, 37.5], "sgd-0.9": [36.0, 36.1, 35.9, 36.2]}
+    runs = [record(arm, seed, [e], group="contest-cosine") for arm in errors for seed, e in enumerate(errors[arm])]
+    found = decide(analyse(runs))
+    assert found.primary == ("lcam-0.9-0.95", "sgd-0.9")
+    assert [(each.name, each.against) for each in found.contrasts] == [found.primary]
+    assert math.isnan(found.p_omnibus)
+    assert found.verdict(found.contrasts[0]) == "worse"
+    assert "lcam-0.9-0.95 minus sgd-0.9" in decision_table(found).note
 
 
 def test_the_terminal_shows_what_fits(tmp_path):
