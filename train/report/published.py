@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
+
 from train import records
 from train.report import decision, preregistration, tables
 from train.report.publish import Rows, Tables
@@ -65,6 +67,21 @@ def compared(runs: Iterable[records.Record], settings: Iterable[str] = ()) -> Ro
     return rows
 
 
+def _trials(folder: str) -> Callable[[Path], Rows]:
+    """The mean error on held-out images of each learning rate that each arm of a group tried."""
+
+    def rows(results: Path) -> Rows:
+        arms = dict.fromkeys(run.name for run in _admitted(results / folder))
+        found = {name: records.find_trials(results, name) for name in arms}
+        return [
+            (name.partition("/")[2], *(f"{np.mean(trial['error']):.2f}" for trial in document["trials"]))
+            for name, document in found.items()
+            if document is not None
+        ]
+
+    return rows
+
+
 def _difference(found: Comparison) -> tuple[str, str, str]:
     low, high = found.difference.interval
     return f"{found.difference.mean:+.2f}", f"{low:+.2f} to {high:+.2f}", tables.probability(found.p_holm)
@@ -91,6 +108,9 @@ TABLES: Tables = {
     "decision-cifar10": _decision("decision-cifar10"),
     "decision-cifar10-verdicts": _decision("decision-cifar10", decision.verdict_table),
     "decision-cifar10-arms": _group("decision-cifar10"),
+    "contest-cifar10": _decision("contest-cifar10"),
+    "contest-cifar10-arms": _group("contest-cifar10", "learning_rate"),
+    "contest-cifar10-trials": _trials("contest-cifar10"),
     "arena": _group("arena-digits", "learning_rate", "weight_decay"),
     "methods": _group("methods"),
 }
