@@ -32,7 +32,7 @@ class Report:
       margin: Count LCAM as equivalent to another arm if they differ by less than this, in percentage points.
       pack: Instead, pack the runs of this folder into two files per group, or three with trials, and remove the folders
         of the runs.
-      publish: Instead, rewrite the tables of the README and docs, and redraw three figures, from the committed
+      publish: Instead, rewrite the tables of the README and docs, and redraw four figures, from the committed
         records.
     """
 

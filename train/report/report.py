@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.text import Text
 
@@ -175,8 +176,17 @@ def _markdown(
         yield from _section(group, decided.get(group.name), drawn[group.name])
 
 
-def _draw(group: Group, out: Path, decision: Decision | None) -> tuple[list[Path], list[str]]:
-    """Draw the figures of a group. Returns their paths, and the reasons why some are missing."""
+def curves(group: Group) -> Figure:
+    """Draw test error, loss and share of steps below the mean over the epochs, for each arm of a group."""
+    return figures.curves(_by_arm(group), _shared(group))
+
+
+def _by_arm(group: Group) -> dict[str, Sequence[Record]]:
+    return {group.short(arm.name): arm.records for arm in group.arms}
+
+
+def _shared(group: Group) -> str:
+    """The name of a group, and the data and the network that all its runs share."""
     records = [record for arm in group.arms for record in arm.records]
     shared = settings.common_settings(records)
     title = group.name
@@ -185,9 +195,15 @@ def _draw(group: Group, out: Path, decision: Decision | None) -> tuple[list[Path
     title += "".join(f", {key} {value}" for key, value in settings.reductions(records).items())
     if {"depth", "width"} <= shared.keys():
         title += f", WRN-{shared['depth']}-{shared['width']}"
+    return title
+
+
+def _draw(group: Group, out: Path, decision: Decision | None) -> tuple[list[Path], list[str]]:
+    """Draw the figures of a group. Returns their paths, and the reasons why some are missing."""
+    title = _shared(group)
     stem = group.name.replace("/", "-")
-    runs = {group.short(arm.name): arm.records for arm in group.arms}
-    paths = [*style.save(figures.curves(runs, title), out / f"{stem}-curves")]
+    runs = _by_arm(group)
+    paths = [*style.save(curves(group), out / f"{stem}-curves")]
     rows = [
         dataclasses.replace(comparison, name=group.short(comparison.name))
         for comparison in group.comparisons

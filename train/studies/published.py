@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from train import files, records
-from train.report import decision, forest, preregistration
+from train.report import decision, forest, preregistration, report
 from train.report.publish import Figures
 from train.report.statistics import analyse
 from train.studies.perceptrons import published as perceptrons
@@ -58,12 +58,21 @@ def _directions(results: Path) -> tuple[Figure, str]:
     return figure, "How often updates change sign and how large they are, in steps below and above the mean loss"
 
 
+def _contest(results: Path) -> tuple[Figure, str]:
+    runs = preregistration.preregistered(records.read_all(results / "contest-cifar10"))
+    assert runs is not None, "all runs of the contest have ended"
+    group = analyse(runs)
+    errors = (f"{group.short(arm.name)} {arm.final.mean:.2f} %" for arm in group.arms)
+    return report.curves(group), f"Test error, loss and steps below the mean. Final errors: {', '.join(errors)}"
+
+
 def _perceptrons(results: Path) -> tuple[Figure, str]:
     return perceptrons.figure(results), "LCAM minus each other arm, and the mean momentum over the epochs"
 
 
 FIGURES: Figures = {
     "forest.png": _forest,
+    "contest-cifar10/contest-cifar10-curves.png": _contest,
     "directions/directions-epoch-10.png": _directions,
     "perceptrons/perceptrons.png": _perceptrons,
 }

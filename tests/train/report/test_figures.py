@@ -44,6 +44,21 @@ def test_curves_show_the_mean_of_each_arm_over_epochs():
     np.testing.assert_allclose(other.get_ydata(), 90 / np.arange(1, 13) + 2)
 
 
+def test_a_long_caption_is_broken_into_lines():
+    title = "decision-cifar10, cifar10, resolution 16, train size 10000, WRN-10-1"
+    figure = figures.curves(_arms(), title)
+    nothing_is_cut_off(figure)
+    caption = figure._supxlabel.get_text()
+    assert "\n" in caption
+    assert " ".join(caption.split()).startswith(f"{title}. Lines: mean over seeds.")
+
+
+def test_a_short_caption_and_its_own_lines_stay():
+    figure = matplotlib.figure.Figure(figsize=(7.2, 2.0), layout="constrained")
+    style.frame(figure, "title", "One line.\nAnother one.")
+    assert figure._supxlabel.get_text() == "One line.\nAnother one."
+
+
 def test_bands_are_one_standard_deviation():
     figure = figures.curves(_arms(), "title")
     corners = figure.axes[0].collections[0].get_paths()[0].vertices
