@@ -45,7 +45,7 @@ def test_every_marked_table_is_made(published):
     assert published.keys() == TABLES.keys()
 
 
-@pytest.mark.parametrize("group", ["arena-digits", "contest-cifar10"])
+@pytest.mark.parametrize("group", ["arena-digits", "contest-cifar10", "contest-cosine"])
 def test_each_arm_has_the_settings_that_its_trials_decide(group):
     runs = records.read_all(cli.RESULTS / group)
     assert {run.name for run in runs} == {arm.name for arm in find(group)}

@@ -111,6 +111,9 @@ TABLES: Tables = {
     "contest-cifar10": _decision("contest-cifar10"),
     "contest-cifar10-arms": _group("contest-cifar10", "learning_rate"),
     "contest-cifar10-trials": _trials("contest-cifar10"),
+    "contest-cosine": _decision("contest-cosine"),
+    "contest-cosine-arms": _group("contest-cosine", "learning_rate"),
+    "contest-cosine-trials": _trials("contest-cosine"),
     "arena": _group("arena-digits", "learning_rate", "weight_decay"),
     "methods": _group("methods"),
 }
