@@ -12,7 +12,6 @@ from typing import Any
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
-from matplotlib.textpath import TextPath
 from PIL import Image, PngImagePlugin
 
 from train import files
@@ -38,7 +37,6 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.4,
     "svg.hashsalt": "lcam-optax",  # otherwise the names of clip paths are random
 }
-_CAPTION_SIZE = 8  # points
 _DPI = 120  # makes most figures 864 pixels wide, about the width of a page; the SVG has the details
 styled = matplotlib.rc_context(_STYLE)
 
@@ -86,10 +84,7 @@ def frame(figure: Figure, title: str, caption: str, handles: Sequence[Artist] = 
 
     Lines of the caption that are wider than the figure are broken between words.
     """
-    # Drawn text is up to 3 % wider than its outline, because each letter is moved to whole pixels.
-    width = 0.95 * 72 * figure.get_figwidth()
-    lines = [broken for line in caption.split("\n") for broken in _broken(line, width)]
-    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=_CAPTION_SIZE, color=GREY)
+    figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color=GREY, wrap=True)
     if not handles:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         return
@@ -104,15 +99,3 @@ def frame(figure: Figure, title: str, caption: str, handles: Sequence[Artist] = 
         borderpad=0.2,
         borderaxespad=0.2,
     )
-
-
-def _broken(line: str, width: float) -> list[str]:
-    """Break a line of a caption between words, so that no part is wider than `width` points, unless a word is."""
-    lines = [""]
-    for word in line.split(" "):
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and TextPath((0, 0), longer, size=_CAPTION_SIZE).get_extents().width > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines

@@ -358,7 +358,7 @@ def test_seeds_resume_on_another_number_of_rows(tmp_path, saved, restored):
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
-    words = "run quickstart/lcam-0.9-0.95 --devices 1 --epochs 60 --seeds 0 4"
+    words = "run quickstart/lcam-0.9-0.95 --devices 1 --epochs 120 --seeds 0 4"
     words += " --checkpoint-epochs 1 --checkpoint-minutes 0.002"
 
     def start(root):

@@ -101,7 +101,7 @@ def assert_same(record, alone):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("processes", "devices"), [(1, 2), (2, 1), (2, 2), (3, 1)])
+@pytest.mark.parametrize(("processes", "devices"), [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2)])
 def test_several_processes_give_the_run_of_one_and_write_it_once(tmp_path, alone, processes, devices):
     (first, *others) = finish(start_job(tmp_path, processes=processes, devices=devices))
     assert {code for _, code in (first, *others)} == {0}, (first, *others)

@@ -46,17 +46,22 @@ def test_curves_show_the_mean_of_each_arm_over_epochs():
 
 def test_a_long_caption_is_broken_into_lines():
     title = "decision-cifar10, cifar10, resolution 16, train size 10000, WRN-10-1"
-    figure = figures.curves(_arms(), title)
-    nothing_is_cut_off(figure)
-    caption = figure._supxlabel.get_text()
-    assert "\n" in caption
-    assert " ".join(caption.split()).startswith(f"{title}. Lines: mean over seeds.")
+    long, short = (figures.curves(_arms(), words) for words in (title, "title"))
+    for figure in (long, short):
+        nothing_is_cut_off(figure)
+    caption = long._supxlabel
+    assert caption.get_text().startswith(f"{title}. Lines: mean over seeds.")
+    assert caption.get_window_extent().height > 1.5 * short._supxlabel.get_window_extent().height
 
 
 def test_a_short_caption_and_its_own_lines_stay():
-    figure = matplotlib.figure.Figure(figsize=(7.2, 2.0), layout="constrained")
-    style.frame(figure, "title", "One line.\nAnother one.")
-    assert figure._supxlabel.get_text() == "One line.\nAnother one."
+    figures_of_captions = [matplotlib.figure.Figure(figsize=(7.2, 2.0), layout="constrained") for _ in range(2)]
+    for figure, caption in zip(figures_of_captions, ("One line.\nAnother one.", "One line."), strict=True):
+        style.frame(figure, "title", caption)
+        figure.draw_without_rendering()
+        assert figure._supxlabel.get_text() == caption
+    two, one = (figure._supxlabel.get_window_extent().height for figure in figures_of_captions)
+    assert 1.5 * one < two < 3 * one
 
 
 def test_bands_are_one_standard_deviation():
